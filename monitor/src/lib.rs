@@ -2,4 +2,5 @@
 //! the host.
 #![cfg_attr(not(test), no_std)]
 
+pub mod acpi;
 pub mod address;
