@@ -1,1 +1,5 @@
+//! Hardware definitions of x86-64: what manuals define and nothing that anybody decides.
 #![no_std]
+
+pub mod apic;
+pub mod svm;
