@@ -109,13 +109,13 @@ impl<'a, M: PhysicalMemory> Tables<'a, M> {
     }
 
     fn note(&mut self, address: u64, signature: Signature) -> Result<(), AcpiError> {
+        self.has_amd_iommu |= &signature == b"IVRS";
+        self.has_intel_iommu |= &signature == b"DMAR";
+        self.has_tpm |= &signature == b"TPM2";
         let place = match &signature {
             interrupts::SIGNATURE => &mut self.interrupts,
             fixed::SIGNATURE => &mut self.fixed,
             configuration_space::SIGNATURE => &mut self.configuration_space,
-            b"IVRS" => return Ok(self.has_amd_iommu = true),
-            b"DMAR" => return Ok(self.has_intel_iommu = true),
-            b"TPM2" => return Ok(self.has_tpm = true),
             _ => return Ok(()),
         };
         // These tables exist once; should firmware list one twice, the first counts, as for Linux.
