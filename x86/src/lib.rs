@@ -2,4 +2,5 @@
 #![no_std]
 
 pub mod apic;
+pub mod paging;
 pub mod svm;
