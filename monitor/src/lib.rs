@@ -4,4 +4,5 @@
 
 pub mod acpi;
 pub mod address;
+pub mod guest;
 pub mod nested;
