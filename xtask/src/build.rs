@@ -1,0 +1,167 @@
+//! Compiles what boots: the monitor and the payloads freestanding, the programs of domain 0 static.
+//!
+//! Each kind has a build directory of its own, so that its flags do not throw away the artefacts
+//! of another. The target triple is always given: flags then do not reach build scripts.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::progress;
+use crate::workspace::Workspace;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Flags for code that runs without an operating system. Link arguments are each package's own
+/// (its `build.rs`), since the monitor and a payload are linked to different places.
+const FREESTANDING_FLAGS: &str = "-C relocation-model=static -C code-model=small \
+     -C no-redzone=yes -C panic=abort -C force-frame-pointers=yes";
+
+/// Flags for programs in the initrd, which has no libraries.
+const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C strip=symbols";
+
+/// Packages that run without an operating system.
+const FREESTANDING_PACKAGES: &[&str] = &[MONITOR, PAYLOADS];
+const MONITOR: &str = "adyton-monitor";
+const PAYLOADS: &str = "adyton-payloads";
+
+/// Packages whose programs run in domain 0.
+const STATIC_PACKAGES: &[&str] = &["adyton-cli", "adyton-guest-tests", "adyton-demo"];
+
+/// What was built.
+pub struct Programs {
+    /// The monitor, unless this workspace has none yet.
+    pub monitor: Option<PathBuf>,
+    /// ELF images that domains run.
+    pub payloads: Vec<PathBuf>,
+    /// Programs that domain 0 runs.
+    pub programs: Vec<PathBuf>,
+}
+
+impl Programs {
+    /// Every file that was built.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.monitor
+            .iter()
+            .chain(&self.payloads)
+            .chain(&self.programs)
+    }
+}
+
+/// Builds everything that boots; the monitor only if some boot has one. Cargo decides what has to
+/// be done again.
+pub fn everything(workspace: &Workspace, with_monitor: bool) -> Result<Programs> {
+    let binaries = Binaries::of(workspace)?;
+    let freestanding = Kind {
+        folder: workspace.target("freestanding"),
+        flags: FREESTANDING_FLAGS,
+    };
+    let hosted = Kind {
+        folder: workspace.target("static"),
+        flags: STATIC_FLAGS,
+    };
+    let packages = |names: &[&'static str]| -> Vec<&'static str> {
+        names
+            .iter()
+            .copied()
+            .filter(|name| !binaries.named(name).is_empty())
+            .collect()
+    };
+    // The monitor and the payloads are built one after the other: in one command Cargo would
+    // unite the features of the dependencies that both have.
+    let wanted = |package: &&str| with_monitor || *package != MONITOR;
+    for package in packages(FREESTANDING_PACKAGES).into_iter().filter(wanted) {
+        freestanding.build(workspace, &[package])?;
+    }
+    hosted.build(workspace, &packages(STATIC_PACKAGES))?;
+    let collect = |kind: &Kind, names: &[&str]| -> Vec<PathBuf> {
+        names
+            .iter()
+            .flat_map(|name| binaries.named(name))
+            .map(|binary| kind.folder.join(TARGET).join("release").join(binary))
+            .collect()
+    };
+    Ok(Programs {
+        monitor: collect(&freestanding, &["adyton-monitor"])
+            .into_iter()
+            .next(),
+        payloads: collect(&freestanding, &["adyton-payloads"]),
+        programs: collect(&hosted, STATIC_PACKAGES),
+    })
+}
+
+/// One way to compile, with the folder where its artefacts are kept.
+struct Kind {
+    folder: PathBuf,
+    flags: &'static str,
+}
+
+impl Kind {
+    fn build(&self, workspace: &Workspace, packages: &[&str]) -> Result<()> {
+        if packages.is_empty() {
+            return Ok(());
+        }
+        let mut command = workspace.cargo();
+        command
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--bins",
+                "--target",
+                TARGET,
+            ])
+            .env("CARGO_TARGET_DIR", &self.folder)
+            .env("RUSTFLAGS", self.flags)
+            .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        for package in packages {
+            command.args(["--package", package]);
+        }
+        let what = format!("building {}", packages.join(", "));
+        let status = if is_first(&self.folder) {
+            progress::step(&what, || command.status())?
+        } else {
+            command.status()?
+        };
+        ensure!(status.success(), "{what} failed");
+        Ok(())
+    }
+}
+
+/// The first build takes long enough to be announced.
+fn is_first(folder: &Path) -> bool {
+    !folder.join(TARGET).join("release/.fingerprint").exists()
+}
+
+/// The workspace's packages and the names of their binaries, as Cargo tells them.
+struct Binaries(Value);
+
+impl Binaries {
+    fn of(workspace: &Workspace) -> Result<Self> {
+        let output = workspace
+            .cargo()
+            .args(["metadata", "--no-deps", "--format-version=1"])
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "cargo metadata: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(Self(
+            serde_json::from_slice(&output.stdout).context("cargo metadata")?,
+        ))
+    }
+
+    /// The names of a package's binaries; none when there is no such package.
+    fn named(&self, package: &str) -> Vec<String> {
+        let entries = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        entries(&self.0["packages"])
+            .iter()
+            .filter(|candidate| candidate["name"] == package)
+            .flat_map(|found| entries(&found["targets"]))
+            .filter(|target| entries(&target["kind"]).iter().any(|kind| kind == "bin"))
+            .filter_map(|target| target["name"].as_str().map(str::to_owned))
+            .collect()
+    }
+}

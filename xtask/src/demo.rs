@@ -1,0 +1,94 @@
+//! `cargo xtask demo`: boots and runs the demonstration to its end.
+//!
+//! What it does is in `demo/`: `/demo/run.sh` in the guest. It checks our signatures with the
+//! distribution's own OpenSSL, which is packed with its libraries.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::guest::{Images, Settings};
+use crate::image;
+use crate::qemu::{Ending, Event, Session};
+use crate::setup;
+use crate::workspace::Workspace;
+
+const STATUS: &str = "ADYTON-DEMO status ";
+
+/// The guest's part: tell the status, and leave nothing else on the screen.
+const START: &str = "\
+if [ -x /demo/run.sh ]; then /demo/run.sh; else adyton-demo; fi
+echo \"ADYTON-DEMO status $?\"
+poweroff -f";
+
+/// What the demonstration may be told.
+#[derive(Args)]
+pub struct Options {
+    /// Number of cores
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    cpus: u32,
+    /// Size of memory
+    #[arg(long, value_name = "SIZE", default_value = "2G")]
+    memory: String,
+    /// End after so many seconds
+    #[arg(long, value_name = "S", default_value_t = 240)]
+    timeout: u64,
+}
+
+/// Sets up, builds, boots; prints what the guest prints; succeeds when the demonstration does.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+    setup::packages()?;
+    let settings = Settings {
+        cpus: options.cpus,
+        memory: options.memory.clone(),
+        // The demonstration tries /dev/mem too, as far as the kernel can be told to allow it.
+        append: "quiet loglevel=1 iomem=relaxed".to_owned(),
+        ..Settings::default()
+    };
+    let kernel = settings.fetch_kernel(workspace)?;
+    let images = Images::build(workspace, true)?;
+    let start = vec![
+        image::host_programs(&["openssl"])?,
+        image::start(START, &[]),
+    ];
+    let folder = workspace.target("boots/demo");
+    let initrd = images.initrd(&kernel, start)?;
+    let machine = images.machine(&settings, &kernel.image, &initrd, &folder)?;
+    let mut session = Session::start(&machine, &folder.join("console.log"))?;
+    let status = show(
+        &mut session,
+        Instant::now() + Duration::from_secs(options.timeout),
+    )?;
+    let ending = session.finish()?;
+    match (status.as_deref(), &ending) {
+        (Some("0"), Ending::PowerOff) => Ok(ExitCode::SUCCESS),
+        _ => {
+            eprintln!(
+                "the demonstration failed: status {}, the machine ended: {ending:?}\nconsole: {}",
+                status.as_deref().unwrap_or("unknown"),
+                folder.join("console.log").display()
+            );
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Prints the console and returns the status that the demonstration told.
+fn show(session: &mut Session, deadline: Instant) -> Result<Option<String>> {
+    let mut status = None;
+    loop {
+        match session.next(deadline) {
+            Event::Line(line) => match line.strip_prefix(STATUS) {
+                Some(number) => status = Some(number.to_owned()),
+                None => println!("{line}"),
+            },
+            Event::Closed => return Ok(status),
+            Event::Deadline => {
+                session.kill()?;
+                return Ok(status);
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What boots and how: the parts of a machine's definition that tests, the demonstration, `run` and
+//! `bench` have in common.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::build::Programs;
+use crate::image;
+use crate::qemu::{Board, Machine, Timing};
+use crate::setup::{Flavour, Kernel, kernel};
+use crate::workspace::Workspace;
+
+/// The settings of one boot; every field has a default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Number of cores.
+    pub cpus: u32,
+    /// Size of memory as QEMU takes it.
+    pub memory: String,
+    /// The board.
+    pub machine: Board,
+    /// The processor as QEMU takes it.
+    pub processor: String,
+    /// Domain 0's kernel.
+    pub kernel: Flavour,
+    /// Size and place of the pool: `SIZE`, `SIZE@ADDRESS`, `SIZE@above4g`, `SIZE@below4g`;
+    /// empty for the monitor's choice.
+    pub pool: String,
+    /// More words for the command line.
+    pub append: String,
+    /// Whether the monitor is below; without it the same kernel and initrd boot bare.
+    pub monitor: bool,
+    /// Whether time is counted in instructions.
+    pub icount: bool,
+    /// More arguments for QEMU.
+    pub qemu: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cpus: 1,
+            memory: "1G".to_owned(),
+            machine: Board::Q35,
+            processor: "EPYC,+svm".to_owned(),
+            kernel: Flavour::Cloud,
+            pool: String::new(),
+            append: String::new(),
+            monitor: true,
+            icount: false,
+            qemu: Vec::new(),
+        }
+    }
+}
+
+/// What is built once and booted often.
+pub struct Images {
+    programs: Programs,
+    system: Vec<u8>,
+}
+
+impl Images {
+    /// Builds the programs, the monitor among them if some boot needs it, and packs them.
+    pub fn build(workspace: &Workspace, with_monitor: bool) -> Result<Self> {
+        let programs = crate::build::everything(workspace, with_monitor)?;
+        let system = image::system(workspace, &programs)?;
+        Ok(Self { programs, system })
+    }
+
+    /// The initrd of a boot, as segments: the system, the kernel's modules, and `start`.
+    pub fn initrd(&self, kernel: &Kernel, start: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+        let mut segments = vec![self.system.clone(), image::kernel_modules(kernel)?];
+        segments.extend(start);
+        Ok(segments)
+    }
+
+    /// The same for a kernel whose modules are not known.
+    pub fn bare_initrd(&self, start: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let mut segments = vec![self.system.clone()];
+        segments.extend(start);
+        segments
+    }
+
+    /// Writes what QEMU loads into `folder` and returns the machine that loads it.
+    pub fn machine(
+        &self,
+        settings: &Settings,
+        kernel: &Path,
+        initrd: &[Vec<u8>],
+        folder: &Path,
+    ) -> Result<Machine> {
+        fs::create_dir_all(folder)?;
+        let segments: Vec<&[u8]> = initrd.iter().map(Vec::as_slice).collect();
+        let (image, module) = if settings.monitor {
+            let monitor = self
+                .programs
+                .monitor
+                .clone()
+                .context("there is no monitor to boot")?;
+            let contents = fs::read(kernel).with_context(|| kernel.display().to_string())?;
+            let module = folder.join("bundle");
+            fs::write(&module, image::bundle(&contents, &segments))?;
+            (monitor, module)
+        } else {
+            let module = folder.join("initrd");
+            fs::write(&module, segments.concat())?;
+            (kernel.to_path_buf(), module)
+        };
+        Ok(Machine {
+            qemu: PathBuf::from("qemu-system-x86_64"),
+            board: settings.machine,
+            processor: settings.processor.clone(),
+            cpus: settings.cpus,
+            memory: settings.memory.clone(),
+            kernel: image,
+            initrd: module,
+            append: settings.command_line(),
+            timing: if settings.icount {
+                Timing::InstructionCount
+            } else {
+                Timing::Parallel
+            },
+            extra: settings.qemu.clone(),
+        })
+    }
+}
+
+impl Settings {
+    /// The kernel of these settings, fetched if need be.
+    pub fn fetch_kernel(&self, workspace: &Workspace) -> Result<Kernel> {
+        kernel(workspace, self.kernel)
+    }
+
+    /// The command line. Linux ignores the monitor's words, which have a dot.
+    fn command_line(&self) -> String {
+        // A kernel that panics resets, and QEMU then ends instead of standing still.
+        let mut words = vec!["console=ttyS0".to_owned(), "panic=-1".to_owned()];
+        if !self.pool.is_empty() {
+            words.push(format!("adyton.pool={}", self.pool));
+        }
+        if self.kernel == Flavour::Trixie {
+            // From 6.3 on the pool would otherwise be taken for ordinary memory by kmem.
+            words.push("dax_hmem.region_idle=1".to_owned());
+        }
+        words.extend(self.append.split_whitespace().map(str::to_owned));
+        words.join(" ")
+    }
+}

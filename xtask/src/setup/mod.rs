@@ -1,0 +1,7 @@
+//! Set-up: what the distribution has to give, and nothing when it is already there.
+
+mod kernel;
+mod packages;
+
+pub use kernel::{Flavour, Kernel, fetch as kernel};
+pub use packages::install_missing as packages;

@@ -1,0 +1,219 @@
+//! Runs one boot and its tests.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::definition::Boot;
+use super::progress::{Measurement, Progress, Verdict};
+use super::report::{Outcome, Report};
+use super::selection::{BOOT, Chosen};
+use crate::guest::Images;
+use crate::image;
+use crate::qemu::{Event, Session};
+use crate::setup::{Flavour, Kernel};
+use crate::workspace::Workspace;
+
+/// Lines of the log that a failure shows.
+const TAIL: usize = 30;
+
+/// What a boot gave.
+#[derive(Default)]
+pub struct BootResult {
+    /// Its tests' results.
+    pub reports: Vec<Report>,
+    /// What they measured.
+    pub measurements: Vec<Measurement>,
+    /// How long domain 0 took to come up.
+    pub ready_after: Option<Duration>,
+}
+
+/// Runs the chosen tests of a boot. What goes wrong on the way is a failure of those tests.
+pub fn run(workspace: &Workspace, images: &Images, chosen: &Chosen) -> BootResult {
+    let boot = &chosen.boot;
+    let outcome = match boot.settings.fetch_kernel(workspace) {
+        Ok(kernel) => Run::new(workspace, boot).and_then(|run| {
+            run.watch(images, &kernel)
+                .map(|verdict| run.report(chosen, verdict))
+        }),
+        Err(error) if boot.settings.kernel == Flavour::Trixie => {
+            eprintln!("-- {error:#}");
+            let reason = "Debian 13's kernel package cannot be reached".to_owned();
+            return all(chosen, &Outcome::Skipped(reason));
+        }
+        Err(error) => Err(error),
+    };
+    outcome.unwrap_or_else(|error| all(chosen, &Outcome::Failed(format!("{error:#}"))))
+}
+
+/// The same outcome for everything that was chosen.
+fn all(chosen: &Chosen, outcome: &Outcome) -> BootResult {
+    let report = |name| Report::new(name, outcome.clone(), Duration::ZERO);
+    BootResult {
+        reports: chosen.names().into_iter().map(report).collect(),
+        ..Default::default()
+    }
+}
+
+/// One boot with its files.
+struct Run<'boot> {
+    boot: &'boot Boot,
+    folder: PathBuf,
+}
+
+impl<'boot> Run<'boot> {
+    fn new(workspace: &Workspace, boot: &'boot Boot) -> Result<Self> {
+        let folder = workspace.target("boots").join(&boot.name);
+        fs::create_dir_all(&folder)?;
+        Ok(Self { boot, folder })
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("console.log")
+    }
+
+    /// Boots, follows the console to the end, and says what happened.
+    fn watch(&self, images: &Images, kernel: &Kernel) -> Result<Verdict> {
+        let plan = plan(self.boot);
+        let start = image::start("exec run-plan", &[("adyton/plan", &plan)]);
+        let initrd = images.initrd(kernel, vec![start])?;
+        let machine = images.machine(&self.boot.settings, &kernel.image, &initrd, &self.folder)?;
+        let registers = self.folder.join("registers.log");
+        let _ = fs::remove_file(&registers);
+        let mut session = Session::start(&machine, &self.log())?;
+        let mut progress = Progress::new(self.boot);
+        loop {
+            match session.next(progress.deadline()) {
+                Event::Line(line) => progress.observe(&line),
+                Event::Closed => break,
+                Event::Deadline => {
+                    fs::write(&registers, session.registers())?;
+                    session.kill()?;
+                    break;
+                }
+            }
+        }
+        let ending = session.finish()?;
+        // What is packed for a boot is large and quickly packed again.
+        let _ = fs::remove_file(&machine.initrd);
+        Ok(progress.conclude(&ending))
+    }
+
+    fn report(&self, chosen: &Chosen, verdict: Verdict) -> BootResult {
+        let name = |name: &str| format!("{}/{name}", self.boot.name);
+        let mut reports = Vec::new();
+        match verdict.ready_after {
+            Some(took) if chosen.counts_boot => {
+                reports.push(Report::new(name(BOOT), Outcome::Passed, took));
+            }
+            None if chosen.counts_boot || self.boot.tests.is_empty() => {
+                let limit = Duration::from_secs(self.boot.time_limit);
+                let reason = "domain 0 did not come up".to_owned();
+                reports.push(Report::new(name(BOOT), Outcome::Failed(reason), limit));
+            }
+            _ => {}
+        }
+        for (test, (outcome, took)) in self.boot.tests.iter().zip(verdict.outcomes) {
+            reports.push(Report::new(name(&test.name), outcome, took));
+        }
+        if let Some(why) = verdict.wrong_end {
+            reports.push(Report::new(
+                name("end"),
+                Outcome::Failed(why),
+                Duration::ZERO,
+            ));
+        }
+        reports.extend(self.goals(&verdict.measurements));
+        self.explain_failures(&mut reports);
+        BootResult {
+            reports,
+            measurements: verdict.measurements,
+            ready_after: verdict.ready_after,
+        }
+    }
+
+    /// Compares what was measured with what was promised.
+    fn goals(&self, measurements: &[Measurement]) -> Vec<Report> {
+        let judge = |name: &str, at_most: f64| match measurements
+            .iter()
+            .find(|measured| measured.name == name)
+        {
+            Some(found) if found.value <= at_most => Outcome::Passed,
+            Some(found) => Outcome::Failed(format!(
+                "{} {} where at most {at_most} are allowed",
+                found.value, found.unit
+            )),
+            None => Outcome::Failed("nothing was measured".to_owned()),
+        };
+        let report = |name: &str, at_most| {
+            Report::new(
+                format!("{}/{name}", self.boot.name),
+                judge(name, at_most),
+                Duration::ZERO,
+            )
+        };
+        self.boot
+            .goals
+            .iter()
+            .map(|goal| report(&goal.name, goal.at_most))
+            .collect()
+    }
+
+    /// Gives the first failure of this boot the end of the log, and each its command.
+    fn explain_failures(&self, reports: &mut [Report]) {
+        let failed = reports
+            .iter_mut()
+            .filter(|report| matches!(report.outcome, Outcome::Failed(_)));
+        for (index, report) in failed.enumerate() {
+            report.detail = format!("      repeat with: cargo xtask test {}", report.name);
+            if index == 0 {
+                report.detail.push_str(&self.log_tail());
+            }
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let bytes = fs::read(self.log()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        let mut tail = format!("\n      console: {}\n", self.log().display());
+        let registers = self.folder.join("registers.log");
+        if registers.exists() {
+            tail.push_str(&format!("      registers: {}\n", registers.display()));
+        }
+        for line in &lines[lines.len().saturating_sub(TAIL)..] {
+            tail.push_str(&format!("      | {}\n", line.trim_end()));
+        }
+        if let Ok(registers) = fs::read_to_string(&registers) {
+            let place = |line: &&str| {
+                ["CPU#", "RIP=", "EIP="]
+                    .iter()
+                    .any(|word| line.contains(word))
+            };
+            for line in registers.lines().filter(place) {
+                tail.push_str(&format!("      | {line}\n"));
+            }
+        }
+        tail
+    }
+}
+
+/// The list that the guest works through: name, limit in seconds and command, with tabs between.
+fn plan(boot: &Boot) -> String {
+    let line = |test: &super::definition::Test| {
+        format!(
+            "{}\t{}\t{}\n",
+            test.name,
+            test.time_limit,
+            test.run.replace('\n', ";")
+        )
+    };
+    boot.tests.iter().map(line).collect()
+}
+
+/// Whether two machines can run beside each other: each host core carries one guest core.
+pub fn is_narrow(boot: &Boot) -> bool {
+    boot.settings.cpus == 1 || boot.settings.icount
+}

@@ -1,0 +1,98 @@
+//! The tests: what CI runs, and parts of it by name.
+//!
+//! Steps on the host come first, then guest tests: boots of QEMU, each with a list of commands that
+//! run in domain 0 ([`definition`]). What a filter means is in [`selection`], how a console is read
+//! in [`progress`], how results are counted in [`report`].
+
+mod boot;
+mod definition;
+mod host;
+mod progress;
+mod report;
+mod schedule;
+mod selection;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use self::report::Summary;
+use self::selection::{Chosen, Selection};
+use crate::guest::Images;
+use crate::setup;
+use crate::workspace::Workspace;
+
+pub use self::boot::run as run_boot;
+pub use self::definition::{Boot, Tier, read as read_boots};
+pub use self::progress::Measurement;
+pub use self::report::Outcome;
+pub use self::selection::Selection as Filter;
+
+/// Prints the names that a filter means.
+pub fn list(workspace: &Workspace, filter: Option<&str>) -> Result<ExitCode> {
+    let (steps, boots) = choose(workspace, &Selection::new(filter))?;
+    steps.iter().for_each(|step| println!("{}", step.name));
+    boots
+        .iter()
+        .flat_map(Chosen::names)
+        .for_each(|name| println!("{name}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the tests that a filter means. Its last line is `N passed, N failed, N skipped`.
+///
+/// Without the monitor the guests' tests run on bare machines.
+pub fn run(workspace: &Workspace, filter: Option<&str>, with_monitor: bool) -> Result<ExitCode> {
+    let started = Instant::now();
+    let selection = Selection::new(filter);
+    setup::packages()?;
+    let (steps, mut boots) = choose(workspace, &selection)?;
+    for chosen in &mut boots {
+        chosen.boot.settings.monitor &= with_monitor;
+    }
+    let mut summary = Summary::new(workspace, "host/");
+    for step in steps {
+        summary.add(step.reports(workspace));
+    }
+    if !boots.is_empty() {
+        for chosen in &boots {
+            // Fetched here, so that boots that run side by side find it; errors are told there.
+            let _ = chosen.boot.settings.fetch_kernel(workspace);
+        }
+        let with_monitor = boots.iter().any(|chosen| chosen.boot.settings.monitor);
+        let images = Images::build(workspace, with_monitor)?;
+        schedule::run(workspace, &images, boots, |result| {
+            summary.add(result.reports)
+        });
+    }
+    eprintln!("-- all: {:.0} s", started.elapsed().as_secs_f64());
+    if selection.is_everything() && with_monitor {
+        summary.keep(workspace, started.elapsed())?;
+    }
+    println!("{}", summary.last_line());
+    Ok(if summary.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn choose(
+    workspace: &Workspace,
+    selection: &Selection,
+) -> Result<(Vec<&'static host::Step>, Vec<Chosen>)> {
+    let steps: Vec<_> = host::STEPS
+        .iter()
+        .filter(|step| selection.has_step(step.name))
+        .collect();
+    let boots = if matches!(selection, Selection::Name(_)) && !steps.is_empty() {
+        Vec::new()
+    } else {
+        selection.boots(&read_boots(&workspace.source("tests"))?)
+    };
+    if steps.is_empty() && boots.is_empty() {
+        bail!("no test has such a name; `cargo xtask test all --list` prints them");
+    }
+    Ok((steps, boots))
+}
