@@ -1,0 +1,393 @@
+//! The calls, typed. One function for each; see `docs/calls.md` for what they mean.
+//!
+//! Calls that may take long carry a token and are repeated while another call on the same
+//! claim is unfinished.
+
+use adyton_abi::call::{CLAIM_OPERATION, Call, Information};
+use adyton_abi::error::Error;
+use adyton_abi::policy::Policy;
+use adyton_abi::region::{Attributes, RegionName};
+
+use crate::environment::{Environment, Refusal, Request};
+
+/// How often a call that finds its claim busy is tried again.
+const PATIENCE: u32 = 20_000;
+
+/// The 128-bit key of a claim, low half first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key(pub [u64; 2]);
+
+impl core::fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.write_str("Key(hidden)")
+    }
+}
+
+/// An address in a claim and the claim's key: the beginning of most calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    /// Virtual address of a control page, or of any page of the claim where no domain is meant.
+    pub address: u64,
+    /// Key of the claim.
+    pub key: Key,
+}
+
+impl Name {
+    fn arguments(self, rest: [u64; 5]) -> [u64; 8] {
+        let [low, high] = self.key.0;
+        let [a, b, c, d, e] = rest;
+        [self.address, low, high, a, b, c, d, e]
+    }
+}
+
+/// Executes `request` once.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn once(place: &impl Environment, request: Request) -> Result<[u64; 8], Refusal> {
+    request.outcome(place.call(&request))
+}
+
+/// Executes `request` with a new token, again while the claim is busy with another's call.
+fn patiently(place: &impl Environment, request: Request) -> Result<[u64; 8], Refusal> {
+    let request = request.with_token(place.entropy());
+    let mut tries = 0;
+    loop {
+        match once(place, request) {
+            Err(refusal) if waits(&refusal) && tries < PATIENCE => place.pause(),
+            outcome => return outcome,
+        }
+        tries += 1;
+    }
+}
+
+fn waits(refusal: &Refusal) -> bool {
+    refusal.is(Error::Busy) || refusal.is(Error::Interrupted)
+}
+
+/// Facts about the monitor; `detail` is 0 except for counters.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn information(
+    place: &impl Environment,
+    topic: Information,
+    detail: u64,
+) -> Result<[u64; 8], Refusal> {
+    once(
+        place,
+        Request::new(Call::Information, [topic as u64, detail]),
+    )
+}
+
+/// Claims `size` bytes at `address`.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn claim(place: &impl Environment, address: u64, size: u64) -> Result<Key, Refusal> {
+    let results = patiently(place, Request::new(Call::Claim, [address, size]))?;
+    Ok(Key([results[0], results[1]]))
+}
+
+/// Releases the claim that holds `address`.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn release(place: &impl Environment, address: u64) -> Result<(), Refusal> {
+    patiently(place, Request::new(Call::Release, [address])).map(drop)
+}
+
+/// Makes the page that `name` gives the control page of a new domain, and returns its id.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn create(
+    place: &impl Environment,
+    name: Name,
+    policy: Policy,
+    quota: u64,
+) -> Result<u64, Refusal> {
+    let rest = [policy.flags.word(), policy.exceptions.into(), quota, 0, 0];
+    let request = Request::new(Call::Create, name.arguments(rest));
+    patiently(place, request).map(|results| results[0])
+}
+
+/// The state in which a vCPU starts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Entry {
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+    /// Guest-physical address of the root page table.
+    pub cr3: u64,
+    /// RDI.
+    pub argument: u64,
+}
+
+/// Adds a vCPU and returns its index.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn vcpu(
+    place: &impl Environment,
+    domain: Name,
+    exit_page: u64,
+    entry: Entry,
+) -> Result<u64, Refusal> {
+    let rest = [exit_page, entry.rip, entry.rsp, entry.cr3, entry.argument];
+    let request = Request::new(Call::Vcpu, domain.arguments(rest));
+    patiently(place, request).map(|results| results[0])
+}
+
+/// A range of the caller's memory, and where and how a domain gets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement {
+    /// Virtual address of the caller, or offset in the region that is derived from.
+    pub from: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Guest-physical address in the domain.
+    pub place: u64,
+    /// Rights and attributes.
+    pub attributes: Attributes,
+}
+
+impl Placement {
+    fn rest(self) -> [u64; 5] {
+        [self.from, self.size, self.place, self.attributes.word(), 0]
+    }
+}
+
+/// Carves `what` for the domain.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn carve(
+    place: &impl Environment,
+    domain: Name,
+    what: Placement,
+) -> Result<RegionName, Refusal> {
+    region(place, Call::Carve, domain.arguments(what.rest()))
+}
+
+/// Shares `what` with the domain.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn share(
+    place: &impl Environment,
+    domain: Name,
+    what: Placement,
+) -> Result<RegionName, Refusal> {
+    region(place, Call::Share, domain.arguments(what.rest()))
+}
+
+/// Shares `what`, a part of `source`, with the domain.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn derive(
+    place: &impl Environment,
+    domain: Name,
+    source: RegionName,
+    what: Placement,
+) -> Result<RegionName, Refusal> {
+    let rest = [
+        source.0,
+        what.from,
+        what.size,
+        what.place,
+        what.attributes.word(),
+    ];
+    region(place, Call::Derive, domain.arguments(rest))
+}
+
+fn region(
+    place: &impl Environment,
+    call: Call,
+    arguments: [u64; 8],
+) -> Result<RegionName, Refusal> {
+    patiently(place, Request::new(call, arguments)).map(|results| RegionName(results[0]))
+}
+
+/// Moves a region that belongs to nobody to the domain with the control page `target`.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn grant(
+    place: &impl Environment,
+    claim: Name,
+    source: RegionName,
+    target: u64,
+    at: u64,
+) -> Result<RegionName, Refusal> {
+    region(
+        place,
+        Call::Grant,
+        claim.arguments([source.0, target, at, 0, 0]),
+    )
+}
+
+/// What an offer is expected to be, and where it shall appear.
+#[derive(Clone, Copy, Debug)]
+pub struct Acceptance {
+    /// Guest-physical address in the accepting domain.
+    pub place: u64,
+    /// Bytes expected.
+    pub size: u64,
+    /// Rights and attributes expected.
+    pub attributes: Attributes,
+}
+
+/// Accepts an offer: for the calling domain itself where `domain` is `None`.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn accept(
+    place: &impl Environment,
+    domain: Option<Name>,
+    offer: RegionName,
+    expected: Acceptance,
+) -> Result<(), Refusal> {
+    let name = domain.unwrap_or(Name {
+        address: 0,
+        key: Key([0, 0]),
+    });
+    let rest = [
+        offer.0,
+        expected.place,
+        expected.size,
+        expected.attributes.word(),
+        0,
+    ];
+    patiently(place, Request::new(Call::Accept, name.arguments(rest))).map(drop)
+}
+
+/// Closes a region: nothing can be derived from it any more.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn close(place: &impl Environment, claim: Name, region: RegionName) -> Result<(), Refusal> {
+    let request = Request::new(Call::Close, claim.arguments([region.0, 0, 0, 0, 0]));
+    patiently(place, request).map(drop)
+}
+
+/// Revokes a region and all that was derived from it.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn revoke(place: &impl Environment, claim: Name, region: RegionName) -> Result<(), Refusal> {
+    let request = Request::new(Call::Revoke, claim.arguments([region.0, 0, 0, 0, 0]));
+    patiently(place, request).map(drop)
+}
+
+/// Seals a domain.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn seal(place: &impl Environment, domain: Name) -> Result<(), Refusal> {
+    patiently(place, Request::new(Call::Seal, domain.arguments([0; 5]))).map(drop)
+}
+
+/// Destroys a domain.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn destroy(place: &impl Environment, domain: Name) -> Result<(), Refusal> {
+    patiently(place, Request::new(Call::Destroy, domain.arguments([0; 5]))).map(drop)
+}
+
+/// The registers of an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Entering {
+    /// Index of the vCPU.
+    pub vcpu: u64,
+    /// Number of the exit that this entry answers.
+    pub sequence: u64,
+    /// Running time in TSC ticks, 0 for no limit.
+    pub limit: u64,
+    /// Chosen anew for every entry.
+    pub token: u64,
+}
+
+impl Entering {
+    /// The call, whole. Kept apart so that the hot path compiles to loads of registers.
+    #[inline(always)]
+    #[must_use]
+    pub fn request(self, domain: Name) -> Request {
+        let [low, high] = domain.key.0;
+        let arguments = [
+            domain.address,
+            low,
+            high,
+            self.vcpu,
+            self.sequence,
+            self.limit,
+            0,
+            0,
+        ];
+        Request {
+            call: Call::Enter,
+            arguments,
+            token: self.token,
+        }
+    }
+}
+
+/// Ends an entry whose caller is gone, and returns the number of the last exit.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn abandon(place: &impl Environment, domain: Name, vcpu: u64) -> Result<u64, Refusal> {
+    let request = Request::new(Call::Abandon, domain.arguments([vcpu, 0, 0, 0, 0]));
+    once(place, request).map(|results| results[0])
+}
+
+/// Finishes the unfinished call of a claim, whose caller is gone.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn finish(place: &impl Environment, claim: Name) -> Result<(), Refusal> {
+    abandon(place, claim, CLAIM_OPERATION).map(drop)
+}
+
+/// Four random words.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn random(place: &impl Environment) -> Result<[u64; 4], Refusal> {
+    let results = once(place, Request::new(Call::Random, []))?;
+    Ok([results[0], results[1], results[2], results[3]])
+}
+
+/// Seven words of a `debug` domain's memory from guest-physical `address` on.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn debug_read(
+    place: &impl Environment,
+    domain: Name,
+    address: u64,
+) -> Result<[u64; 7], Refusal> {
+    let request = Request::new(Call::DebugRead, domain.arguments([address, 0, 0, 0, 0]));
+    let [a, b, c, d, e, f, g, _] = once(place, request)?;
+    Ok([a, b, c, d, e, f, g])
+}
+
+/// Gives the domain the right to be entered on the cores `first .. first + count`.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn cores(
+    place: &impl Environment,
+    domain: Name,
+    first: u64,
+    count: u64,
+) -> Result<RegionName, Refusal> {
+    region(
+        place,
+        Call::Cores,
+        domain.arguments([first, count, 0, 0, 0]),
+    )
+}

@@ -1,0 +1,405 @@
+//! A payload and what it gets, made into a domain.
+
+use alloc::vec::Vec;
+
+use adyton_abi::call::Information;
+use adyton_abi::policy::{Flags, Policy};
+use adyton_abi::region::Attributes;
+use adyton_abi::start::{Range, START_MAGIC, StartPage, WINDOWS};
+use adyton_abi::{PAGE_SIZE, VERSION};
+
+use crate::calls::{self, Placement};
+use crate::claim::{Claim, Failure, Pages};
+use crate::domain::{ALL_RIGHTS, Domain, READ_WRITE};
+use crate::environment::{Environment, Refusal};
+use crate::image::Image;
+use crate::plan::{Plan, Sizes};
+use crate::ring::Window;
+use crate::tables::{self, LARGE_PAGE};
+use crate::vcpu::Vcpu;
+
+/// Most bytes of arguments.
+const MOST_ARGUMENTS: u64 = 64 << 10;
+
+/// A payload and what its domain gets. Fields that are not set keep what [`Program::new`] chooses.
+#[derive(Clone, Debug)]
+pub struct Program<'data> {
+    /// The code.
+    pub image: Image<'data>,
+    /// The argument vector.
+    pub arguments: Vec<&'data str>,
+    /// Policy.
+    pub policy: Policy,
+    /// vCPUs.
+    pub vcpus: u64,
+    /// Bytes of each stack.
+    pub stack: u64,
+    /// Bytes of private memory besides the image.
+    pub heap: u64,
+    /// Bytes of its own pool.
+    pub pool: u64,
+    /// Bytes of each shared window; see [`crate::convention`] for the first and the last.
+    pub windows: [u64; WINDOWS],
+    /// Pages of monitor memory; `None`: as many as it needs, and a share for its pool.
+    pub quota: Option<u64>,
+    /// The cores it may run on, first and count; `None`: all of the caller's.
+    pub cores: Option<(u64, u64)>,
+}
+
+/// Exceptions that a confidential payload cannot handle itself: double faults.
+const DOUBLE_FAULT: u32 = 1 << 8;
+
+/// The policy that suits `flags`: where the owner sees registers it gets the exceptions as well.
+#[must_use]
+pub const fn policy(flags: Flags) -> Policy {
+    let exceptions = if flags.registers_visible() {
+        u32::MAX
+    } else {
+        DOUBLE_FAULT
+    };
+    Policy { flags, exceptions }
+}
+
+impl<'data> Program<'data> {
+    /// `image` with one vCPU, 64 KiB of stack, a console, and nothing else.
+    #[must_use]
+    pub fn new(image: Image<'data>, flags: Flags) -> Self {
+        let mut windows = [0; WINDOWS];
+        windows[crate::convention::CONSOLE_WINDOW] = 16 << 10;
+        Self {
+            image,
+            arguments: Vec::new(),
+            policy: policy(flags),
+            vcpus: 1,
+            stack: 64 << 10,
+            heap: 0,
+            pool: 0,
+            windows,
+            quota: None,
+            cores: None,
+        }
+    }
+
+    fn argument_bytes(&self) -> Vec<u8> {
+        self.arguments
+            .iter()
+            .flat_map(|word| word.bytes().chain([0]))
+            .collect()
+    }
+
+    /// Where everything will lie.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let sizes = Sizes {
+            vcpus: self.vcpus,
+            stack: self.stack,
+            heap: self.heap,
+            pool: self.pool,
+            windows: self.windows,
+            arguments: self.argument_bytes().len() as u64,
+        };
+        Plan::new(&self.image, &sizes)
+    }
+
+    /// Bytes of a claim that has room for this payload alone.
+    #[must_use]
+    pub fn claim_size(&self) -> u64 {
+        // The claim's first page, and what aligning the pool costs.
+        let slack = PAGE_SIZE + if self.pool == 0 { 0 } else { LARGE_PAGE };
+        (self.plan().memory() + slack).next_multiple_of(LARGE_PAGE)
+    }
+
+    /// Pages of monitor memory that the domain needs: its record and contexts, its tables, and for its
+    /// pool as much as the monitor's usual ratio.
+    fn needed_quota(&self, plan: &Plan) -> u64 {
+        let ranges = [plan.private, plan.heap, plan.pool]
+            .into_iter()
+            .chain(plan.windows);
+        let tables: u64 = ranges.map(|range| range.size / LARGE_PAGE + 3).sum();
+        let pool = self.pool / PAGE_SIZE / 8;
+        self.quota.unwrap_or(16 + 8 * self.vcpus + tables + pool)
+    }
+
+    /// Builds the domain in `claim`, ready to be sealed.
+    ///
+    /// # Errors
+    /// No room in the claim, or what the monitor refuses; nothing is left behind then.
+    pub fn build<E: Environment>(&self, claim: &Claim<E>) -> Result<Loaded<E>, Failure> {
+        let arguments = self.argument_bytes();
+        if arguments.len() as u64 > MOST_ARGUMENTS {
+            return Err(Failure::Arguments(MOST_ARGUMENTS));
+        }
+        let plan = self.plan();
+        let private = claim.pages(plan.private.size)?;
+        let quota = self.needed_quota(&plan);
+        self.write(&plan, &arguments, quota, &private);
+        let domain = Domain::create(claim, self.policy, quota)?;
+        let vcpus = plan.entries.iter().map(|&entry| domain.add_vcpu(entry));
+        let vcpus = vcpus.collect::<Result<Vec<_>, _>>()?;
+        self.allow_cores(&domain)?;
+        give(
+            &domain,
+            private,
+            plan.private,
+            ALL_RIGHTS | Attributes::MEASURED,
+        )?;
+        for (range, attributes) in [
+            (plan.heap, READ_WRITE),
+            (plan.pool, ALL_RIGHTS | Attributes::POOL),
+        ] {
+            if range.size != 0 {
+                let alignment = if range.size < LARGE_PAGE {
+                    PAGE_SIZE
+                } else {
+                    LARGE_PAGE
+                };
+                let pages = claim.aligned_pages(range.size, alignment)?;
+                give(&domain, pages, range, attributes)?;
+            }
+        }
+        let windows = share_windows(&domain, &plan)?;
+        Ok(Loaded {
+            vcpus,
+            windows,
+            plan,
+            domain,
+        })
+    }
+
+    fn allow_cores<E: Environment>(&self, domain: &Domain<E>) -> Result<(), Refusal> {
+        if let Some((first, count)) = self.cores {
+            return domain.cores(first, count).map(drop);
+        }
+        let place = domain.claim().environment();
+        let [all, here, ..] = calls::information(place, Information::Cores, 0)?;
+        domain
+            .cores(0, all)
+            .or_else(|_| domain.cores(here, 1))
+            .map(drop)
+    }
+
+    fn write<E: Environment>(&self, plan: &Plan, arguments: &[u8], quota: u64, pages: &Pages<E>) {
+        pages.zero();
+        let at = |address: u64| address - plan.private.base;
+        for segment in &self.image.segments {
+            pages.write(at(segment.address), segment.contents);
+        }
+        if !arguments.is_empty() {
+            pages.write(at(plan.arguments.base), arguments);
+        }
+        for (table, index) in tables::build(&plan.mappings, plan.tables).iter().zip(0..) {
+            let page = at(plan.tables) + index * PAGE_SIZE;
+            let entries = table.iter().zip((0..).step_by(8));
+            for (&entry, offset) in entries.filter(|(entry, _)| **entry != 0) {
+                pages.store(page + offset, entry);
+            }
+        }
+        for (word, offset) in start_page(plan, quota).into_iter().zip((0..).step_by(8)) {
+            pages.store(at(plan.start) + offset, word);
+        }
+    }
+}
+
+/// The words of the start page, in the order of [`StartPage`].
+fn start_page(plan: &Plan, quota: u64) -> Vec<u64> {
+    let words = |range: Range| [range.base, range.size];
+    let mut page = Vec::from([START_MAGIC, VERSION.into()]);
+    page.extend(words(plan.heap));
+    page.extend(words(plan.pool));
+    page.extend([quota, plan.entries.len() as u64]);
+    page.extend(plan.windows.into_iter().flat_map(words));
+    page.extend(words(plan.arguments));
+    page
+}
+
+const _: () = {
+    assert!(core::mem::offset_of!(StartPage, heap) == 16);
+    assert!(core::mem::offset_of!(StartPage, pool) == 32);
+    assert!(core::mem::offset_of!(StartPage, quota) == 48);
+    assert!(core::mem::offset_of!(StartPage, windows) == 64);
+    assert!(core::mem::offset_of!(StartPage, arguments) == 64 + 16 * WINDOWS);
+};
+
+fn give<E: Environment>(
+    domain: &Domain<E>,
+    pages: Pages<E>,
+    range: Range,
+    attributes: Attributes,
+) -> Result<(), Refusal> {
+    let placement = Placement {
+        from: pages.address(),
+        size: range.size,
+        place: range.base,
+        attributes,
+    };
+    domain.carve(placement)?;
+    domain.keep(pages);
+    Ok(())
+}
+
+fn share_windows<E: Environment>(
+    domain: &Domain<E>,
+    plan: &Plan,
+) -> Result<Vec<(usize, Window<E>)>, Failure> {
+    let mut windows = Vec::new();
+    for (index, range) in plan.shared() {
+        let pages = domain.claim().pages(range.size)?;
+        pages.zero();
+        domain.share(Placement {
+            from: pages.address(),
+            size: range.size,
+            place: range.base,
+            attributes: READ_WRITE,
+        })?;
+        let place = domain.claim().environment().clone();
+        windows.push((
+            index,
+            Window::new(place, pages.address(), range.size, Some(domain.owner())),
+        ));
+        domain.keep(pages);
+    }
+    Ok(windows)
+}
+
+/// A domain built from a program: not sealed yet, so that more can be added.
+pub struct Loaded<E: Environment> {
+    /// Its vCPUs by index.
+    pub vcpus: Vec<Vcpu<E>>,
+    /// The domain.
+    pub domain: Domain<E>,
+    /// The windows that it shares with its owner, with their numbers.
+    pub windows: Vec<(usize, Window<E>)>,
+    /// Where everything lies in it.
+    pub plan: Plan,
+}
+
+impl<E: Environment> Loaded<E> {
+    /// The window with the number `index`, if the program has one.
+    #[must_use]
+    pub fn window(&self, index: usize) -> Option<&Window<E>> {
+        self.windows
+            .iter()
+            .find(|(number, _)| *number == index)
+            .map(|(_, window)| window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Request;
+    use crate::fake::Fake;
+    use crate::image::Segment;
+    use crate::tables::Access;
+    use adyton_abi::call::Call;
+    use adyton_abi::error::Error;
+
+    const SIZE: u64 = 4 << 20;
+
+    fn image() -> Image<'static> {
+        let code = Segment {
+            address: 0x40_0010,
+            size: 0x1100,
+            contents: b"code",
+            access: Access {
+                write: false,
+                execute: true,
+            },
+        };
+        Image {
+            entry: 0x40_0010,
+            segments: Vec::from([code]),
+        }
+    }
+
+    fn claim(fake: &Fake) -> Claim<Fake> {
+        Claim::take(fake.clone(), fake.base(), SIZE, None).expect("answered")
+    }
+
+    fn numbers(calls: &[Request]) -> Vec<Call> {
+        calls.iter().map(|request| request.call).collect()
+    }
+
+    #[test]
+    fn a_program_is_written_before_it_is_carved() {
+        let fake = Fake::new(SIZE as usize);
+        let claim = claim(&fake);
+        fake.calls();
+        let mut program = Program::new(image(), Flags::CONFIDENTIAL);
+        program.arguments = Vec::from(["one", "two"]);
+        let loaded = program.build(&claim).expect("built");
+        let calls = fake.calls();
+        let expected = [
+            Call::Create,
+            Call::Vcpu,
+            Call::Information,
+            Call::Cores,
+            Call::Carve,
+            Call::Share,
+        ];
+        assert_eq!(numbers(&calls), expected);
+        let [_, _, _, from, size, place, attributes, _] = calls[4].arguments;
+        assert_eq!((place, size % PAGE_SIZE), (0x40_0000, 0));
+        assert_eq!(attributes, (ALL_RIGHTS | Attributes::MEASURED).word());
+        let mut bytes = [0; 4];
+        fake.read(from + 0x10, &mut bytes);
+        assert_eq!(&bytes, b"code");
+        fake.read(from + (loaded.plan.arguments.base - place), &mut bytes);
+        assert_eq!(&bytes, b"one\0");
+        let start = from + (loaded.plan.start - place);
+        assert_eq!(fake.load(start), START_MAGIC);
+        assert_eq!(calls[1].arguments[7], loaded.plan.start);
+        drop(loaded);
+        assert_eq!(numbers(&fake.calls()), [Call::Destroy]);
+        assert_eq!(claim.available(), SIZE - PAGE_SIZE);
+    }
+
+    #[test]
+    fn a_refused_build_leaves_nothing_behind() {
+        let fake = Fake::new(SIZE as usize);
+        let claim = claim(&fake);
+        for _ in 0..4 {
+            fake.answer(0, [1, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        fake.answer(Error::Quota as u64, [0; 8]);
+        let program = Program::new(image(), Flags::NONE);
+        let Err(Failure::Refused(refusal)) = program.build(&claim) else {
+            panic!("refused")
+        };
+        assert!(refusal.is(Error::Quota));
+        assert_eq!(claim.available(), SIZE - PAGE_SIZE);
+    }
+
+    #[test]
+    fn a_forked_copy_destroys_and_releases_nothing() {
+        let fake = Fake::new(SIZE as usize);
+        let claim = claim(&fake);
+        let loaded = Program::new(image(), Flags::NONE)
+            .build(&claim)
+            .expect("built");
+        fake.calls();
+        fake.fork();
+        drop(loaded);
+        drop(claim);
+        assert!(fake.calls().is_empty());
+    }
+
+    #[test]
+    fn an_entry_answers_the_last_exit_with_a_new_token() {
+        let fake = Fake::new(SIZE as usize);
+        let claim = claim(&fake);
+        let mut loaded = Program::new(image(), Flags::NONE)
+            .build(&claim)
+            .expect("built");
+        fake.calls();
+        let vcpu = &mut loaded.vcpus[0];
+        fake.answer(0, [1, 7, 10, 11, 12, 13, 14, 15]);
+        let exit = vcpu.enter(0);
+        assert_eq!(exit, Ok(crate::vcpu::Exit::Call([10, 11, 12, 13, 14, 15])));
+        fake.answer(Error::Stale as u64, [0; 8]);
+        assert!(vcpu.answer([1; 6], 5).is_err());
+        let calls = fake.calls();
+        assert_eq!((calls[0].arguments[4], calls[1].arguments[4]), (0, 7));
+        assert_ne!(calls[0].token, calls[1].token);
+    }
+}
