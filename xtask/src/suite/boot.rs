@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::definition::Boot;
-use super::progress::{Measurement, Progress, Verdict};
+use super::progress::{Measurement, NEVER_RAN, Progress, Verdict};
 use super::report::{Outcome, Report};
 use super::selection::{BOOT, Chosen};
 use crate::guest::Images;
@@ -17,7 +17,10 @@ use crate::setup::{Flavour, Kernel};
 use crate::workspace::Workspace;
 
 /// Lines of the log that a failure shows.
-const TAIL: usize = 30;
+const TAIL: usize = 40;
+
+/// The file that tells where the cores of a machine that hung were.
+const REGISTERS: &str = "registers.log";
 
 /// What a boot gave.
 #[derive(Default)]
@@ -80,7 +83,7 @@ impl<'boot> Run<'boot> {
         let start = image::start("exec run-plan", &[("adyton/plan", &plan)]);
         let initrd = images.initrd(kernel, vec![start])?;
         let machine = images.machine(&self.boot.settings, &kernel.image, &initrd, &self.folder)?;
-        let registers = self.folder.join("registers.log");
+        let registers = self.folder.join(REGISTERS);
         let _ = fs::remove_file(&registers);
         let mut session = Session::start(&machine, &self.log())?;
         let mut progress = Progress::new(self.boot);
@@ -108,7 +111,7 @@ impl<'boot> Run<'boot> {
             Some(took) if chosen.counts_boot => {
                 reports.push(Report::new(name(BOOT), Outcome::Passed, took));
             }
-            None if chosen.counts_boot || self.boot.tests.is_empty() => {
+            None => {
                 let limit = Duration::from_secs(self.boot.time_limit);
                 let reason = "domain 0 did not come up".to_owned();
                 reports.push(Report::new(name(BOOT), Outcome::Failed(reason), limit));
@@ -161,43 +164,60 @@ impl<'boot> Run<'boot> {
             .collect()
     }
 
-    /// Gives the first failure of this boot the end of the log, and each its command.
+    /// Gives each failure its command, its part of the console and, after a hang, where the cores
+    /// were.
     fn explain_failures(&self, reports: &mut [Report]) {
-        let failed = reports
-            .iter_mut()
-            .filter(|report| matches!(report.outcome, Outcome::Failed(_)));
-        for (index, report) in failed.enumerate() {
-            report.detail = format!("      repeat with: cargo xtask test {}", report.name);
-            if index == 0 {
-                report.detail.push_str(&self.log_tail());
+        let bytes = fs::read(self.log()).unwrap_or_default();
+        let console = String::from_utf8_lossy(&bytes);
+        for report in reports {
+            let Outcome::Failed(reason) = &report.outcome else {
+                continue;
+            };
+            let name = report.name.clone();
+            report.detail = format!("      repeat with: cargo xtask test {name}\n");
+            if !reason.starts_with(NEVER_RAN) {
+                let test = name
+                    .trim_start_matches(&self.boot.name)
+                    .trim_start_matches('/');
+                report
+                    .detail
+                    .push_str(&self.evidence(&console_part(&console, test)));
             }
         }
     }
 
-    fn log_tail(&self) -> String {
-        let bytes = fs::read(self.log()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().collect();
-        let mut tail = format!("\n      console: {}\n", self.log().display());
-        let registers = self.folder.join("registers.log");
-        if registers.exists() {
-            tail.push_str(&format!("      registers: {}\n", registers.display()));
+    /// Where the logs are, and what they say about a failure.
+    fn evidence(&self, console: &[&str]) -> String {
+        let mut text = format!("      console: {}\n", self.log().display());
+        for line in console {
+            text.push_str(&format!("      | {}\n", line.trim_end()));
         }
-        for line in &lines[lines.len().saturating_sub(TAIL)..] {
-            tail.push_str(&format!("      | {}\n", line.trim_end()));
-        }
-        if let Ok(registers) = fs::read_to_string(&registers) {
-            let place = |line: &&str| {
-                ["CPU#", "RIP=", "EIP="]
-                    .iter()
-                    .any(|word| line.contains(word))
-            };
-            for line in registers.lines().filter(place) {
-                tail.push_str(&format!("      | {line}\n"));
+        let registers = self.folder.join(REGISTERS);
+        if let Ok(contents) = fs::read_to_string(&registers) {
+            text.push_str(&format!("      registers: {}\n", registers.display()));
+            let is_place = |line: &&str| ["CPU#", "IP="].iter().any(|word| line.contains(word));
+            for line in contents.lines().filter(is_place) {
+                text.push_str(&format!("      | {line}\n"));
             }
         }
-        tail
+        text
     }
+}
+
+/// The end of what the console showed while a test ran; of everything, if it never began.
+fn console_part<'text>(console: &'text str, test: &str) -> Vec<&'text str> {
+    let begin = format!("ADYTON-TEST {test} begin");
+    let end = format!("ADYTON-TEST {test} ");
+    let lines: Vec<&str> = console.lines().collect();
+    let first = lines
+        .iter()
+        .position(|line| line.contains(&begin))
+        .map_or(0, |index| index + 1);
+    let last = lines[first..]
+        .iter()
+        .position(|line| first > 0 && line.contains(&end));
+    let part = &lines[first..last.map_or(lines.len(), |length| first + length)];
+    part[part.len().saturating_sub(TAIL)..].to_vec()
 }
 
 /// The list that the guest works through: name, limit in seconds and command, with tabs between.

@@ -13,6 +13,9 @@ use crate::qemu::Ending;
 /// The guest ends a test at its limit; QEMU is ended this much later.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How the reason of a test that had no chance begins.
+pub const NEVER_RAN: &str = "never ran";
+
 /// A value that a test measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
@@ -132,7 +135,7 @@ impl<'boot> Progress<'boot> {
             _ => "an earlier test ended the machine",
         };
         let never = (
-            Outcome::Failed(format!("never ran: {place}, {why}")),
+            Outcome::Failed(format!("{NEVER_RAN}: {place}, {why}")),
             Duration::ZERO,
         );
         let outcomes = self

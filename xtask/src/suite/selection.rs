@@ -5,6 +5,9 @@ use super::definition::{Boot, Tier};
 /// The name of the test that every boot has: domain 0 comes up.
 pub const BOOT: &str = "boot";
 
+/// Whether a test is meant, by its boot's name and its full name.
+type Rule<'name> = dyn Fn(&str, &str) -> bool + 'name;
+
 /// What was asked for on the command line.
 pub enum Selection {
     /// All of a tier.
@@ -24,25 +27,30 @@ impl Selection {
         }
     }
 
-    /// Keeps of `boots` those tests that are meant. A full name means itself alone, even when it
-    /// is a part of others.
+    /// Keeps of `boots` those tests that are meant. A full name of a test or a boot means itself
+    /// alone, even when it is a part of others.
     pub fn boots(&self, boots: &[Boot]) -> Vec<Chosen> {
-        let all = boots.iter().map(Chosen::whole);
-        match self {
-            Self::Tier(tier) => all.filter(|chosen| chosen.boot.tier <= *tier).collect(),
-            Self::Name(name) => {
-                let exact: Vec<Chosen> = all
-                    .clone()
-                    .filter_map(|chosen| chosen.keep(|full| full == name))
-                    .collect();
-                if exact.is_empty() {
-                    all.filter_map(|chosen| chosen.keep(|full| full.contains(name)))
-                        .collect()
-                } else {
-                    exact
-                }
+        let name = match self {
+            Self::Tier(tier) => {
+                let whole = boots.iter().filter(|boot| boot.tier <= *tier);
+                return whole.map(Chosen::whole).collect();
             }
-        }
+            Self::Name(name) => name,
+        };
+        let rules: [&Rule; 3] = [
+            &|_, test| test == name,
+            &|boot, _| boot == name,
+            &|_, test| test.contains(name.as_str()),
+        ];
+        let meant = |rule: &&Rule| -> Vec<Chosen> {
+            let whole = boots.iter().map(Chosen::whole);
+            whole.filter_map(|chosen| chosen.keep(rule)).collect()
+        };
+        rules
+            .iter()
+            .map(meant)
+            .find(|chosen| !chosen.is_empty())
+            .unwrap_or_default()
     }
 
     /// Whether a step on the host is meant.
@@ -76,18 +84,17 @@ impl Chosen {
         }
     }
 
-    /// The tests whose full names are wanted. A goal needs all tests of its boot, which measure.
-    fn keep(mut self, wanted: impl Fn(&str) -> bool) -> Option<Self> {
-        let boot = &mut self.boot;
-        let full = |name: &str| format!("{}/{name}", boot.name);
-        self.counts_boot = wanted(&full(BOOT));
-        boot.goals
-            .retain(|goal| wanted(&format!("{}/{}", boot.name, goal.name)));
-        if boot.goals.is_empty() {
-            boot.tests
-                .retain(|test| wanted(&format!("{}/{}", boot.name, test.name)));
+    /// The tests that a rule on boot names and full names accepts. A goal needs all tests of its
+    /// boot, which measure.
+    fn keep(mut self, rule: &Rule) -> Option<Self> {
+        let boot = self.boot.name.clone();
+        let wanted = |name: &str| rule(&boot, &format!("{boot}/{name}"));
+        self.counts_boot = wanted(BOOT);
+        self.boot.goals.retain(|goal| wanted(&goal.name));
+        if self.boot.goals.is_empty() {
+            self.boot.tests.retain(|test| wanted(&test.name));
         }
-        (self.counts_boot || !boot.tests.is_empty()).then_some(self)
+        (self.counts_boot || !self.boot.tests.is_empty()).then_some(self)
     }
 
     /// Full names of what will be counted.
@@ -99,5 +106,61 @@ impl Chosen {
             .chain(goals)
             .map(|name| format!("{}/{name}", self.boot.name))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Boot, Selection};
+    use crate::guest::Settings;
+    use crate::suite::definition::{Test, Tier};
+
+    fn boot(name: &str, tier: Tier, tests: &[&str]) -> Boot {
+        let test = |name: &&str| Test {
+            name: (*name).to_owned(),
+            run: String::new(),
+            time_limit: 1,
+            ends: None,
+            expect: Vec::new(),
+        };
+        Boot {
+            name: name.to_owned(),
+            tier,
+            time_limit: 1,
+            settings: Settings::default(),
+            tests: tests.iter().map(test).collect(),
+            goals: Vec::new(),
+            compare: false,
+        }
+    }
+
+    fn names(filter: Option<&str>) -> Vec<String> {
+        let boots = [
+            boot("small", Tier::Quick, &["idle", "idle-long"]),
+            boot("small-pc", Tier::All, &["idle"]),
+        ];
+        Selection::new(filter)
+            .boots(&boots)
+            .iter()
+            .flat_map(super::Chosen::names)
+            .collect()
+    }
+
+    #[test]
+    fn tiers_include_smaller_ones() {
+        assert_eq!(names(Some("quick")).len(), 3);
+        assert_eq!(names(None).len(), 3);
+        assert_eq!(names(Some("all")).len(), 5);
+    }
+
+    #[test]
+    fn full_names_come_before_parts() {
+        assert_eq!(names(Some("small/idle")), ["small/idle"]);
+        assert_eq!(
+            names(Some("small")),
+            ["small/boot", "small/idle", "small/idle-long"]
+        );
+        assert_eq!(names(Some("idle")).len(), 3);
+        assert!(names(Some("other")).is_empty());
     }
 }
