@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::{Child, ExitCode, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let machine = prepare(workspace, options, &folder);
     let messages = folder.join("qemu.log");
     let ending = machine.and_then(|machine| attach(&machine, options.timeout, &messages));
-    if let Ok(Ending::Failed(_)) = &ending {
+    if matches!(&ending, Ok(Ending::Failed(_)) | Err(_)) {
         eprint!("{}", fs::read_to_string(&messages).unwrap_or_default());
     }
     let _ = fs::remove_dir_all(&folder);
@@ -172,7 +172,7 @@ fn prepare(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Ma
 fn attach(machine: &Machine, timeout: Option<u64>, messages: &Path) -> Result<Ending> {
     let messages = File::create(messages)?;
     let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let (mut child, control, _folder) = qemu::spawn(|socket| {
+    let (mut child, mut control, _folder) = qemu::spawn(|socket| {
         let mut command = machine.command(socket);
         command.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
         command.args([
@@ -184,19 +184,29 @@ fn attach(machine: &Machine, timeout: Option<u64>, messages: &Path) -> Result<En
         command.stdin(Stdio::inherit()).stderr(messages);
         command
     })?;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+    let Some(status) = wait(&mut child, deadline)? else {
+        control.quit();
+        if wait(&mut child, Some(Instant::now() + Duration::from_secs(2)))?.is_none() {
             child.kill()?;
             child.wait()?;
-            return Ok(Ending::Killed);
         }
-        sleep(Duration::from_millis(20));
+        return Ok(Ending::Killed);
     };
     Ok(Ending::from_reason(
         control.shutdown_reason().as_deref(),
         &status.to_string(),
     ))
+}
+
+/// Waits for the end of a process, at most until the deadline.
+fn wait(child: &mut Child, deadline: Option<Instant>) -> Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            return Ok(None);
+        }
+        sleep(Duration::from_millis(20));
+    }
 }

@@ -7,13 +7,14 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, process};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 /// A private folder for one socket, removed when dropped.
@@ -50,8 +51,8 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Connects, waiting until QEMU has made its socket.
-    pub fn connect(path: &Path) -> Result<Self> {
+    /// Connects, waiting until QEMU has made its socket, as long as QEMU lives.
+    pub fn connect(path: &Path, qemu: &mut Child) -> Result<Self> {
         let deadline = Instant::now() + Duration::from_secs(10);
         let stream = loop {
             match UnixStream::connect(path) {
@@ -59,7 +60,10 @@ impl ControlSocket {
                 Err(error) if Instant::now() > deadline => {
                     return Err(error).context("QEMU did not open its control socket");
                 }
-                Err(_) => sleep(Duration::from_millis(5)),
+                Err(_) => match qemu.try_wait()? {
+                    Some(status) => bail!("QEMU did not start: {status}"),
+                    None => sleep(Duration::from_millis(5)),
+                },
             }
         };
         let source = BufReader::new(stream.try_clone()?);
@@ -86,6 +90,12 @@ impl ControlSocket {
             .recv_timeout(Duration::from_secs(5))
             .context("QEMU does not answer")?;
         Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
+    }
+
+    /// Asks QEMU to end. It gives a terminal back as it was, which it cannot when it is killed.
+    pub fn quit(&mut self) {
+        // One that does not listen is killed by our caller.
+        let _ = self.send(&json!({ "execute": "quit" }));
     }
 
     /// Waits for the end of QEMU and returns the reason that it gave: `guest-shutdown`,

@@ -55,7 +55,7 @@ pub fn spawn(
     let mut child = command(&folder.socket())
         .spawn()
         .context("cannot start QEMU")?;
-    match ControlSocket::connect(&folder.socket()) {
+    match ControlSocket::connect(&folder.socket(), &mut child) {
         Ok(control) => Ok((child, control, folder)),
         Err(error) => {
             child.kill()?;
@@ -84,7 +84,8 @@ impl Session {
                 .stdout(Stdio::piped())
                 .stderr(messages);
             command
-        })?;
+        })
+        .with_context(|| std::fs::read_to_string(&errors).unwrap_or_default())?;
         let output = child.stdout.take().context("QEMU has no output")?;
         let (sender, console) = channel();
         thread::spawn(move || copy_lines(output, file, &sender));
