@@ -45,6 +45,7 @@ pub fn system(workspace: &Workspace, programs: &Programs) -> Result<Vec<u8>> {
     add_busybox(&mut archive)?;
     add_folder(&mut archive, &workspace.source("xtask/assets/guest"), "")?;
     add_folder(&mut archive, &workspace.source("tests/guest"), "tests/")?;
+    add_folder(&mut archive, &workspace.source("bench/guest"), "bench/")?;
     add_folder(&mut archive, &workspace.source("demo/guest"), "demo/")?;
     add_files(&mut archive, &programs.programs, "bin")?;
     add_files(&mut archive, &programs.payloads, "payloads")?;
