@@ -63,20 +63,22 @@ pub fn fetch(workspace: &Workspace, flavour: Flavour) -> Result<Kernel> {
     if let Ok(kernel) = find(&folder) {
         return Ok(kernel);
     }
-    progress::step(&format!("fetching the {} kernel", flavour.name()), || {
-        // Unpacked beside its place and moved there whole: an interrupted fetch leaves no half.
-        let partial = workspace.target(format!(
-            "kernels/{}.partial-{}",
-            flavour.name(),
-            std::process::id()
-        ));
-        fs::create_dir_all(&partial)?;
-        let outcome = download(workspace, flavour, &partial)
-            .and_then(|()| Ok(fs::rename(partial.join("root"), &folder)?));
-        fs::remove_dir_all(&partial)?;
-        outcome
-    })?;
-    find(&folder)
+    let outcome = progress::step(&format!("fetching the {} kernel", flavour.name()), || {
+        fetch_into(workspace, flavour, &folder)
+    });
+    // Somebody else may have fetched it at the same time: then it is there all the same.
+    find(&folder).map_err(|missing| outcome.err().unwrap_or(missing))
+}
+
+/// Downloads beside the folder and moves there whole: an interrupted fetch leaves no half.
+fn fetch_into(workspace: &Workspace, flavour: Flavour, folder: &Path) -> Result<()> {
+    let name = format!("kernels/{}.partial-{}", flavour.name(), std::process::id());
+    let partial = workspace.target(name);
+    fs::create_dir_all(&partial)?;
+    let outcome = download(workspace, flavour, &partial)
+        .and_then(|()| Ok(fs::rename(partial.join("root"), folder)?));
+    fs::remove_dir_all(&partial)?;
+    outcome
 }
 
 fn find(folder: &Path) -> Result<Kernel> {
