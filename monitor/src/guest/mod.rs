@@ -4,4 +4,5 @@
 //! Everything here reads what a guest wrote, and assumes nothing of it. [`walk`] is on the path of every call;
 //! [`instruction`] is needed only when a guest touches what it may not.
 
+pub mod instruction;
 pub mod walk;
