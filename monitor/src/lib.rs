@@ -4,5 +4,29 @@
 
 pub mod acpi;
 pub mod address;
+pub mod apic;
+pub mod boot;
+pub mod calls;
+#[cfg(not(test))]
+mod compiler;
+pub mod console;
+pub mod cores;
+pub mod domain0;
+pub mod frames;
 pub mod guest;
+pub mod instructions;
+pub mod interrupts;
+pub mod lock;
+pub mod log;
+pub mod machine;
+pub mod memory;
 pub mod nested;
+pub mod once;
+#[cfg(not(test))]
+mod panic;
+pub mod physical;
+pub mod platform;
+pub mod policy;
+pub mod scrub;
+pub mod vcpu;
+pub mod vendor;

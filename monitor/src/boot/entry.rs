@@ -1,0 +1,138 @@
+//! The first instructions: PVH entry in 32-bit mode, identity-mapped page tables, 64-bit mode.
+//!
+//! The loader (QEMU, or any other that speaks the Xen PVH boot protocol) finds the entry by the ELF note of type 18
+//! and starts it in flat 32-bit mode without paging, EBX holding the address of the start information. The note's
+//! descriptor has 8 bytes because the file is 64-bit.
+//!
+//! The first 512 GiB of physical memory are mapped one to one by 1 GiB pages; [`super::paging`] adds more where
+//! memory reaches further. The application processors join at `long_mode_to_ebp`, see [`super::trampoline`].
+
+use core::arch::global_asm;
+
+use crate::cores::STACK_SIZE;
+
+global_asm!(
+    r#"
+.section .note.pvh, "a", @note
+    .align 4
+    .long 4, 8, 18
+    .asciz "Xen"
+    .quad pvh_start
+
+.section .text.boot, "ax"
+.code32
+.global pvh_start
+pvh_start:
+    cli
+    cld
+    mov esi, ebx
+    // One page directory pointer table: 512 pages of 1 GiB, present, writable, large.
+    mov edi, offset boot_pointers
+    xor ecx, ecx
+1:  mov eax, ecx
+    shl eax, 30
+    or eax, 0x83
+    mov [edi + ecx * 8], eax
+    mov eax, ecx
+    shr eax, 2
+    mov [edi + ecx * 8 + 4], eax
+    inc ecx
+    cmp ecx, 512
+    jne 1b
+    mov eax, offset boot_pointers
+    or eax, 3
+    mov [boot_root], eax
+    mov ebp, offset bootstrap_entry
+
+// Joined by every core, with the 64-bit address to go to in EBP; ESI and EDI are carried over.
+.global long_mode_to_ebp
+long_mode_to_ebp:
+    // PAE, OSFXSR, OSXMMEXCPT
+    mov eax, 0x620
+    mov cr4, eax
+    mov eax, offset boot_root
+    mov cr3, eax
+    // EFER: long mode and no-execute
+    mov ecx, 0xc0000080
+    rdmsr
+    or eax, 0x900
+    wrmsr
+    // CR0: PG, WP, NE, ET, MP, PE
+    mov eax, 0x80010033
+    mov cr0, eax
+    lgdt [descriptor_table_pointer]
+    mov esp, offset entry_stack_end
+    push 0x08
+    push ebp
+    retf
+
+.code64
+bootstrap_entry:
+    mov eax, 0x10
+    mov ds, eax
+    mov es, eax
+    mov ss, eax
+    xor eax, eax
+    mov fs, eax
+    mov gs, eax
+    lea rsp, [boot_stack + {stack_size} - 16]
+    mov edi, esi
+    xor ebp, ebp
+    call {main}
+    ud2
+
+.global application_entry
+application_entry:
+    mov eax, 0x10
+    mov ds, eax
+    mov es, eax
+    mov ss, eax
+    xor eax, eax
+    mov fs, eax
+    mov gs, eax
+    mov rsp, [application_stack]
+    // The word at the stack's end is the core, see cores::Core::current.
+    mov rdi, [rsp]
+    xor ebp, ebp
+    call {application_main}
+    ud2
+
+.section .rodata.descriptors, "a"
+    .align 16
+.global descriptor_table
+descriptor_table:
+    .quad 0
+    .quad 0x00af9b000000ffff
+    .quad 0x00cf93000000ffff
+    .quad 0x00cf9b000000ffff
+.global descriptor_table_pointer
+descriptor_table_pointer:
+    .word descriptor_table_pointer - descriptor_table - 1
+    .quad descriptor_table
+
+.section .bss.boot, "aw", @nobits
+    .align 4096
+.global boot_root
+boot_root:
+    .skip 4096
+boot_pointers:
+    .skip 4096
+    .align {stack_size}
+boot_stack:
+    .skip {stack_size}
+    .skip 64
+entry_stack_end:
+    .align 8
+.global application_stack
+application_stack:
+    .skip 8
+.text
+"#,
+    stack_size = const STACK_SIZE,
+    main = sym monitor_main,
+    application_main = sym super::application_main,
+);
+
+unsafe extern "C" {
+    fn monitor_main(start_information: u64) -> !;
+}

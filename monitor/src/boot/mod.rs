@@ -1,0 +1,30 @@
+//! From the loader's hand-over to domain 0's first instruction.
+//!
+//! [`run`] is the story; the submodules are its chapters. What fails here is a panic with a reason: nothing confidential
+//! exists yet, and whoever starts the machine is looking.
+
+pub mod bundle;
+#[cfg(not(test))]
+pub mod entry;
+pub mod linux;
+pub mod options;
+#[cfg(not(test))]
+mod paging;
+#[cfg(not(test))]
+mod processor;
+pub mod start_information;
+#[cfg(not(test))]
+mod story;
+#[cfg(not(test))]
+pub mod trampoline;
+
+#[cfg(not(test))]
+pub use story::{application_main, run};
+
+/// Selectors of the descriptor table in `entry`.
+pub mod selector {
+    /// The 64-bit code segment.
+    pub const CODE: u16 = 0x08;
+    /// The 32-bit code segment, through which application processors pass.
+    pub const CODE_32: u16 = 0x18;
+}

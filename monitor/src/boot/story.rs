@@ -1,0 +1,205 @@
+//! The steps of a boot, in order.
+
+use arrayvec::ArrayVec;
+
+use super::bundle::Bundle;
+use super::linux::{Kernel, Parameters};
+use super::options::Options;
+use super::start_information::{self, Handover};
+use super::{paging, processor};
+use crate::acpi::{SleepState, Tables};
+use crate::cores::{self, Core};
+use crate::frames::FRAMES;
+use crate::instructions::cpuid;
+use crate::machine::{self, Machine};
+use crate::memory::{Layout, Range, Wishes};
+use crate::vendor::Vendor;
+use crate::{apic, domain0, interrupts, log, physical};
+
+/// Where domain 0's boot parameters and command line go: low memory, which every PC has.
+const PARAMETERS: u64 = 0x1_0000;
+const COMMAND_LINE: u64 = 0x2_0000;
+
+unsafe extern "C" {
+    static image_start: u8;
+    static image_end: u8;
+}
+
+/// Boots the machine.
+pub fn run(start_information: u64) -> ! {
+    interrupts::create_table();
+    interrupts::load_table();
+    // SAFETY: the entry code passes on what the loader gave, and nothing has been written to memory yet.
+    let handover = unsafe { start_information::read(start_information) };
+    let options = options(&handover);
+    log::show_on_console(options.log_to_console);
+    log!("version {}", env!("CARGO_PKG_VERSION"));
+
+    let vendor = Vendor::detect().unwrap_or_else(|reason| panic!("cannot run here: {reason:?}"));
+    let (bundle, kernel_file) = bundle(&handover);
+    let kernel = Kernel::parse(kernel_file)
+        .unwrap_or_else(|reason| panic!("domain 0's kernel cannot be booted: {reason:?}"));
+    let layout = plan(&handover, &options);
+    // SAFETY: the layout has found this memory free, and shows it to nobody.
+    unsafe { FRAMES.initialize(layout.reserve) };
+    let end_of_memory = layout.end_of_memory();
+    // SAFETY: no other core runs, and the reserve lies in memory that is mapped.
+    unsafe { paging::map_up_to(end_of_memory) };
+
+    let apic_ids = find_machine(&handover, layout);
+    processor::find_vector_state();
+    let cores = Core::create_all(apic_ids.iter().copied());
+    let Some(own) = cores.first() else {
+        panic!("there is no core")
+    };
+    domain0::create(vendor, cores);
+    // SAFETY: first thing on this core; the trampoline's page is free low memory.
+    unsafe {
+        prepare_core(own, vendor);
+        cores::start_all(cores);
+    }
+    load(&kernel, &bundle, &handover, own)
+}
+
+/// What an application processor does, on its own stack.
+pub extern "C" fn application_main(core: &'static Core) -> ! {
+    interrupts::load_table();
+    // SAFETY: first thing on this core.
+    unsafe { prepare_core(core, Vendor::current()) };
+    enter(core)
+}
+
+/// # Safety
+/// Once a core, first of all.
+unsafe fn prepare_core(core: &Core, vendor: Vendor) {
+    // SAFETY: as the caller warrants.
+    unsafe {
+        processor::prepare();
+        vendor.enable(core);
+        interrupts::hold();
+    }
+    core.set_started();
+}
+
+fn options(handover: &Handover) -> Options {
+    let Ok(line) = core::str::from_utf8(&handover.command_line) else {
+        return Options::default();
+    };
+    Options::parse(line).unwrap_or_else(|word| panic!("cannot understand {:?}", word.0))
+}
+
+fn bundle(handover: &Handover) -> (Bundle, &'static [u8]) {
+    let module = handover
+        .module
+        .expect("the loader gives no module with domain 0's kernel");
+    // SAFETY: the loader says that its module lies there; nothing writes to it before domain 0 starts.
+    let bytes = unsafe { physical::bytes(module) };
+    let bundle = Bundle::parse(module.start, bytes)
+        .unwrap_or_else(|reason| panic!("the module is no bundle: {reason:?}"));
+    // SAFETY: part of the module.
+    (bundle, unsafe { physical::bytes(bundle.kernel) })
+}
+
+fn plan(handover: &Handover, options: &Options) -> Layout {
+    let image = Range {
+        start: &raw const image_start as u64,
+        end: &raw const image_end as u64,
+    };
+    let occupied: ArrayVec<Range, 1> = handover.module.into_iter().collect();
+    let wishes = Wishes {
+        pool_size: options.pool_size,
+        pool_place: options.pool_place,
+        reserve: options.reserve,
+    };
+    let layout = Layout::plan(&handover.memory, image, &occupied, &wishes)
+        .unwrap_or_else(|reason| panic!("memory cannot be divided as asked: {reason:?}"));
+    log!(
+        "image {:x?}, reserve {:x?}, pool {:x?}",
+        layout.image,
+        layout.reserve,
+        layout.pool
+    );
+    layout
+}
+
+/// Reads the firmware's tables, publishes the machine, and returns the cores, this one first.
+fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES> {
+    let memory = physical::Memory;
+    let tables = Tables::find(handover.root_pointer, &memory)
+        .unwrap_or_else(|reason| panic!("the firmware's tables cannot be read: {reason:?}"));
+    let own = apic::id();
+    let mut apic_ids = ArrayVec::new();
+    apic_ids.push(own);
+    let listed = tables.cores(|core| {
+        if core.enabled && core.apic_id != own && apic_ids.try_push(core.apic_id).is_err() {
+            log!("core with APIC {} is left alone: too many", core.apic_id);
+        }
+    });
+    if let Err(reason) = listed {
+        log!("no list of cores: {reason:?}; going on with one");
+    }
+    let power_off = tables.sleep_type(SleepState::S5).ok().flatten();
+    machine::set(Machine {
+        layout,
+        fixed: tables.fixed().ok(),
+        power_off,
+        has_iommu: tables.has_iommu(),
+        physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
+        gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
+    });
+    apic_ids
+}
+
+/// Puts domain 0 into memory and starts it.
+fn load(kernel: &Kernel<'_>, bundle: &Bundle, handover: &Handover, core: &'static Core) -> ! {
+    let layout = &machine::get().layout;
+    let parameters_page = Range {
+        start: PARAMETERS,
+        end: PARAMETERS + 4096,
+    };
+    let taken = [
+        layout.image,
+        layout.reserve,
+        layout.pool,
+        bundle.kernel,
+        bundle.ram_disk,
+    ];
+    let entry = kernel
+        .place(&handover.memory, &taken)
+        .unwrap_or_else(|reason| panic!("no place for domain 0's kernel: {reason:?}"));
+    // SAFETY: all of this is RAM that belongs to domain 0, which does not run yet, and holds nothing that is still needed.
+    unsafe {
+        physical::write(entry, kernel.payload());
+        physical::write(COMMAND_LINE, &handover.command_line);
+        physical::write(COMMAND_LINE + handover.command_line.len() as u64, &[0]);
+        let page = &mut *(parameters_page.start as *mut [u8; 4096]);
+        kernel.write_parameters(
+            page,
+            &Parameters {
+                command_line: COMMAND_LINE,
+                ram_disk: bundle.ram_disk,
+                root_pointer: handover.root_pointer,
+                map: &layout.domain0,
+            },
+        );
+    }
+    log!(
+        "domain 0's kernel at {entry:#x}, {} cores",
+        cores::all().len()
+    );
+    log::show_on_console(false);
+    domain0::start_bootstrap(core, entry, PARAMETERS);
+    enter(core)
+}
+
+/// Runs domain 0 on this core, once it wants to.
+fn enter(core: &'static Core) -> ! {
+    // SAFETY: domain 0's vCPUs are made, and this core alone touches its own.
+    let vcpu = unsafe { &mut *core.domain0_vcpu() };
+    core.wait_for_startup(vcpu);
+    // SAFETY: the core is prepared, the vCPU is configured and runs nowhere else.
+    unsafe { Vendor::current().run(core, vcpu) }
+}
+
+/// Only the list that is made while booting has a limit.
+const MOST_CORES: usize = 1024;

@@ -1,0 +1,20 @@
+//! What domains ask of the monitor.
+
+use crate::cores::Core;
+use crate::vcpu::Vcpu;
+use crate::vendor::Exit;
+
+/// The calling instruction was executed. Returns the vCPU that runs next.
+pub fn handle(_core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
+    vcpu.inject_undefined();
+    vcpu
+}
+
+/// A domain other than domain 0 has exited. Returns the vCPU that runs next.
+pub fn handle_exit(
+    _core: &'static Core,
+    vcpu: &'static mut Vcpu,
+    _exit: Exit,
+) -> &'static mut Vcpu {
+    vcpu
+}

@@ -1,0 +1,219 @@
+//! The cores: what each one knows about itself, and how they ask things of each other.
+//!
+//! A core finds itself by its stack: stacks are aligned to their size, and the topmost words of each
+//! ([`StackEnd`]) hold the core and the vCPU that it runs. So the monitor needs no segment register, and a guest's stay
+//! loaded while it runs.
+//!
+//! What must hold: the monitor runs with GIF clear (nothing interrupts it) and RFLAGS.IF set (so that a physical
+//! interrupt ends a domain's run); NMIs are taken only where [`attention`] asks for them, and each one is counted.
+
+pub mod attention;
+mod flush;
+mod park;
+#[cfg(not(test))]
+mod start;
+
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::frames::FRAMES;
+use crate::once::Once;
+use crate::vcpu::Vcpu;
+
+pub use flush::FlushTicket;
+pub use park::Startup;
+#[cfg(not(test))]
+pub use start::start_all;
+
+/// Bytes of a core's stack, and its alignment.
+pub const STACK_SIZE: usize = 32 << 10;
+
+static CORES: Once<&'static [Core]> = Once::new();
+
+/// The topmost words of a stack.
+#[derive(Debug)]
+#[repr(C)]
+pub struct StackEnd {
+    pub(crate) core: *const Core,
+    /// Read and written by the vendor's run loop.
+    pub(crate) running: *mut Vcpu,
+    /// Counted up by the NMI handler.
+    pub(crate) nmis: u64,
+    reserved: u64,
+}
+
+/// Distance of [`StackEnd`] from the stack's upper end.
+pub const STACK_END_SIZE: usize = size_of::<StackEnd>();
+const _: () = assert!(STACK_END_SIZE == 32);
+
+/// One core.
+#[derive(Debug)]
+#[repr(C, align(256))]
+pub struct Core {
+    /// Its number: the bootstrap core is 0.
+    pub index: u32,
+    /// What interrupts are sent to.
+    pub apic_id: u32,
+    /// What it shall look at, see [`attention`].
+    attention: AtomicU32,
+    /// Whether domain 0 has it running, see [`park`].
+    startup: AtomicU32,
+    flush_wanted: AtomicU64,
+    flush_done: AtomicU64,
+    /// The monitor runs on it.
+    started: AtomicBool,
+    /// Domain 0's logical APIC id of it (LDR and DFR), as far as it set one.
+    logical_id: AtomicU32,
+    destination_format: AtomicU32,
+    /// Where VMRUN keeps the monitor's own state.
+    pub host_save: HostPhysical,
+    stack: HostPhysical,
+    vcpu: AtomicPtr<Vcpu>,
+}
+
+// SAFETY: what is not atomic is written before the core is published and never after.
+unsafe impl Sync for Core {}
+
+impl Core {
+    /// Makes the structures of the cores with these APIC ids, the bootstrap core first.
+    ///
+    /// # Panics
+    /// If the reserve is too small for them.
+    pub fn create_all(apic_ids: impl ExactSizeIterator<Item = u32>) -> &'static [Self] {
+        let count = apic_ids.len();
+        let pages = ((count * size_of::<Self>()) as u64).div_ceil(PAGE_SIZE);
+        let array = contiguous(pages, PAGE_SIZE);
+        for (index, apic_id) in apic_ids.enumerate() {
+            let core = Self::new(index as u32, apic_id);
+            // SAFETY: the array has room for `count` cores and belongs to nobody else.
+            unsafe { (array.value() as *mut Self).add(index).write(core) };
+        }
+        // SAFETY: all elements were just written; they are never moved or freed.
+        let cores = unsafe { core::slice::from_raw_parts(array.value() as *const Self, count) };
+        for core in cores {
+            let end = core.stack_end();
+            // SAFETY: the stack is fresh and not in use.
+            unsafe { (*end).core = core };
+        }
+        CORES.set(cores);
+        cores
+    }
+
+    fn new(index: u32, apic_id: u32) -> Self {
+        Self {
+            index,
+            apic_id,
+            attention: AtomicU32::new(0),
+            startup: AtomicU32::new(park::WAITING),
+            flush_wanted: AtomicU64::new(0),
+            flush_done: AtomicU64::new(0),
+            started: AtomicBool::new(false),
+            logical_id: AtomicU32::new(0),
+            destination_format: AtomicU32::new(u32::MAX),
+            host_save: contiguous(1, PAGE_SIZE),
+            stack: contiguous(STACK_SIZE as u64 / PAGE_SIZE, STACK_SIZE as u64),
+            vcpu: AtomicPtr::new(core::ptr::null_mut()),
+        }
+    }
+
+    /// Where its stack begins, at the upper end.
+    #[must_use]
+    pub fn stack_end(&self) -> *mut StackEnd {
+        (self.stack.value() + (STACK_SIZE - STACK_END_SIZE) as u64) as *mut StackEnd
+    }
+
+    /// How many NMIs the handler has taken on this core since the last call. Only for the core itself.
+    fn take_nmis(&self) -> u64 {
+        // SAFETY: only this core's NMI handler writes the word too, and none can come while GIF is clear.
+        unsafe { core::mem::replace(&mut (*self.stack_end()).nmis, 0) }
+    }
+
+    /// Domain 0's vCPU on this core.
+    #[must_use]
+    pub fn domain0_vcpu(&self) -> *mut Vcpu {
+        self.vcpu.load(Ordering::Acquire)
+    }
+
+    /// Says which vCPU is domain 0's on this core.
+    pub fn set_domain0_vcpu(&self, vcpu: *mut Vcpu) {
+        self.vcpu.store(vcpu, Ordering::Release);
+    }
+
+    /// Whether the monitor runs on it: a core that never came up is left alone.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Notes that the monitor runs on it.
+    pub fn set_started(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    /// Notes what domain 0 wrote to the logical destination register of this core.
+    pub fn set_logical_id(&self, value: u32) {
+        self.logical_id.store(value, Ordering::Relaxed);
+    }
+
+    /// Notes what domain 0 wrote to the destination format register of this core.
+    pub fn set_destination_format(&self, value: u32) {
+        self.destination_format.store(value, Ordering::Relaxed);
+    }
+
+    /// Whether a logical xAPIC destination means this core (Intel SDM volume 3, section 11.6.2.2).
+    #[must_use]
+    pub fn has_logical_id(&self, destination: u8) -> bool {
+        let own = (self.logical_id.load(Ordering::Relaxed) >> 24) as u8;
+        if self.destination_format.load(Ordering::Relaxed) >> 28 == 0xf {
+            return own & destination != 0;
+        }
+        let cluster = destination >> 4;
+        (cluster == 0xf || cluster == own >> 4) && own & destination & 0xf != 0
+    }
+}
+
+/// All cores; empty before [`Core::create_all`].
+#[must_use]
+pub fn all() -> &'static [Core] {
+    CORES.try_get().copied().unwrap_or(&[])
+}
+
+/// The core with this APIC id.
+#[must_use]
+pub fn by_apic_id(apic_id: u32) -> Option<&'static Core> {
+    all().iter().find(|core| core.apic_id == apic_id)
+}
+
+fn contiguous(pages: u64, alignment: u64) -> HostPhysical {
+    FRAMES
+        .allocate_contiguous(pages, alignment)
+        .expect("the reserve is too small for the cores")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logical_destinations() {
+        let core = Core {
+            index: 0,
+            apic_id: 0,
+            attention: AtomicU32::new(0),
+            startup: AtomicU32::new(0),
+            flush_wanted: AtomicU64::new(0),
+            flush_done: AtomicU64::new(0),
+            started: AtomicBool::new(false),
+            logical_id: AtomicU32::new(0x0200_0000),
+            destination_format: AtomicU32::new(u32::MAX),
+            host_save: HostPhysical(0),
+            stack: HostPhysical(0),
+            vcpu: AtomicPtr::new(core::ptr::null_mut()),
+        };
+        assert!(core.has_logical_id(2) && core.has_logical_id(0xff) && !core.has_logical_id(1));
+        core.set_destination_format(0x0fff_ffff);
+        core.set_logical_id(0x2400_0000);
+        assert!(core.has_logical_id(0x24) && core.has_logical_id(0xf4));
+        assert!(!core.has_logical_id(0x34) && !core.has_logical_id(0x21));
+    }
+}

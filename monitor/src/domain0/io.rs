@@ -1,0 +1,244 @@
+//! The ports through which domain 0 could reset the machine, put it to sleep, or call into system-management mode.
+//!
+//! All other ports are domain 0's own and do not exit. Here a write is looked at, what must happen first happens, and then
+//! the port gets what bare metal would have given it, unless it is refused: then the write is dropped.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::acpi::{Fixed, Register as Place, SleepType};
+use crate::instructions::{input8, input16, input32, output8, output16, output32};
+use crate::machine::{self, Machine};
+use crate::platform::{KEYBOARD_COMMAND, RESET_CONTROL};
+use crate::vcpu::Vcpu;
+use crate::vendor::{Io, svm};
+use crate::{log, scrub};
+
+const KEYBOARD_DATA: u16 = 0x60;
+const SYSTEM_CONTROL: u16 = 0x92;
+const SLEEP_ENABLE: u32 = 1 << 13;
+/// Bytes of a PM1 control register.
+const PM1_CONTROL_SIZE: u16 = 2;
+
+/// The next byte written to the keyboard controller's data port is its output port, whose bit 0 is the reset line.
+static OUTPUT_PORT_FOLLOWS: AtomicBool = AtomicBool::new(false);
+
+/// What a write must be answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It goes through.
+    Pass,
+    /// It resets or switches off the machine: scrub, then let it through.
+    Ends,
+    /// It is dropped.
+    Drop,
+}
+
+/// Makes the ports exit.
+pub(super) fn trap(machine: &Machine) {
+    for port in [
+        RESET_CONTROL,
+        SYSTEM_CONTROL,
+        KEYBOARD_COMMAND,
+        KEYBOARD_DATA,
+    ] {
+        svm::maps::trap_ports(port, 1);
+    }
+    let Some(fixed) = machine.fixed else { return };
+    if let Some(port) = fixed.smi_command {
+        svm::maps::trap_ports(port, 1);
+    }
+    for place in [fixed.pm1a_control, fixed.pm1b_control, fixed.sleep_control] {
+        if let Some(Place::Port(port)) = place {
+            svm::maps::trap_ports(port, PM1_CONTROL_SIZE);
+        }
+    }
+    if let Some(Place::Port(port)) = fixed.reset.map(|reset| reset.register) {
+        svm::maps::trap_ports(port, 1);
+    }
+}
+
+/// Answers an access to one of them.
+pub(super) fn emulate(vcpu: &mut Vcpu, access: Io) {
+    if access.string {
+        // No driver uses string instructions on these ports.
+        return vcpu.inject_general_protection();
+    }
+    if access.input {
+        let value = input(access);
+        let old = vcpu.rax();
+        vcpu.set_rax(match access.size {
+            1 => old & !0xff | u64::from(value & 0xff),
+            2 => old & !0xffff | u64::from(value & 0xffff),
+            _ => value.into(),
+        });
+    } else {
+        write(access, vcpu.rax() as u32);
+    }
+    vcpu.advance_to(access.next_rip);
+}
+
+fn write(access: Io, value: u32) {
+    let machine = machine::get();
+    match verdict(access, value, machine.fixed.as_ref(), machine.power_off) {
+        Verdict::Pass => output(access, value),
+        Verdict::Ends => {
+            log!("domain 0 ends by port {:#x}", access.port);
+            scrub::everything();
+            output(access, value);
+        }
+        Verdict::Drop => log!("write of {value:#x} to port {:#x} dropped", access.port),
+    }
+}
+
+fn verdict(access: Io, value: u32, fixed: Option<&Fixed>, power_off: Option<SleepType>) -> Verdict {
+    const RESET_CPU: u32 = 1 << 2;
+    const FAST_RESET: u32 = 1 << 0;
+    const WRITE_OUTPUT_PORT: u32 = 0xd1;
+    const PULSE: u32 = 0xf0;
+    let ends_if = |condition| {
+        if condition {
+            Verdict::Ends
+        } else {
+            Verdict::Pass
+        }
+    };
+    match access.port {
+        // Only byte accesses reach it; wider ones around it are PCI's configuration address.
+        RESET_CONTROL if access.size == 1 => return ends_if(value & RESET_CPU != 0),
+        SYSTEM_CONTROL => return ends_if(value & FAST_RESET != 0),
+        KEYBOARD_COMMAND => {
+            let command = value & 0xff;
+            OUTPUT_PORT_FOLLOWS.store(command == WRITE_OUTPUT_PORT, Ordering::Relaxed);
+            return ends_if(command & PULSE == PULSE && command & 1 == 0);
+        }
+        KEYBOARD_DATA => {
+            return ends_if(OUTPUT_PORT_FOLLOWS.swap(false, Ordering::Relaxed) && value & 1 == 0);
+        }
+        _ => {}
+    }
+    let Some(fixed) = fixed else {
+        return Verdict::Pass;
+    };
+    if fixed
+        .smi_command
+        .is_some_and(|port| part(access, value, port, 1).is_some())
+    {
+        return Verdict::Drop;
+    }
+    let blocks = [
+        (fixed.pm1a_control, power_off.map(|kind| kind.a)),
+        (fixed.pm1b_control, power_off.map(|kind| kind.b)),
+    ];
+    for (place, kind) in blocks {
+        let Some(Place::Port(port)) = place else {
+            continue;
+        };
+        let Some(written) = part(access, value, port, PM1_CONTROL_SIZE) else {
+            continue;
+        };
+        if written & SLEEP_ENABLE != 0 {
+            let wanted = (written >> 10 & 7) as u8;
+            return if kind == Some(wanted) {
+                Verdict::Ends
+            } else {
+                Verdict::Drop
+            };
+        }
+    }
+    match fixed.reset {
+        Some(reset) if reset.register == Place::Port(access.port) => {
+            ends_if(value & 0xff == reset.value.into())
+        }
+        _ => Verdict::Pass,
+    }
+}
+
+/// What an access writes of the `size` bytes of register `port`, if anything.
+fn part(access: Io, value: u32, port: u16, size: u16) -> Option<u32> {
+    let (first, end) = (
+        u32::from(access.port),
+        u32::from(access.port) + u32::from(access.size),
+    );
+    let (port, port_end) = (u32::from(port), u32::from(port) + u32::from(size));
+    if first >= port_end || port >= end {
+        return None;
+    }
+    let value = u64::from(value) & ((1 << (8 * u32::from(access.size))) - 1);
+    let shifted = if first >= port {
+        value << (8 * (first - port))
+    } else {
+        value >> (8 * (port - first))
+    };
+    Some(shifted as u32)
+}
+
+fn input(access: Io) -> u32 {
+    // SAFETY: the port is domain 0's; the monitor only looks on.
+    unsafe {
+        match access.size {
+            1 => input8(access.port).into(),
+            2 => input16(access.port).into(),
+            _ => input32(access.port),
+        }
+    }
+}
+
+fn output(access: Io, value: u32) {
+    // SAFETY: as for `input`; what must not get there has been held back.
+    unsafe {
+        match access.size {
+            1 => output8(access.port, value as u8),
+            2 => output16(access.port, value as u16),
+            _ => output32(access.port, value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIXED: Fixed = Fixed {
+        pm1a_control: Some(Place::Port(0x604)),
+        pm1b_control: None,
+        sleep_control: None,
+        smi_command: Some(0xb2),
+        reset: None,
+        dsdt: None,
+        hardware_reduced: false,
+    };
+
+    fn judge(port: u16, size: u8, value: u32) -> Verdict {
+        let access = Io {
+            port,
+            size,
+            input: false,
+            string: false,
+            repeat: false,
+            next_rip: 0,
+        };
+        verdict(access, value, Some(&FIXED), Some(SleepType { a: 5, b: 0 }))
+    }
+
+    #[test]
+    fn ways_to_end() {
+        assert_eq!(judge(0xcf9, 1, 6), Verdict::Ends);
+        assert_eq!(judge(0xcf9, 1, 2), Verdict::Pass);
+        assert_eq!(judge(0xcf8, 4, 0x8000_0600), Verdict::Pass);
+        assert_eq!(judge(0x64, 1, 0xfe), Verdict::Ends);
+        assert_eq!(judge(0x64, 1, 0xd1), Verdict::Pass);
+        assert_eq!(judge(0x60, 1, 0), Verdict::Ends);
+        assert_eq!(judge(0x60, 1, 0), Verdict::Pass);
+        assert_eq!(judge(0x92, 1, 1), Verdict::Ends);
+    }
+
+    #[test]
+    fn sleep_and_system_management() {
+        assert_eq!(judge(0x604, 2, 5 << 10 | 1 << 13), Verdict::Ends);
+        assert_eq!(judge(0x605, 1, 5 << 2 | 1 << 5), Verdict::Ends);
+        assert_eq!(judge(0x602, 4, (5 << 10 | 1 << 13) << 16), Verdict::Ends);
+        assert_eq!(judge(0x604, 2, 1 << 10 | 1 << 13), Verdict::Drop);
+        assert_eq!(judge(0x604, 2, 1), Verdict::Pass);
+        assert_eq!(judge(0xb2, 1, 0xf1), Verdict::Drop);
+    }
+}

@@ -1,0 +1,94 @@
+//! Domain 0: its vCPUs, and what happens when one of them exits.
+//!
+//! Everything is answered as bare metal would; what the monitor does not know is an exception for domain 0, never a
+//! panic. Devices, interrupts, HLT and the control registers are domain 0's own and do not exit at all.
+
+mod cpuid;
+mod fault;
+mod io;
+mod msr;
+mod tables;
+
+use crate::cores::Core;
+use crate::instructions::write_back_caches;
+use crate::vcpu::{Owner, Register, Vcpu};
+use crate::vendor::{Exit, Vendor, svm};
+use crate::{log, machine, platform, scrub};
+
+pub use tables::with_tables;
+
+/// Exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX.
+const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;
+
+/// Makes domain 0: its nested tables, its permission maps, and a vCPU for each core.
+///
+/// # Panics
+/// If the reserve is too small for that.
+pub fn create(vendor: Vendor, cores: &'static [Core]) {
+    let machine = machine::get();
+    let root = tables::create(vendor, machine);
+    io::trap(machine);
+    svm::maps::with_msrs(msr::fill_map);
+    for core in cores {
+        let vcpu = Vcpu::create(Owner::Domain0).expect("the reserve is too small for the vCPUs");
+        vendor.configure_domain0(vcpu, root);
+        core.set_domain0_vcpu(vcpu);
+    }
+}
+
+/// Prepares the bootstrap core's vCPU to begin at `entry` of a Linux kernel, with its boot parameters.
+pub fn start_bootstrap(core: &'static Core, entry: u64, parameters: u64) {
+    // SAFETY: the vCPU is this core's and does not run yet.
+    let vcpu = unsafe { &mut *core.domain0_vcpu() };
+    vcpu.reset_to_flat_mode(entry);
+    vcpu.set_register(Register::Rsi, parameters);
+    core.set_running();
+}
+
+/// Answers an exit of domain 0 that is not a call. Returns the vCPU that runs next.
+pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
+    match exit {
+        Exit::Cpuid => cpuid::emulate(vcpu),
+        Exit::ReadMsr => msr::read(core, vcpu),
+        Exit::WriteMsr => msr::write(core, vcpu),
+        Exit::Io(access) => io::emulate(vcpu, access),
+        Exit::NestedFault(fault) => return fault::handle(core, vcpu, fault),
+        Exit::Exception { vector, error } => {
+            let has_code = WITH_ERROR_CODE & 1_u32.checked_shl(vector.into()).unwrap_or(0) != 0;
+            vcpu.inject_exception(vector, has_code.then_some(error));
+        }
+        // Nothing but to go on: the interrupt is delivered at the entry, the NMI is accounted for already.
+        Exit::Interrupt | Exit::Nmi => {}
+        // A physical INIT where the hardware can be told to exit: no INIT starts or stops a core here.
+        Exit::Init => {}
+        Exit::InterruptReturn => vcpu.unmask_nmi(),
+        Exit::InvalidateCaches => {
+            // Dropping what is in the caches would undo writes of the monitor's.
+            write_back_caches();
+            vcpu.advance(2);
+        }
+        Exit::Shutdown => {
+            log!("domain 0 has shut itself down on core {}", core.index);
+            scrub::everything();
+            platform::reset();
+        }
+        Exit::Invalid => {
+            log!("domain 0's state on core {} cannot be entered", core.index);
+            scrub::everything();
+            platform::reset();
+        }
+        // The virtualization extension is hidden; the others are not intercepted.
+        Exit::Virtualization
+        | Exit::Call
+        | Exit::Halt
+        | Exit::SetExtendedControl
+        | Exit::TimeStamp
+        | Exit::PerformanceCounter
+        | Exit::MonitorWait => vcpu.inject_undefined(),
+        Exit::Other(code) => {
+            log!("core {}: unknown exit {code:#x} of domain 0", core.index);
+            vcpu.inject_general_protection();
+        }
+    }
+    vcpu
+}

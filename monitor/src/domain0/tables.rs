@@ -1,0 +1,70 @@
+//! Domain 0's nested tables: all of the machine, one to one, but what is the monitor's.
+
+use crate::address::{GuestPhysical, HostPhysical};
+use crate::frames::FRAMES;
+use crate::lock::Lock;
+use crate::machine::Machine;
+use crate::memory::Range;
+use crate::nested::{Emptied, End, Mapping, MustFlush, NestedTables, Progress, Refused, Rights};
+use crate::vendor::Vendor;
+use adyton_x86::apic;
+
+static TABLES: Lock<Option<NestedTables>> = Lock::new(None);
+
+/// Makes the tables. Returns their root.
+pub(super) fn create(vendor: Vendor, machine: &Machine) -> HostPhysical {
+    let mut tables = NestedTables::new(&FRAMES, vendor.nested_format(), machine.gigabyte_pages)
+        .expect(TOO_SMALL);
+    // Four levels of nested tables reach 48 bits.
+    let all = Range {
+        start: 0,
+        end: 1 << machine.physical_bits.min(48),
+    };
+    identity(&mut tables, all, Rights::ALL);
+    for hidden in machine.layout.hidden() {
+        let (place, size) = (GuestPhysical(hidden.start), hidden.size());
+        complete(tables.unmap(&FRAMES, place, size, Emptied::Detach, u32::MAX));
+    }
+    // Writes to the local APIC are looked at, see `apic`.
+    let page = Range {
+        start: apic::DEFAULT_BASE,
+        end: apic::DEFAULT_BASE + 4096,
+    };
+    identity(&mut tables, page, Rights::READ);
+    let root = tables.root();
+    *TABLES.lock() = Some(tables);
+    root
+}
+
+/// Works on domain 0's nested tables.
+///
+/// # Panics
+/// Before they are made.
+pub fn with_tables<T>(work: impl FnOnce(&mut NestedTables) -> T) -> T {
+    work(TABLES.lock().as_mut().expect("domain 0 is not made yet"))
+}
+
+const TOO_SMALL: &str = "the reserve is too small for domain 0's nested tables";
+
+fn identity(tables: &mut NestedTables, range: Range, rights: Rights) {
+    let mapping = Mapping {
+        place: GuestPhysical(range.start),
+        base: HostPhysical(range.start),
+        size: range.size(),
+        rights,
+    };
+    complete(tables.map(&FRAMES, mapping, u32::MAX));
+}
+
+/// While booting, nothing is in slices and no core could have cached anything.
+fn complete(progress: Result<Progress, Refused>) {
+    let Ok(Progress {
+        end: End::Complete,
+        flush,
+        ..
+    }) = progress
+    else {
+        panic!("{TOO_SMALL}")
+    };
+    MustFlush::flushed(flush);
+}

@@ -1,0 +1,192 @@
+//! The monitor's own interrupt descriptor table: exceptions are panics, NMIs are counted, nothing else comes.
+//!
+//! No stack switching (IST): the monitor runs on one good stack a core, at privilege level 0 throughout, and a guest's
+//! task register stays loaded. Physical interrupts never arrive, because RFLAGS.IF is on only while GIF is off.
+
+use core::arch::{asm, global_asm};
+use core::mem::size_of;
+use core::sync::atomic::AtomicU32;
+
+use crate::boot::selector;
+use crate::cores::{STACK_END_SIZE, STACK_SIZE, StackEnd};
+use crate::instructions::read_cr2;
+
+const VECTORS: usize = 32;
+
+/// A 64-bit interrupt gate (APM volume 2, figure 4-24).
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Gate {
+    offset_low: u16,
+    selector: u16,
+    attributes: u16,
+    offset_middle: u16,
+    offset_high: u32,
+    reserved: u32,
+}
+
+const _: () = assert!(size_of::<Gate>() == 16);
+
+const PRESENT_INTERRUPT_GATE: u16 = 0x8e00;
+
+#[repr(C, packed)]
+struct TablePointer {
+    limit: u16,
+    base: u64,
+}
+
+global_asm!(
+    r#"
+.section .text.interrupts, "ax"
+.altmacro
+.macro exception_stub vector
+exception_\vector:
+    .if (\vector == 8) || ((\vector >= 10) && (\vector <= 14)) || (\vector == 17) || (\vector == 21) || (\vector >= 29)
+    .else
+    push 0
+    .endif
+    push \vector
+    jmp exception_any
+.endm
+.macro exception_address vector
+    .quad exception_\vector
+.endm
+
+.set vector, 0
+.rept 32
+    exception_stub %vector
+    .set vector, vector + 1
+.endr
+
+exception_any:
+    cld
+    mov rdi, rsp
+    and rsp, -16
+    call {exception}
+    ud2
+
+// NMIs come only inside drain_nmis and sleep_until. Counts, and takes a sleeper past its HLT.
+nmi_entry:
+    push rax
+    mov rax, rsp
+    or rax, {stack_mask}
+    inc qword ptr [rax - {stack_mask} + {stack_size} - {end_size} + {nmis}]
+    lea rax, [rip + sleep_window]
+    cmp [rsp + 8], rax
+    jb 1f
+    lea rax, [rip + sleep_window_end]
+    cmp [rsp + 8], rax
+    ja 1f
+    mov [rsp + 8], rax
+1:  pop rax
+    iretq
+
+// rdi: the word, esi: the bits that end the sleep. Returns with GIF off again.
+sleep_until_attention:
+    cli
+    stgi
+sleep_window:
+    test [rdi], esi
+    jnz sleep_window_end
+    hlt
+    jmp sleep_window
+sleep_window_end:
+    clgi
+    sti
+    ret
+
+.section .rodata.interrupts, "a"
+.align 8
+exception_stubs:
+.set vector, 0
+.rept 32
+    exception_address %vector
+    .set vector, vector + 1
+.endr
+.noaltmacro
+.text
+"#,
+    exception = sym exception,
+    stack_mask = const STACK_SIZE - 1,
+    stack_size = const STACK_SIZE,
+    end_size = const STACK_END_SIZE,
+    nmis = const core::mem::offset_of!(StackEnd, nmis),
+);
+
+unsafe extern "C" {
+    static exception_stubs: [u64; VECTORS];
+    fn nmi_entry();
+    fn sleep_until_attention(word: *const AtomicU32, bits: u32);
+}
+
+/// What a stub leaves on the stack.
+#[repr(C)]
+struct Frame {
+    vector: u64,
+    error: u64,
+    rip: u64,
+    cs: u64,
+    rflags: u64,
+    rsp: u64,
+    ss: u64,
+}
+
+extern "C" fn exception(frame: &Frame) -> ! {
+    panic!(
+        "exception {} (error {:#x}) in the monitor at {:#x}, stack {:#x}, flags {:#x}, address {:#x}",
+        frame.vector,
+        frame.error,
+        frame.rip,
+        frame.rsp,
+        frame.rflags,
+        read_cr2(),
+    );
+}
+
+static TABLE: crate::once::Once<[Gate; VECTORS]> = crate::once::Once::new();
+
+/// Fills the table. On the bootstrap core, once.
+pub fn create_table() {
+    // SAFETY: the assembly above defines as many addresses.
+    let mut stubs = unsafe { exception_stubs };
+    stubs[2] = nmi_entry as *const () as u64;
+    TABLE.set(stubs.map(|address| Gate {
+        offset_low: address as u16,
+        selector: selector::CODE,
+        attributes: PRESENT_INTERRUPT_GATE,
+        offset_middle: (address >> 16) as u16,
+        offset_high: (address >> 32) as u32,
+        reserved: 0,
+    }));
+}
+
+/// Makes this core use the table.
+pub fn load_table() {
+    let pointer = TablePointer {
+        limit: (size_of::<[Gate; VECTORS]>() - 1) as u16,
+        base: TABLE.get().as_ptr() as u64,
+    };
+    // SAFETY: the table is complete and lives for ever.
+    unsafe { asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack)) };
+}
+
+/// Holds everything off from now on; see the module's text for the state that this gives.
+///
+/// # Safety
+/// The core has SVM enabled and its descriptor tables loaded.
+pub unsafe fn hold() {
+    // SAFETY: as the caller warrants; with GIF off, IF has no effect here.
+    unsafe { asm!("clgi; sti", options(nostack)) };
+}
+
+/// Takes the NMIs that are latched; each is counted.
+pub fn drain_nmis() {
+    // SAFETY: the NMI handler changes only its counter; physical interrupts are off while GIF is on.
+    unsafe { asm!("cli; stgi; nop; clgi; sti", options(nostack)) };
+}
+
+/// Sleeps until one of `bits` is set in `word`, or an NMI comes.
+pub fn sleep_until(word: &AtomicU32, bits: u32) {
+    // SAFETY: as in `drain_nmis`; the word lives longer than the sleep.
+    unsafe { sleep_until_attention(word, bits) };
+}

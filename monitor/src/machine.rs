@@ -1,0 +1,44 @@
+//! What was found out about the machine while booting, for everybody to read.
+
+use crate::acpi::{Fixed, SleepType};
+use crate::memory::Layout;
+use crate::once::Once;
+
+/// The machine.
+#[derive(Debug)]
+pub struct Machine {
+    /// Who has which memory.
+    pub layout: Layout,
+    /// The firmware's fixed registers, if it describes any.
+    pub fixed: Option<Fixed>,
+    /// How to switch off.
+    pub power_off: Option<SleepType>,
+    /// Whether the firmware describes an IOMMU.
+    pub has_iommu: bool,
+    /// Bits of a physical address.
+    pub physical_bits: u32,
+    /// The CPU has pages of 1 GiB, in nested tables too.
+    pub gigabyte_pages: bool,
+}
+
+static MACHINE: Once<Machine> = Once::new();
+
+/// Publishes the findings.
+pub fn set(machine: Machine) -> &'static Machine {
+    MACHINE.set(machine)
+}
+
+/// The findings.
+///
+/// # Panics
+/// Before they are published: the boot sequence is wrong.
+#[must_use]
+pub fn get() -> &'static Machine {
+    MACHINE.get()
+}
+
+/// The findings, if they are published: for code that a panic may reach at any time.
+#[must_use]
+pub fn try_get() -> Option<&'static Machine> {
+    MACHINE.try_get()
+}

@@ -1,0 +1,15 @@
+//! The story of a boot, top down: from the first 64-bit instruction to domain 0.
+#![cfg_attr(not(test), no_std)]
+#![no_main]
+
+use adyton_monitor::{boot, console};
+
+/// Called by the entry code (`boot/entry.rs`) on the bootstrap processor.
+///
+/// # Safety
+/// Only the entry code may call it, once, with the address of the loader's start information.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn monitor_main(start_information: u64) -> ! {
+    console::initialize();
+    boot::run(start_information)
+}

@@ -1,0 +1,490 @@
+//! Who gets which physical memory: the monitor's image, its reserve, the pool, and domain 0.
+//!
+//! [`Layout::plan`] decides it once, before anything else runs, from the firmware's map and the command line. It is
+//! pure. What must hold afterwards: reserve, pool and image are disjoint, 2 MiB-aligned and lie in RAM; domain 0's
+//! map shows neither image nor reserve as usable, the pool as soft reserved, and everything else as the firmware did.
+
+use arrayvec::ArrayVec;
+
+/// Bytes of the pages in which memory is handed out here.
+pub const LARGE_PAGE: u64 = 2 << 20;
+/// Most entries of the firmware's map, and of domain 0's (the boot protocol's limit is 128).
+pub const MAXIMUM_ENTRIES: usize = 128;
+
+const FOUR_GIB: u64 = 4 << 30;
+const SMALLEST_POOL: u64 = 32 << 20;
+const SMALLEST_RESERVE: u64 = 8 << 20;
+/// The pool's share of memory and the reserve's share of the pool, unless said otherwise.
+const DEFAULT_DIVISOR: u64 = 8;
+
+/// A stretch of physical addresses, the end not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// First byte behind.
+    pub end: u64,
+}
+
+impl Range {
+    /// Bytes.
+    #[must_use]
+    pub const fn size(self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether `address` lies in it.
+    #[must_use]
+    pub const fn contains(self, address: u64) -> bool {
+        self.start <= address && address < self.end
+    }
+
+    /// Whether some byte lies in both.
+    #[must_use]
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+
+    const fn holds(self, other: Self) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+}
+
+/// What a stretch of the memory map is (ACPI 6.5, table 15.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Usable RAM.
+    Ram,
+    /// Not to be touched.
+    Reserved,
+    /// RAM set aside for a use of its own: the pool, as domain 0 sees it.
+    SoftReserved,
+    /// Something else, by its number.
+    Other(u32),
+}
+
+impl Kind {
+    /// From the number in an e820 or start-information map.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Ram,
+            2 => Self::Reserved,
+            0xefff_ffff => Self::SoftReserved,
+            other => Self::Other(other),
+        }
+    }
+
+    /// The number in an e820 map.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Ram => 1,
+            Self::Reserved => 2,
+            Self::SoftReserved => 0xefff_ffff,
+            Self::Other(number) => number,
+        }
+    }
+}
+
+/// An entry of a memory map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryEntry {
+    /// Where.
+    pub range: Range,
+    /// What.
+    pub kind: Kind,
+}
+
+/// Where the pool shall lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Place {
+    /// As high as it fits, for devices want low memory.
+    #[default]
+    Anywhere,
+    /// At 4 GiB or higher.
+    Above4G,
+    /// Below 4 GiB.
+    Below4G,
+    /// Exactly here.
+    At(u64),
+}
+
+/// How much memory the monitor sets aside for page tables and contexts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserve {
+    /// Bytes.
+    Size(u64),
+    /// The pool's size divided by this.
+    Fraction(u64),
+}
+
+impl Default for Reserve {
+    fn default() -> Self {
+        Self::Fraction(DEFAULT_DIVISOR)
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// Bytes of pool, or the default.
+    pub pool_size: Option<u64>,
+    /// Where the pool goes.
+    pub pool_place: Place,
+    /// The reserve.
+    pub reserve: Reserve,
+}
+
+/// What cannot be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutError {
+    /// There is no free stretch for a pool of this many bytes in the place asked for.
+    NoRoomForPool(u64),
+    /// There is no free stretch for a reserve of this many bytes.
+    NoRoomForReserve(u64),
+    /// Domain 0's map would have too many entries.
+    TooManyEntries,
+}
+
+/// The decision.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The monitor's code and data.
+    pub image: Range,
+    /// The monitor's page tables, contexts and stacks.
+    pub reserve: Range,
+    /// Memory for domains; domain 0 maps it as soft reserved.
+    pub pool: Range,
+    /// The map that domain 0 sees.
+    pub domain0: ArrayVec<MemoryEntry, MAXIMUM_ENTRIES>,
+}
+
+impl Layout {
+    /// Decides, given the firmware's `map`, where the `image` lies, and which other stretches are `occupied` until domain
+    /// 0 has taken them over.
+    ///
+    /// # Errors
+    /// If what is wished for does not fit.
+    pub fn plan(
+        map: &[MemoryEntry],
+        image: Range,
+        occupied: &[Range],
+        wishes: &Wishes,
+    ) -> Result<Self, LayoutError> {
+        let memory: u64 = map
+            .iter()
+            .filter(|entry| entry.kind == Kind::Ram)
+            .map(|entry| entry.range.size())
+            .sum();
+        let pool_size = wishes
+            .pool_size
+            .unwrap_or((memory / DEFAULT_DIVISOR).max(SMALLEST_POOL));
+        let pool_size = pool_size.max(LARGE_PAGE).next_multiple_of(LARGE_PAGE);
+        let reserve_size = match wishes.reserve {
+            Reserve::Size(size) => size,
+            Reserve::Fraction(divisor) => pool_size / divisor,
+        };
+        let reserve_size = reserve_size
+            .max(SMALLEST_RESERVE)
+            .next_multiple_of(LARGE_PAGE);
+
+        // Below the image, domain 0's kernel unpacks itself.
+        let mut taken: ArrayVec<Range, 8> = ArrayVec::new();
+        taken.push(Range {
+            start: 0,
+            end: image.end,
+        });
+        taken.extend(occupied.iter().copied().take(4));
+        let pool = place(map, &taken, pool_size, wishes.pool_place)
+            .ok_or(LayoutError::NoRoomForPool(pool_size))?;
+        taken.push(pool);
+        let reserve = place(map, &taken, reserve_size, Place::Anywhere)
+            .ok_or(LayoutError::NoRoomForReserve(reserve_size))?;
+        let domain0 = domain0_map(
+            map,
+            &[
+                MemoryEntry {
+                    range: image,
+                    kind: Kind::Reserved,
+                },
+                MemoryEntry {
+                    range: reserve,
+                    kind: Kind::Reserved,
+                },
+                MemoryEntry {
+                    range: pool,
+                    kind: Kind::SoftReserved,
+                },
+            ],
+        )
+        .ok_or(LayoutError::TooManyEntries)?;
+        Ok(Self {
+            image,
+            reserve,
+            pool,
+            domain0,
+        })
+    }
+
+    /// Where domain 0 may find nothing.
+    #[must_use]
+    pub fn hidden(&self) -> [Range; 2] {
+        [self.image, self.reserve]
+    }
+
+    /// The highest address of RAM and one.
+    #[must_use]
+    pub fn end_of_memory(&self) -> u64 {
+        let usable = self
+            .domain0
+            .iter()
+            .filter(|entry| !matches!(entry.kind, Kind::Reserved));
+        usable
+            .map(|entry| entry.range.end)
+            .max()
+            .unwrap_or(0)
+            .max(self.reserve.end)
+    }
+}
+
+/// The highest free stretch of `size` bytes, aligned to large pages.
+fn place(map: &[MemoryEntry], taken: &[Range], size: u64, wish: Place) -> Option<Range> {
+    let (low, high) = match wish {
+        Place::Anywhere => (0, u64::MAX),
+        Place::Above4G => (FOUR_GIB, u64::MAX),
+        Place::Below4G => (0, FOUR_GIB),
+        Place::At(address) => {
+            let range = Range {
+                start: address,
+                end: address.checked_add(size)?,
+            };
+            let free = map
+                .iter()
+                .any(|entry| entry.kind == Kind::Ram && entry.range.holds(range))
+                && !taken.iter().any(|other| other.overlaps(range));
+            return (free && address % LARGE_PAGE == 0).then_some(range);
+        }
+    };
+    map.iter()
+        .filter(|entry| entry.kind == Kind::Ram)
+        .filter_map(|entry| highest_in(entry.range, taken, size, low, high))
+        .max_by_key(|range| range.start)
+}
+
+fn highest_in(ram: Range, taken: &[Range], size: u64, low: u64, high: u64) -> Option<Range> {
+    let mut end = ram.end.min(high) / LARGE_PAGE * LARGE_PAGE;
+    loop {
+        let range = Range {
+            start: end.checked_sub(size)?,
+            end,
+        };
+        if range.start < ram.start.max(low) {
+            return None;
+        }
+        match taken.iter().find(|other| other.overlaps(range)) {
+            // Go on below what is in the way.
+            Some(other) => end = other.start / LARGE_PAGE * LARGE_PAGE,
+            None => return Some(range),
+        }
+    }
+}
+
+/// The firmware's map with the stretches of `special` cut out of RAM and shown as what they are.
+fn domain0_map(
+    map: &[MemoryEntry],
+    special: &[MemoryEntry],
+) -> Option<ArrayVec<MemoryEntry, MAXIMUM_ENTRIES>> {
+    let mut result: ArrayVec<MemoryEntry, MAXIMUM_ENTRIES> = ArrayVec::new();
+    for entry in map {
+        let mut rest = *entry;
+        while rest.range.size() > 0 {
+            let next = special
+                .iter()
+                .filter(|cut| rest.kind == Kind::Ram && cut.range.overlaps(rest.range))
+                .min_by_key(|cut| cut.range.start);
+            let Some(cut) = next else {
+                result.try_push(rest).ok()?;
+                break;
+            };
+            let before = Range {
+                start: rest.range.start,
+                end: cut.range.start,
+            };
+            if before.size() > 0 {
+                result
+                    .try_push(MemoryEntry {
+                        range: before,
+                        kind: rest.kind,
+                    })
+                    .ok()?;
+            }
+            let end = cut.range.end.min(rest.range.end);
+            let range = Range {
+                start: cut.range.start.max(rest.range.start),
+                end,
+            };
+            result
+                .try_push(MemoryEntry {
+                    range,
+                    kind: cut.kind,
+                })
+                .ok()?;
+            rest.range.start = end;
+        }
+    }
+    result.sort_unstable_by_key(|entry| entry.range.start);
+    Some(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const IMAGE: Range = Range {
+        start: 128 * MIB,
+        end: 130 * MIB,
+    };
+
+    /// What QEMU's firmware reports for so much memory, with the hole that `pc` (3 GiB) and `q35` (2 GiB) have.
+    fn machine(size: u64, hole: u64) -> Vec<MemoryEntry> {
+        let ram = |start, end| MemoryEntry {
+            range: Range { start, end },
+            kind: Kind::Ram,
+        };
+        let below = size.min(hole);
+        let mut map = vec![
+            ram(0, 0x9_fc00),
+            MemoryEntry {
+                range: Range {
+                    start: 0x9_fc00,
+                    end: MIB,
+                },
+                kind: Kind::Reserved,
+            },
+            ram(MIB, below - 0x2_1000),
+            MemoryEntry {
+                range: Range {
+                    start: below - 0x2_1000,
+                    end: below,
+                },
+                kind: Kind::Reserved,
+            },
+        ];
+        if size > hole {
+            map.push(ram(FOUR_GIB, FOUR_GIB + size - hole));
+        }
+        map
+    }
+
+    fn check(map: &[MemoryEntry], occupied: &[Range], layout: &Layout) {
+        let parts = [layout.image, layout.reserve, layout.pool];
+        for (index, part) in parts.iter().enumerate() {
+            assert!(part.start % LARGE_PAGE == 0 && part.end % LARGE_PAGE == 0 && part.size() > 0);
+            assert!(
+                map.iter()
+                    .any(|entry| entry.kind == Kind::Ram && entry.range.holds(*part))
+            );
+            assert!(
+                !parts
+                    .iter()
+                    .skip(index + 1)
+                    .any(|other| other.overlaps(*part))
+            );
+            assert!(index == 0 || !occupied.iter().any(|other| other.overlaps(*part)));
+        }
+        let bytes = |map: &[MemoryEntry], kind| -> u64 {
+            map.iter()
+                .filter(|entry| entry.kind == kind)
+                .map(|entry| entry.range.size())
+                .sum()
+        };
+        let own = layout.image.size() + layout.reserve.size();
+        assert_eq!(
+            bytes(&layout.domain0, Kind::SoftReserved),
+            layout.pool.size()
+        );
+        assert_eq!(
+            bytes(&layout.domain0, Kind::Ram),
+            bytes(map, Kind::Ram) - own - layout.pool.size()
+        );
+        assert_eq!(
+            bytes(&layout.domain0, Kind::Reserved),
+            bytes(map, Kind::Reserved) + own
+        );
+        for pair in layout.domain0.windows(2) {
+            assert!(pair[0].range.end <= pair[1].range.start);
+        }
+    }
+
+    #[test]
+    fn machines_of_many_sizes() {
+        for size in [512, 768, 1024, 2048, 3072, 4096, 6144, 8192] {
+            for hole in [2048 * MIB, 3072 * MIB] {
+                let map = machine(size * MIB, hole);
+                let top = (size * MIB).min(hole) - 0x2_1000;
+                let bundle = Range {
+                    start: (top - 40 * MIB) & !0xfff,
+                    end: top,
+                };
+                for place in [Place::Anywhere, Place::Below4G, Place::Above4G] {
+                    let wishes = Wishes {
+                        pool_place: place,
+                        ..Wishes::default()
+                    };
+                    let layout = Layout::plan(&map, IMAGE, &[bundle], &wishes);
+                    if place == Place::Above4G && size * MIB < hole + 2 * size * MIB / 8 {
+                        continue;
+                    }
+                    let layout = layout.unwrap();
+                    check(&map, &[bundle], &layout);
+                    assert!(place != Place::Below4G || layout.pool.end <= FOUR_GIB);
+                    assert!(place != Place::Above4G || layout.pool.start >= FOUR_GIB);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_is_taken_or_refused() {
+        let map = machine(1024 * MIB, 2048 * MIB);
+        let at = |address| {
+            let wishes = Wishes {
+                pool_size: Some(64 * MIB),
+                pool_place: Place::At(address),
+                ..Wishes::default()
+            };
+            Layout::plan(&map, IMAGE, &[], &wishes)
+        };
+        let layout = at(256 * MIB).unwrap();
+        check(&map, &[], &layout);
+        assert_eq!(layout.pool.start, 256 * MIB);
+        for bad in [
+            127 * MIB,
+            129 * MIB,
+            256 * MIB + 4096,
+            1000 * MIB,
+            u64::MAX - 1,
+        ] {
+            assert_eq!(at(bad).unwrap_err(), LayoutError::NoRoomForPool(64 * MIB));
+        }
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let map = machine(512 * MIB, 2048 * MIB);
+        let wishes = Wishes {
+            pool_size: Some(512 * MIB),
+            ..Wishes::default()
+        };
+        let error = Layout::plan(&map, IMAGE, &[], &wishes).unwrap_err();
+        assert_eq!(error, LayoutError::NoRoomForPool(512 * MIB));
+        let wishes = Wishes {
+            reserve: Reserve::Size(400 * MIB),
+            ..Wishes::default()
+        };
+        let error = Layout::plan(&map, IMAGE, &[], &wishes).unwrap_err();
+        assert_eq!(error, LayoutError::NoRoomForReserve(400 * MIB));
+    }
+}

@@ -1,0 +1,354 @@
+//! A vCPU: the registers of one virtual processor while it does not run.
+//!
+//! One page holds the general registers and the vector state; the vendor's control structure is another. At every
+//! exit all of it is saved, so that the monitor's own code may use any register; what only VMLOAD and VMSAVE move (FS,
+//! GS, TR, LDTR, the system-call registers) stays in the CPU until the core runs another vCPU.
+//!
+//! What must hold: a vCPU is touched by one core at a time, the one that runs it or has it stopped.
+
+use core::mem::{offset_of, size_of};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::frames::FRAMES;
+use crate::vendor::{Exit, Vendor, svm};
+
+/// Bytes for the vector state: all components up to AVX-512 and protection keys (CPUID leaf 0Dh).
+pub const VECTOR_SIZE: usize = 3072;
+
+/// Components of the vector state that the monitor saves: x87, SSE, AVX, bounds, AVX-512, protection keys.
+pub const VECTOR_COMPONENTS: u32 = 0x2ff;
+
+/// The components that this machine has of those, 0 if it has no XSAVE.
+static COMPONENTS: AtomicU32 = AtomicU32::new(0);
+
+/// A general register, by its number in instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the names are the registers'")]
+pub enum Register {
+    Rax = 0,
+    Rcx = 1,
+    Rdx = 2,
+    Rbx = 3,
+    Rsp = 4,
+    Rbp = 5,
+    Rsi = 6,
+    Rdi = 7,
+    R8 = 8,
+    R9 = 9,
+    R10 = 10,
+    R11 = 11,
+    R12 = 12,
+    R13 = 13,
+    R14 = 14,
+    R15 = 15,
+}
+
+/// Whose vCPU it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Owner {
+    /// Domain 0.
+    Domain0,
+    /// Any other domain.
+    Domain,
+}
+
+/// The page. What assembly reads has its offset asserted below.
+#[derive(Debug)]
+#[repr(C, align(4096))]
+pub struct Vcpu {
+    /// By number; RAX and RSP may live in the vendor's structure, so use [`Vcpu::register`].
+    pub(crate) registers: [u64; 16],
+    /// The vendor's control structure.
+    pub(crate) control: HostPhysical,
+    /// The guest's XCR0 at its last exit.
+    pub(crate) guest_components: u32,
+    /// What the monitor runs with, and saves; 0 without XSAVE.
+    pub(crate) all_components: u32,
+    owner: Owner,
+    /// An NMI was delivered, and its IRET has not come yet.
+    nmi_masked: bool,
+    /// For whoever owns the vCPU: an address or a number.
+    pub context: u64,
+    reserved: [u8; 1024 - 160],
+    /// The XSAVE area.
+    pub(crate) vector: [u8; VECTOR_SIZE],
+}
+
+const _: () = {
+    assert!(size_of::<Vcpu>() == PAGE_SIZE as usize);
+    assert!(offset_of!(Vcpu, vector) % 64 == 0);
+    assert!(offset_of!(Vcpu, context) == 152);
+};
+
+/// Finds out which vector state the CPU has.
+pub fn set_components(components: u32) {
+    COMPONENTS.store(components, Ordering::Relaxed);
+}
+
+/// The components of vector state that the monitor saves and restores.
+#[must_use]
+pub fn components() -> u32 {
+    COMPONENTS.load(Ordering::Relaxed)
+}
+
+/// The accessors that a vendor supplies, in a module of the same shape for each.
+macro_rules! state {
+    (read: $($(#[$documentation:meta])* fn $name:ident(&self $(, $argument:ident: $kind:ty)*) -> $result:ty;)*) => {
+        impl Vcpu {
+            $($(#[$documentation])*
+            #[inline]
+            #[must_use]
+            pub fn $name(&self $(, $argument: $kind)*) -> $result {
+                match Vendor::current() {
+                    Vendor::Svm => svm::state::$name(self $(, $argument)*),
+                }
+            })*
+        }
+    };
+    (write: $($(#[$documentation:meta])* fn $name:ident(&mut self $(, $argument:ident: $kind:ty)*);)*) => {
+        impl Vcpu {
+            $($(#[$documentation])*
+            #[inline]
+            pub fn $name(&mut self $(, $argument: $kind)*) {
+                match Vendor::current() {
+                    Vendor::Svm => svm::state::$name(self $(, $argument)*),
+                }
+            })*
+        }
+    };
+}
+
+state! {
+    read:
+    /// Why it exited.
+    fn exit(&self) -> Exit;
+    /// RIP.
+    fn rip(&self) -> u64;
+    /// RSP.
+    fn rsp(&self) -> u64;
+    /// RAX.
+    fn rax(&self) -> u64;
+    /// RFLAGS.
+    fn rflags(&self) -> u64;
+    /// CR0.
+    fn cr0(&self) -> u64;
+    /// CR2.
+    fn cr2(&self) -> u64;
+    /// CR3.
+    fn cr3(&self) -> u64;
+    /// CR4.
+    fn cr4(&self) -> u64;
+    /// EFER as the guest sees it.
+    fn efer(&self) -> u64;
+    /// Current privilege level.
+    fn cpl(&self) -> u8;
+    /// Whether it executes 64-bit code.
+    fn is_64_bit(&self) -> bool;
+    /// Bits of the default operand and address size: 16, 32 or 64.
+    fn code_bits(&self) -> u8;
+    /// Base of segment register `number` (0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS). Right only while this core runs the vCPU.
+    fn segment_base(&self, number: u8) -> u64;
+    /// Whether an event waits to be delivered at the next entry.
+    fn has_injection(&self) -> bool;
+    /// Whether it is in the shadow of STI or of a load of SS.
+    fn is_in_interrupt_shadow(&self) -> bool;
+    /// The address of the next instruction, if the hardware tells it.
+    fn next_rip(&self) -> Option<u64>;
+    /// The time-stamp counter's offset in it.
+    fn time_offset(&self) -> u64;
+}
+
+state! {
+    write:
+    /// Sets RIP.
+    fn set_rip(&mut self, value: u64);
+    /// Sets RSP.
+    fn set_rsp(&mut self, value: u64);
+    /// Sets RAX.
+    fn set_rax(&mut self, value: u64);
+    /// Sets RFLAGS.
+    fn set_rflags(&mut self, value: u64);
+    /// Sets CR2.
+    fn set_cr2(&mut self, value: u64);
+    /// Sets CR3.
+    fn set_cr3(&mut self, value: u64);
+    /// Sets EFER, as the guest would.
+    fn set_efer(&mut self, value: u64);
+    /// Ends the instruction that exited: RIP moves to `rip`, an interrupt shadow ends.
+    fn advance_to(&mut self, rip: u64);
+    /// Delivers an exception at the next entry, with the error code that it pushes.
+    fn inject_exception(&mut self, vector: u8, error: Option<u32>);
+    /// Makes the next entry flush every address space.
+    fn flush_at_entry(&mut self);
+    /// Sets the root of the nested tables and the address-space number.
+    fn set_nested_root(&mut self, root: HostPhysical, space: u32);
+    /// Puts it where a start-up at this page does (Intel SDM volume 3, section 9.4.4).
+    fn reset_to_real_mode(&mut self, page: u8);
+    /// Puts it into flat 32-bit mode without paging, as the Linux boot protocol wants.
+    fn reset_to_flat_mode(&mut self, rip: u64);
+    /// Sees to it that the next IRET exits, or does not.
+    fn intercept_interrupt_return(&mut self, intercept: bool);
+    /// Adds to the time-stamp counter that it reads.
+    fn set_time_offset(&mut self, offset: u64);
+}
+
+impl Vcpu {
+    /// A vCPU with cleared registers, or `None` if the reserve has no two pages left.
+    #[must_use]
+    pub fn create(owner: Owner) -> Option<&'static mut Self> {
+        let page = FRAMES.allocate()?;
+        let Some(control) = FRAMES.allocate() else {
+            // SAFETY: just allocated.
+            unsafe { FRAMES.free(page) };
+            return None;
+        };
+        // SAFETY: the page is zeroed, which is a valid value of every field, and belongs to this vCPU from now on.
+        let vcpu = unsafe { &mut *(page.value() as *mut Self) };
+        vcpu.control = control;
+        vcpu.owner = owner;
+        vcpu.all_components = components();
+        vcpu.reset_vector_state();
+        Some(vcpu)
+    }
+
+    /// Gives its pages back.
+    ///
+    /// # Safety
+    /// No core runs it or refers to it any more.
+    pub unsafe fn destroy(&'static mut self) {
+        let (page, control) = (HostPhysical(&raw const *self as u64), self.control);
+        // SAFETY: both came from there, and nothing refers to them any more.
+        unsafe {
+            FRAMES.free(control);
+            FRAMES.free(page);
+        }
+    }
+
+    /// Whose vCPU it is.
+    #[inline]
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// The vector state that a reset gives: only the control words are not zero, and XSAVE's header says "initial".
+    pub fn reset_vector_state(&mut self) {
+        self.vector.fill(0);
+        self.guest_components = 1;
+        let words = [
+            (0, 0x037f_u16.to_le_bytes()),
+            (24, 0x1f80_u16.to_le_bytes()),
+        ];
+        for (offset, word) in words {
+            if let Some(place) = self.vector.get_mut(offset..offset + 2) {
+                place.copy_from_slice(&word);
+            }
+        }
+    }
+
+    /// A general register.
+    #[inline]
+    #[must_use]
+    pub fn register(&self, register: Register) -> u64 {
+        match register {
+            Register::Rax => self.rax(),
+            Register::Rsp => self.rsp(),
+            // The enum has 16 values, so the index is always inside.
+            other => self.registers[other as usize & 15],
+        }
+    }
+
+    /// Sets a general register.
+    #[inline]
+    pub fn set_register(&mut self, register: Register, value: u64) {
+        match register {
+            Register::Rax => self.set_rax(value),
+            Register::Rsp => self.set_rsp(value),
+            other => self.registers[other as usize & 15] = value,
+        }
+    }
+
+    /// A general register by the number that instructions use, modulo 16.
+    #[inline]
+    #[must_use]
+    pub fn register_by_number(&self, number: u8) -> u64 {
+        match number & 15 {
+            0 => self.rax(),
+            4 => self.rsp(),
+            other => self.registers[other as usize & 15],
+        }
+    }
+
+    /// Sets a general register by the number that instructions use, modulo 16.
+    #[inline]
+    pub fn set_register_by_number(&mut self, number: u8, value: u64) {
+        match number & 15 {
+            0 => self.set_rax(value),
+            4 => self.set_rsp(value),
+            other => self.registers[other as usize & 15] = value,
+        }
+    }
+
+    /// Sets EDX:EAX to the halves of `value`, as RDMSR does.
+    pub fn set_edx_eax(&mut self, value: u64) {
+        self.set_rax(value & 0xffff_ffff);
+        self.set_register(Register::Rdx, value >> 32);
+    }
+
+    /// EDX:EAX as one number, as WRMSR reads it.
+    #[must_use]
+    pub fn edx_eax(&self) -> u64 {
+        self.register(Register::Rdx) << 32 | self.rax() & 0xffff_ffff
+    }
+
+    /// RIP behind the instruction that exited: where the hardware says, or `length` bytes on.
+    #[inline]
+    pub fn advance(&mut self, length: u64) {
+        let next = self
+            .next_rip()
+            .unwrap_or_else(|| self.rip().wrapping_add(length));
+        self.advance_to(if self.is_64_bit() {
+            next
+        } else {
+            next & 0xffff_ffff
+        });
+    }
+
+    /// Delivers an NMI at the next entry, unless one is being handled or another event comes first.
+    pub fn inject_nmi(&mut self) -> bool {
+        if self.nmi_masked || self.has_injection() {
+            return false;
+        }
+        match Vendor::current() {
+            Vendor::Svm => svm::state::inject_nmi(self),
+        }
+        self.nmi_masked = true;
+        self.intercept_interrupt_return(true);
+        true
+    }
+
+    /// The IRET that ends the handling of an NMI is about to execute.
+    pub fn unmask_nmi(&mut self) {
+        self.nmi_masked = false;
+        self.intercept_interrupt_return(false);
+    }
+
+    /// A page fault, with CR2.
+    pub fn inject_page_fault(&mut self, address: u64, error: u32) {
+        self.set_cr2(address);
+        self.inject_exception(14, Some(error));
+    }
+
+    /// #GP(0).
+    pub fn inject_general_protection(&mut self) {
+        self.inject_exception(13, Some(0));
+    }
+
+    /// #UD.
+    pub fn inject_undefined(&mut self) {
+        self.inject_exception(6, None);
+    }
+}

@@ -1,0 +1,87 @@
+//! The seam between the monitor and the CPU vendor's virtualization extension.
+//!
+//! Which extension the machine has is found out once ([`Vendor::detect`]); everything above this module speaks of
+//! [`Exit`]s, of [`Vcpu`]s and their accessors, and of nothing that a manual of one vendor defines.
+
+mod exit;
+pub mod svm;
+
+pub use exit::{Exit, Io, NestedFault};
+
+use crate::address::HostPhysical;
+use crate::cores::Core;
+use crate::nested::Format;
+use crate::vcpu::Vcpu;
+
+/// A virtualization extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vendor {
+    /// AMD's Secure Virtual Machine.
+    Svm,
+}
+
+/// Why the monitor cannot run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsupported {
+    /// The CPU has no extension that the monitor knows.
+    NoExtension,
+    /// There is one, but the firmware has locked it.
+    Locked,
+    /// It cannot do nested paging.
+    NoNestedPaging,
+}
+
+impl Vendor {
+    /// The extension of this machine.
+    ///
+    /// # Errors
+    /// If there is none that the monitor can use.
+    pub fn detect() -> Result<Self, Unsupported> {
+        svm::detect().map(|()| Self::Svm)
+    }
+
+    /// Which extension the machine has. Known at compile time as long as there is one.
+    #[inline]
+    #[must_use]
+    pub const fn current() -> Self {
+        Self::Svm
+    }
+
+    /// The format of its nested page tables.
+    #[must_use]
+    pub const fn nested_format(self) -> Format {
+        match self {
+            Self::Svm => Format::Npt,
+        }
+    }
+
+    /// Switches the extension on, on this core.
+    ///
+    /// # Safety
+    /// Once a core, while the monitor boots.
+    pub unsafe fn enable(self, core: &Core) {
+        match self {
+            // SAFETY: as the caller warrants.
+            Self::Svm => unsafe { svm::enable(core) },
+        }
+    }
+
+    /// Fills in what domain 0's vCPUs intercept and may touch.
+    pub fn configure_domain0(self, vcpu: &mut Vcpu, nested_root: HostPhysical) {
+        match self {
+            Self::Svm => svm::domain0::configure(vcpu, nested_root),
+        }
+    }
+
+    /// Runs `first` on this core, then whatever the exit handlers say.
+    ///
+    /// # Safety
+    /// The extension is on, `first` is configured, and no other core runs it.
+    #[cfg(not(test))]
+    pub unsafe fn run(self, core: &'static Core, first: &mut Vcpu) -> ! {
+        match self {
+            // SAFETY: as the caller warrants.
+            Self::Svm => unsafe { svm::run::start(core, first) },
+        }
+    }
+}
