@@ -70,6 +70,15 @@ pub unsafe fn send(destination: u32, command: Command) {
     unsafe { write(register::COMMAND_HIGH, high) };
 }
 
+/// Sends an interrupt command in x2APIC mode as domain 0 wrote it.
+///
+/// # Safety
+/// See [`send`]; x2APIC mode is on.
+pub unsafe fn send_as_is(value: u64) {
+    // SAFETY: as the caller warrants.
+    unsafe { write_msr(msr(register::COMMAND), value) };
+}
+
 /// Sends an NMI to a core.
 pub fn send_nmi(destination: u32) {
     // SAFETY: an NMI takes the target from a guest into the monitor, where it is counted.

@@ -14,6 +14,7 @@ pub mod cores;
 pub mod domain0;
 pub mod frames;
 pub mod guest;
+pub mod guest_memory;
 pub mod instructions;
 pub mod interrupts;
 pub mod lock;

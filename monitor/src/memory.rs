@@ -233,6 +233,17 @@ impl Layout {
         [self.image, self.reserve]
     }
 
+    /// Whether domain 0 sees memory at this address: RAM or the pool.
+    #[inline]
+    #[must_use]
+    pub fn is_memory(&self, address: u64) -> bool {
+        self.pool.contains(address)
+            || self.domain0.iter().any(|entry| {
+                entry.range.contains(address)
+                    && !matches!(entry.kind, Kind::Reserved | Kind::Other(_))
+            })
+    }
+
     /// The highest address of RAM and one.
     #[must_use]
     pub fn end_of_memory(&self) -> u64 {

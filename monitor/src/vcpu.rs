@@ -22,6 +22,13 @@ pub const VECTOR_COMPONENTS: u32 = 0x2ff;
 /// The components that this machine has of those, 0 if it has no XSAVE.
 static COMPONENTS: AtomicU32 = AtomicU32::new(0);
 
+/// Where PKRU stands in the XSAVE area, 0 if it has none.
+static KEYS_OFFSET: AtomicU32 = AtomicU32::new(0);
+
+/// Where XSAVE notes which components are in use, and the bit of component 9, PKRU.
+const HEADER_OFFSET: usize = 512;
+const KEYS_IN_BYTE_1: u8 = 1 << 1;
+
 /// A general register, by its number in instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -83,9 +90,10 @@ const _: () = {
     assert!(offset_of!(Vcpu, context) == 152);
 };
 
-/// Finds out which vector state the CPU has.
-pub fn set_components(components: u32) {
+/// Notes which vector state the CPU has, and where PKRU stands in the XSAVE area (0: nowhere).
+pub fn set_components(components: u32, keys_offset: u32) {
     COMPONENTS.store(components, Ordering::Relaxed);
+    KEYS_OFFSET.store(keys_offset, Ordering::Relaxed);
 }
 
 /// The components of vector state that the monitor saves and restores.
@@ -334,6 +342,25 @@ impl Vcpu {
     pub fn unmask_nmi(&mut self) {
         self.nmi_masked = false;
         self.intercept_interrupt_return(false);
+    }
+
+    /// PKRU, out of the saved vector state (Intel SDM volume 1, section 13.4: 0 while the component is initial).
+    #[inline]
+    #[must_use]
+    pub fn protection_keys(&self) -> u32 {
+        let offset = KEYS_OFFSET.load(Ordering::Relaxed) as usize;
+        let in_use = self
+            .vector
+            .get(HEADER_OFFSET + 1)
+            .is_some_and(|byte| byte & KEYS_IN_BYTE_1 != 0);
+        match self
+            .vector
+            .get(offset..offset + 4)
+            .and_then(|bytes| bytes.first_chunk())
+        {
+            Some(bytes) if in_use && offset != 0 => u32::from_le_bytes(*bytes),
+            _ => 0,
+        }
     }
 
     /// A page fault, with CR2.

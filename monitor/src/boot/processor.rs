@@ -5,13 +5,20 @@ use crate::vcpu;
 
 const XSAVE: u32 = 1 << 26;
 const PROTECTION_KEYS: u32 = 1 << 3;
+const KEYS_COMPONENT: u32 = 1 << 9;
 const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_PROTECTION_KEYS: u64 = 1 << 22;
 
 /// Finds out which vector state the CPU has; on the bootstrap core, before [`prepare`].
 pub fn find_vector_state() {
     if cpuid(1, 0).ecx & XSAVE != 0 {
-        vcpu::set_components(cpuid(0xd, 0).eax & vcpu::VECTOR_COMPONENTS);
+        let components = cpuid(0xd, 0).eax & vcpu::VECTOR_COMPONENTS;
+        let keys = if components & KEYS_COMPONENT != 0 {
+            cpuid(0xd, 9).ebx
+        } else {
+            0
+        };
+        vcpu::set_components(components, keys);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cores::Core;
 use crate::vcpu::Vcpu;
-use crate::vendor::Exit;
+use crate::vendor::{Exit, NestedFault};
 
 /// The calling instruction was executed. Returns the vCPU that runs next.
 pub fn handle(_core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
@@ -16,5 +16,15 @@ pub fn handle_exit(
     vcpu: &'static mut Vcpu,
     _exit: Exit,
 ) -> &'static mut Vcpu {
+    vcpu
+}
+
+/// Domain 0 has touched what is not its own: carved or hidden memory. Returns the vCPU that runs next.
+pub fn handle_domain0_fault(
+    _core: &'static Core,
+    vcpu: &'static mut Vcpu,
+    _fault: NestedFault,
+) -> &'static mut Vcpu {
+    vcpu.inject_general_protection();
     vcpu
 }

@@ -1,15 +1,23 @@
 //! Accesses that domain 0's nested tables do not allow.
 
+use adyton_x86::apic::DEFAULT_BASE;
+
+use super::apic;
+use crate::calls;
 use crate::cores::Core;
 use crate::vcpu::Vcpu;
 use crate::vendor::NestedFault;
 
 /// Answers one.
 pub(super) fn handle(
-    _core: &'static Core,
+    core: &'static Core,
     vcpu: &'static mut Vcpu,
-    _fault: NestedFault,
+    fault: NestedFault,
 ) -> &'static mut Vcpu {
-    vcpu.inject_general_protection();
-    vcpu
+    let is_apic = fault.address & !0xfff == DEFAULT_BASE;
+    if is_apic && fault.write && !fault.table_walk {
+        apic::emulate_store(core, vcpu, fault.address & 0xff0);
+        return vcpu;
+    }
+    calls::handle_domain0_fault(core, vcpu, fault)
 }

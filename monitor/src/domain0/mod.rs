@@ -3,6 +3,7 @@
 //! Everything is answered as bare metal would; what the monitor does not know is an exception for domain 0, never a
 //! panic. Devices, interrupts, HLT and the control registers are domain 0's own and do not exit at all.
 
+mod apic;
 mod cpuid;
 mod fault;
 mod io;
@@ -15,7 +16,7 @@ use crate::vcpu::{Owner, Register, Vcpu};
 use crate::vendor::{Exit, Vendor, svm};
 use crate::{log, machine, platform, scrub};
 
-pub use tables::with_tables;
+pub use tables::{memory, with_tables};
 
 /// Exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX.
 const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;

@@ -3,6 +3,7 @@
 use adyton_x86::apic::base;
 use adyton_x86::svm::MSR_MAP_SIZE;
 
+use super::apic;
 use crate::cores::Core;
 use crate::instructions::{read_msr, write_msr};
 use crate::vcpu::{Register, Vcpu};
@@ -13,6 +14,7 @@ const EFER: u32 = 0xc000_0080;
 pub(super) fn fill_map(map: &mut [u8; MSR_MAP_SIZE]) {
     map.fill(0);
     map[0x800 + (0x80 * 2) / 8] = 3;
+    map[(0x830 * 2) / 8] |= 2 << ((0x830 * 2) % 8);
     map[(base::MSR as usize * 2) / 8] |= 3 << ((base::MSR * 2) % 8);
 }
 
@@ -29,11 +31,12 @@ pub(super) fn read(_core: &Core, vcpu: &mut Vcpu) {
 }
 
 /// WRMSR.
-pub(super) fn write(_core: &Core, vcpu: &mut Vcpu) {
+pub(super) fn write(core: &'static Core, vcpu: &mut Vcpu) {
     let value = vcpu.edx_eax();
     let accepted = match vcpu.register(Register::Rcx) as u32 {
         EFER => write_efer(vcpu, value),
         base::MSR => write_apic_base(value),
+        register @ 0x800..=0x8ff => apic::write_msr(core, register, value),
         _ => false,
     };
     if accepted {

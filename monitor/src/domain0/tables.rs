@@ -2,13 +2,18 @@
 
 use crate::address::{GuestPhysical, HostPhysical};
 use crate::frames::FRAMES;
+use crate::guest_memory::NestedMemory;
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::memory::Range;
-use crate::nested::{Emptied, End, Mapping, MustFlush, NestedTables, Progress, Refused, Rights};
+use crate::nested::{
+    Emptied, End, Mapping, MustFlush, NestedTables, Progress, Refused, Rights, View,
+};
+use crate::once::Once;
 use crate::vendor::Vendor;
 use adyton_x86::apic;
 
+static VIEW: Once<View> = Once::new();
 static TABLES: Lock<Option<NestedTables>> = Lock::new(None);
 
 /// Makes the tables. Returns their root.
@@ -32,6 +37,7 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> HostPhysical {
     };
     identity(&mut tables, page, Rights::READ);
     let root = tables.root();
+    VIEW.set(tables.view());
     *TABLES.lock() = Some(tables);
     root
 }
@@ -42,6 +48,11 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> HostPhysical {
 /// Before they are made.
 pub fn with_tables<T>(work: impl FnOnce(&mut NestedTables) -> T) -> T {
     work(TABLES.lock().as_mut().expect("domain 0 is not made yet"))
+}
+
+/// Domain 0's memory, for walks on its behalf.
+pub fn memory() -> NestedMemory {
+    NestedMemory(*VIEW.get())
 }
 
 const TOO_SMALL: &str = "the reserve is too small for domain 0's nested tables";

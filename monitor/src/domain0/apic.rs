@@ -1,0 +1,178 @@
+//! Domain 0's writes to its local APIC: what could take a core out of the monitor is played in software.
+//!
+//! Reads go straight to the registers, and so do almost all writes. Interrupt commands are sorted by how they are delivered:
+//! interrupts pass, INIT and start-ups become messages between cores ([`crate::cores::Startup`]), NMIs are noted for
+//! their targets, system-management interrupts are dropped. The identifier cannot be changed, and a local vector with such
+//! a delivery is written masked.
+
+use adyton_x86::apic::{Command, Delivery, Shorthand, register};
+
+use super::memory;
+use crate::apic;
+use crate::cores::{self, Core, Startup};
+use crate::guest::instruction::Direction;
+use crate::guest::walk::Fault;
+use crate::guest_memory::FetchError;
+use crate::vcpu::Vcpu;
+
+const VECTOR_MASKED: u32 = 1 << 16;
+
+/// Carries out the store at RIP, which goes to the APIC's page at `offset`.
+pub(super) fn emulate_store(core: &'static Core, vcpu: &mut Vcpu, offset: u64) {
+    let instruction = match vcpu.fetch(memory()) {
+        Ok(instruction) => instruction,
+        Err(FetchError::Walk(Fault::Page(fault))) => {
+            return vcpu.inject_page_fault(fault.address.value(), fault.error_code);
+        }
+        // The tables are being changed by another core: the CPU will fetch again.
+        Err(FetchError::Walk(_)) => return,
+        Err(FetchError::NotLongMode | FetchError::NoInstruction) => {
+            return vcpu.inject_general_protection();
+        }
+    };
+    if let Some(transfer) = instruction
+        .transfer()
+        .filter(|transfer| transfer.width == 4)
+    {
+        let value = match transfer.direction {
+            Direction::Store(register) | Direction::Exchange(register) => {
+                Some(vcpu.register_by_number(register.number) as u32)
+            }
+            Direction::StoreImmediate(value) => Some(value as u32),
+            Direction::Load(_) => None,
+        };
+        if let Direction::Exchange(register) = transfer.direction {
+            vcpu.set_register_by_number(register.number, apic::read(offset).into());
+        }
+        if let Some(value) = value {
+            write(core, offset, value);
+        }
+    }
+    // A store of another kind has no defined effect on an APIC: it has none here.
+    vcpu.advance(instruction.length().into());
+}
+
+/// A 32-bit write to a register of this core's APIC.
+fn write(core: &'static Core, offset: u64, value: u32) {
+    match offset {
+        register::ID => return,
+        register::COMMAND => {
+            let destination = apic::read(register::COMMAND_HIGH) >> 24;
+            let destination = if destination == 0xff {
+                u32::MAX
+            } else {
+                destination
+            };
+            if filter(core, destination, Command(value)) {
+                // SAFETY: an ordinary interrupt, to the destination that domain 0 has written.
+                unsafe { apic::write(register::COMMAND, value) };
+            }
+            return;
+        }
+        register::LOGICAL_DESTINATION => core.set_logical_id(value),
+        register::DESTINATION_FORMAT => core.set_destination_format(value),
+        _ => {}
+    }
+    // SAFETY: the register concerns domain 0's interrupts on this core only.
+    unsafe { apic::write(offset, permitted_vector(offset, value)) };
+}
+
+/// A write to an x2APIC register that exits: the interrupt command and the local vectors. Whether it is accepted.
+pub(super) fn write_msr(core: &'static Core, msr: u32, value: u64) -> bool {
+    let offset = u64::from(msr & 0xff) << 4;
+    if !apic::is_extended() {
+        return false;
+    }
+    if offset != register::COMMAND {
+        // SAFETY: see `write`; the register exists in x2APIC mode.
+        unsafe { apic::write(offset, permitted_vector(offset, value as u32)) };
+        return value >> 32 == 0;
+    }
+    let (destination, command) = ((value >> 32) as u32, Command(value as u32));
+    if filter(core, destination, command) {
+        // SAFETY: an ordinary interrupt.
+        unsafe { apic::send_as_is(value) };
+    }
+    true
+}
+
+/// What may be written to a register that could be a local vector.
+fn permitted_vector(offset: u64, value: u32) -> u32 {
+    let is_vector = offset == register::LOCAL_MACHINE_CHECK
+        || (register::LOCAL_TIMER + 0x10..=register::LOCAL_ERROR).contains(&offset);
+    match Command(value).delivery() {
+        Delivery::SystemManagement | Delivery::Init | Delivery::StartUp | Delivery::Reserved
+            if is_vector =>
+        {
+            value | VECTOR_MASKED
+        }
+        _ => value,
+    }
+}
+
+/// Plays what must be played. Whether the hardware may send the command.
+fn filter(core: &'static Core, destination: u32, command: Command) -> bool {
+    match command.delivery() {
+        Delivery::Fixed | Delivery::LowestPriority => return true,
+        Delivery::NonMaskable => {
+            for_each_target(core, destination, command, Core::send_nmi_to_domain0);
+        }
+        Delivery::Init if command.is_deassert() => {}
+        Delivery::Init => {
+            for_each_target(core, destination, command, |core| {
+                core.send_startup(Startup::Init)
+            });
+        }
+        Delivery::StartUp => {
+            let start = Startup::Start(command.vector());
+            for_each_target(core, destination, command, |core| core.send_startup(start));
+        }
+        Delivery::SystemManagement | Delivery::External | Delivery::Reserved => {}
+    }
+    false
+}
+
+fn for_each_target(own: &Core, destination: u32, command: Command, act: impl Fn(&'static Core)) {
+    let extended = apic::is_extended();
+    for core in cores::all() {
+        let is_own = core.index == own.index;
+        let meant = match command.shorthand() {
+            Shorthand::Own => is_own,
+            Shorthand::All => true,
+            Shorthand::Others => !is_own,
+            Shorthand::None if destination == u32::MAX => true,
+            Shorthand::None if !command.is_logical() => core.apic_id == destination,
+            Shorthand::None if extended => has_extended_logical_id(core.apic_id, destination),
+            Shorthand::None => core.has_logical_id(destination as u8),
+        };
+        if meant {
+            act(core);
+        }
+    }
+}
+
+/// Whether a logical x2APIC destination means this identifier (Intel SDM volume 3, section 11.12.10.2).
+fn has_extended_logical_id(apic_id: u32, destination: u32) -> bool {
+    destination >> 16 == apic_id >> 4 && destination & 1 << (apic_id & 0xf) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extended_logical_destinations() {
+        assert!(has_extended_logical_id(0x13, 0x1_0008));
+        assert!(has_extended_logical_id(0x13, 0x1_ffff));
+        assert!(!has_extended_logical_id(0x13, 0x1_0004));
+        assert!(!has_extended_logical_id(0x13, 0x0_0008));
+    }
+
+    #[test]
+    fn dangerous_vectors_are_masked() {
+        let init = 5 << 8;
+        assert_eq!(permitted_vector(0x350, init), init | VECTOR_MASKED);
+        assert_eq!(permitted_vector(0x360, 4 << 8), 4 << 8);
+        assert_eq!(permitted_vector(register::SPURIOUS, init), init);
+    }
+}
