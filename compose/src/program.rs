@@ -148,12 +148,7 @@ impl<'data> Program<'data> {
             (plan.pool, ALL_RIGHTS | Attributes::POOL),
         ] {
             if range.size != 0 {
-                let alignment = if range.size < LARGE_PAGE {
-                    PAGE_SIZE
-                } else {
-                    LARGE_PAGE
-                };
-                let pages = claim.aligned_pages(range.size, alignment)?;
+                let pages = roomy(claim, range.size)?;
                 give(&domain, pages, range, attributes)?;
             }
         }
@@ -235,6 +230,16 @@ fn give<E: Environment>(
     domain.carve(placement)?;
     domain.keep(pages);
     Ok(())
+}
+
+/// Pages for much memory: aligned so that large pages can map it, where the claim has room for that.
+fn roomy<E: Environment>(claim: &Claim<E>, size: u64) -> Result<Pages<E>, Failure> {
+    if size < LARGE_PAGE {
+        return claim.pages(size);
+    }
+    claim
+        .aligned_pages(size, LARGE_PAGE)
+        .or_else(|_| claim.pages(size))
 }
 
 fn share_windows<E: Environment>(
