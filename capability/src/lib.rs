@@ -1,1 +1,39 @@
+//! The capability engine: who holds which memory and which cores, who gave it, and what must
+//! change in the hardware when that changes.
+//!
+//! An [`Engine`] holds one forest of [`node`]s in pages of a [`store::Store`]. A call either fails
+//! and changes nothing, or commits its decision at once and returns an [`operation::Operation`],
+//! which [`Engine::advance`] carries out slice by slice: it hands [`effect::Effect`]s to a
+//! [`effect::Platform`] in an order that is safe to interrupt anywhere.
+
+//!
+//! The crate has no `unsafe`, allocates nothing but pages of the store, and knows no hardware.
 #![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod account;
+mod advance;
+pub mod claim;
+pub mod derive;
+pub mod domain;
+pub mod effect;
+mod engine;
+pub mod enumerate;
+pub mod grant;
+pub mod identity;
+pub mod lookup;
+pub mod measure;
+pub mod node;
+pub mod operation;
+mod placement;
+mod records;
+mod revoke;
+mod seal;
+mod stage;
+pub mod store;
+mod tree;
+
+pub use engine::Engine;
