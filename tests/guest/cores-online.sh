@@ -1,6 +1,6 @@
 #!/bin/sh
 # As many cores are online as the machine has, and each runs something.
-. ./lib.sh
+. /tests/lib.sh
 
 [ "$(nproc)" = "$1" ] || fail "$(nproc) cores of $1 are online"
 core=0

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Every core but the first goes offline and comes back, three times, and runs something then.
-. ./lib.sh
+. /tests/lib.sh
 
 for round in 1 2 3; do
     for core in /sys/devices/system/cpu/cpu[1-9]*; do

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The kernel complained about nothing that the emulated bare machine would not make it complain
 # about. Linux 6.12 warns once of QEMU's debug registers (exc_debug_kernel) with or without us.
-. ./lib.sh
+. /tests/lib.sh
 
 complaints='WARNING: CPU|BUG:|Oops|general protection|unchecked MSR|stall|soft lockup|clocksource.*unstable'
 dmesg > /tmp/messages

@@ -1,4 +1,4 @@
-# What the tests have in common. A test sources it: `. ./lib.sh`.
+# What the tests have in common. A test sources it: `. /tests/lib.sh`.
 
 # Ends the test as failed.
 fail() {

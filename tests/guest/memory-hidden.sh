@@ -2,7 +2,7 @@
 # What the monitor keeps for itself is not in domain 0's map of memory: of all that the machine has
 # (the argument, in MiB), System RAM and the pool together lack at least the 8 MiB that are its
 # least reserve.
-. ./lib.sh
+. /tests/lib.sh
 
 total=0
 ranges=$(sed -n 's/^\([0-9a-f]*\)-\([0-9a-f]*\) : \(System RAM\|Soft Reserved\)$/\1:\2/p' /proc/iomem)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The pool lies where the command line wants it: above4g or below4g.
-. ./lib.sh
+. /tests/lib.sh
 
 [ -n "$(pool_ranges)" ] || fail "/proc/iomem has no Soft Reserved range"
 pool_ranges | while read -r start end; do

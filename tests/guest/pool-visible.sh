@@ -1,6 +1,6 @@
 #!/bin/sh
 # The pool is there for programs, and is not ordinary memory.
-. ./lib.sh
+. /tests/lib.sh
 
 cat /proc/iomem
 [ -n "$(pool_ranges)" ] || fail "/proc/iomem has no Soft Reserved range"
@@ -19,9 +19,9 @@ grep -E '^[0-9a-f]+-[0-9a-f]+ : System RAM' /proc/iomem | tr '-' ' ' | while rea
     done || exit 1
 done || exit 1
 
-# The device can be mapped and holds what is written (dd needs read, which devices of this kind do
-# not have; the size in sysfs must be that of the range).
+# Each device has its range, and the driver through which programs map it.
 for device in /sys/bus/dax/devices/dax*; do
     echo "${device##*/}: $(cat "$device/size") bytes, alignment $(cat "$device/align")"
+    [ "$(basename "$(readlink "$device/driver")")" = device_dax ] || fail "${device##*/} has no driver"
     [ "$(cat "$device/size")" -ge $((32 << 20)) ] || fail "${device##*/} is too small"
 done

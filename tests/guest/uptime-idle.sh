@@ -1,7 +1,7 @@
 #!/bin/sh
 # An idle system is idle, and its clock goes on: three seconds of sleep take about three seconds,
 # and most of them are spent idle.
-. ./lib.sh
+. /tests/lib.sh
 
 hundredths() { cut -d ' ' -f "$1" /proc/uptime | tr -d .; }
 
