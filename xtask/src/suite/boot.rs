@@ -17,7 +17,7 @@ use crate::setup::{Flavour, Kernel};
 use crate::workspace::Workspace;
 
 /// Lines of the log that a failure shows.
-const TAIL: usize = 40;
+const TAIL: usize = 25;
 
 /// The file that tells where the cores of a machine that hung were.
 const REGISTERS: &str = "registers.log";
@@ -107,16 +107,15 @@ impl<'boot> Run<'boot> {
     fn report(&self, chosen: &Chosen, verdict: Verdict) -> BootResult {
         let name = |name: &str| format!("{}/{name}", self.boot.name);
         let mut reports = Vec::new();
-        match verdict.ready_after {
-            Some(took) if chosen.counts_boot => {
-                reports.push(Report::new(name(BOOT), Outcome::Passed, took));
+        match &verdict.boot {
+            Ok(took) if chosen.counts_boot => {
+                reports.push(Report::new(name(BOOT), Outcome::Passed, *took));
             }
-            None => {
-                let limit = Duration::from_secs(self.boot.time_limit);
-                let reason = "domain 0 did not come up".to_owned();
-                reports.push(Report::new(name(BOOT), Outcome::Failed(reason), limit));
+            Ok(_) => {}
+            Err((took, why)) => {
+                let outcome = Outcome::Failed(format!("domain 0 did not come up: {why}"));
+                reports.push(Report::new(name(BOOT), outcome, *took));
             }
-            _ => {}
         }
         for (test, (outcome, took)) in self.boot.tests.iter().zip(verdict.outcomes) {
             reports.push(Report::new(name(&test.name), outcome, took));
@@ -133,7 +132,7 @@ impl<'boot> Run<'boot> {
         BootResult {
             reports,
             measurements: verdict.measurements,
-            ready_after: verdict.ready_after,
+            ready_after: verdict.boot.ok(),
         }
     }
 

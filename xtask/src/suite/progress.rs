@@ -50,8 +50,8 @@ pub struct Progress<'boot> {
 
 /// What a boot came to.
 pub struct Verdict {
-    /// How long domain 0 took to come up, if it did.
-    pub ready_after: Option<Duration>,
+    /// How long domain 0 took to come up; how long it was tried, and why it did not.
+    pub boot: Result<Duration, (Duration, String)>,
     /// One per test.
     pub outcomes: Vec<(Outcome, Duration)>,
     /// Why the machine's end was not the right one.
@@ -143,8 +143,9 @@ impl<'boot> Progress<'boot> {
             .into_iter()
             .map(|outcome| outcome.unwrap_or_else(|| never.clone()))
             .collect();
+        let boot = self.ready_after.ok_or((self.began.elapsed(), why));
         Verdict {
-            ready_after: self.ready_after,
+            boot,
             outcomes,
             wrong_end,
             measurements: self.measurements,
