@@ -3,6 +3,7 @@
 use adyton_x86::apic::{Command, DEFAULT_BASE, base, register};
 
 use crate::instructions::{read_msr, write_msr};
+use crate::interrupts;
 
 /// Whether this core's APIC is driven by MSRs.
 #[must_use]
@@ -85,9 +86,16 @@ pub fn send_nmi(destination: u32) {
     unsafe { send(destination, Command::NMI) };
 }
 
+/// Ends the interrupt in service.
+pub fn end_interrupt() {
+    // SAFETY: the interrupt was taken by the monitor.
+    unsafe { write(register::END_OF_INTERRUPT, 0) };
+}
+
 /// Does to this core's APIC what an INIT does: nothing pending, everything masked, switched off in software.
 pub fn reset_own() {
     const MASKED: u32 = 1 << 16;
+    const SWITCHED_ON: u32 = 1 << 8;
     // SAFETY: these are the values after a reset (Intel SDM volume 3, section 11.4.7.1).
     unsafe {
         for vector in (register::LOCAL_TIMER..=register::LOCAL_ERROR).step_by(16) {
@@ -100,6 +108,10 @@ pub fn reset_own() {
             for _ in 0..read(register::IN_SERVICE + word * 16).count_ones() {
                 write(register::END_OF_INTERRUPT, 0);
             }
+        }
+        if (0..8).any(|word| read(register::REQUESTED + word * 16) != 0) {
+            write(register::SPURIOUS, SWITCHED_ON | 0xff);
+            interrupts::discard_pending();
         }
         write(register::SPURIOUS, 0xff);
         if !is_extended() {

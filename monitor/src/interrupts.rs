@@ -1,17 +1,21 @@
-//! The monitor's own interrupt descriptor table: exceptions are panics, NMIs are counted, nothing else comes.
+//! The monitor's own interrupt descriptor table: exceptions are panics, NMIs are counted, interrupts are discarded.
 //!
 //! No stack switching (IST): the monitor runs on one good stack a core, at privilege level 0 throughout, and a guest's
-//! task register stays loaded. Physical interrupts never arrive, because RFLAGS.IF is on only while GIF is off.
+//! task register stays loaded. Physical interrupts arrive only in [`discard_pending`]: otherwise RFLAGS.IF is on only
+//! while GIF is off.
 
 use core::arch::{asm, global_asm};
 use core::mem::size_of;
 use core::sync::atomic::AtomicU32;
 
+use crate::apic;
 use crate::boot::selector;
 use crate::cores::{STACK_END_SIZE, STACK_SIZE, StackEnd};
 use crate::instructions::read_cr2;
 
-const VECTORS: usize = 32;
+const VECTORS: usize = 256;
+const EXCEPTIONS: usize = 32;
+const NMI: usize = 2;
 
 /// A 64-bit interrupt gate (APM volume 2, figure 4-24).
 #[derive(Clone, Copy)]
@@ -81,6 +85,30 @@ nmi_entry:
 1:  pop rax
     iretq
 
+// A physical interrupt that nobody waits for any more.
+discard_entry:
+    push rax
+    push rcx
+    push rdx
+    push rsi
+    push rdi
+    push r8
+    push r9
+    push r10
+    push r11
+    cld
+    call {discard}
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rdi
+    pop rsi
+    pop rdx
+    pop rcx
+    pop rax
+    iretq
+
 // rdi: the word, esi: the bits that end the sleep. Returns with GIF off again.
 sleep_until_attention:
     cli
@@ -107,6 +135,7 @@ exception_stubs:
 .text
 "#,
     exception = sym exception,
+    discard = sym discard,
     stack_mask = const STACK_SIZE - 1,
     stack_size = const STACK_SIZE,
     end_size = const STACK_END_SIZE,
@@ -114,8 +143,9 @@ exception_stubs:
 );
 
 unsafe extern "C" {
-    static exception_stubs: [u64; VECTORS];
+    static exception_stubs: [u64; EXCEPTIONS];
     fn nmi_entry();
+    fn discard_entry();
     fn sleep_until_attention(word: *const AtomicU32, bits: u32);
 }
 
@@ -143,21 +173,32 @@ extern "C" fn exception(frame: &Frame) -> ! {
     );
 }
 
+extern "C" fn discard() {
+    apic::end_interrupt();
+}
+
 static TABLE: crate::once::Once<[Gate; VECTORS]> = crate::once::Once::new();
 
 /// Fills the table. On the bootstrap core, once.
 pub fn create_table() {
     // SAFETY: the assembly above defines as many addresses.
-    let mut stubs = unsafe { exception_stubs };
-    stubs[2] = nmi_entry as *const () as u64;
-    TABLE.set(stubs.map(|address| Gate {
+    let exceptions = unsafe { exception_stubs };
+    let discard = discard_entry as *const () as u64;
+    TABLE.set(core::array::from_fn(|vector| match vector {
+        NMI => gate(nmi_entry as *const () as u64),
+        _ => gate(exceptions.get(vector).copied().unwrap_or(discard)),
+    }));
+}
+
+fn gate(address: u64) -> Gate {
+    Gate {
         offset_low: address as u16,
         selector: selector::CODE,
         attributes: PRESENT_INTERRUPT_GATE,
         offset_middle: (address >> 16) as u16,
         offset_high: (address >> 32) as u32,
         reserved: 0,
-    }));
+    }
 }
 
 /// Makes this core use the table.
@@ -183,6 +224,12 @@ pub unsafe fn hold() {
 pub fn drain_nmis() {
     // SAFETY: the NMI handler changes only its counter; physical interrupts are off while GIF is on.
     unsafe { asm!("cli; stgi; nop; clgi; sti", options(nostack)) };
+}
+
+/// Takes the physical interrupts that are pending, and forgets them.
+pub fn discard_pending() {
+    // SAFETY: the handlers only end the interrupt at the APIC, or count an NMI.
+    unsafe { asm!("stgi", "nop", "nop", "clgi", options(nostack)) };
 }
 
 /// Sleeps until one of `bits` is set in `word`, or an NMI comes.

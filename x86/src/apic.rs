@@ -33,6 +33,8 @@ pub mod register {
     pub const SPURIOUS: u64 = 0xf0;
     /// First of eight words of vectors in service, 16 bytes apart.
     pub const IN_SERVICE: u64 = 0x100;
+    /// First of eight words of vectors that are requested, 16 bytes apart.
+    pub const REQUESTED: u64 = 0x200;
     /// Corrected-machine-check local vector.
     pub const LOCAL_MACHINE_CHECK: u64 = 0x2f0;
     /// Interrupt command, low half.

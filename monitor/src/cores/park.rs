@@ -55,6 +55,8 @@ impl Core {
             return;
         }
         apic::reset_own();
+        // Interrupts were let in there, and with them perhaps an NMI: a kick that stays unaccounted would be the last.
+        self.account_nmis();
         self.forget_nmi();
         loop {
             let state = self.startup.load(Ordering::SeqCst);
