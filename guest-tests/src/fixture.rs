@@ -1,0 +1,125 @@
+//! What most tests begin with.
+
+use std::fs;
+
+use adyton::abi::error::Error as Reason;
+use adyton::{Claim, Domain, Exit, Flags, Image, Loaded, Pool, Program, Refusal, Vcpu, convention};
+use anyhow::{Context, Result, bail, ensure};
+
+/// A claim that has room for a few domains.
+pub const ROOM: u64 = 8 << 20;
+
+/// Opens the pool.
+pub fn pool() -> Result<Pool> {
+    Ok(Pool::discover()?)
+}
+
+/// The ELF file of a payload.
+pub fn payload(name: &str) -> Result<Vec<u8>> {
+    let folder = std::env::var("ADYTON_PAYLOADS").unwrap_or_else(|_| "/payloads".into());
+    fs::read(format!("{folder}/{name}")).with_context(|| format!("reading payload {name}"))
+}
+
+/// A sealed domain of one payload in a claim of its own, with what keeps it alive.
+pub struct Running {
+    /// The domain and its vCPUs.
+    pub loaded: Loaded,
+    /// Its claim.
+    pub claim: Claim,
+    /// The pool.
+    pub pool: Pool,
+}
+
+impl Running {
+    /// The first vCPU.
+    pub fn vcpu(&mut self) -> &mut Vcpu {
+        &mut self.loaded.vcpus[0]
+    }
+
+    /// The domain.
+    pub fn domain(&self) -> &Domain {
+        &self.loaded.domain
+    }
+
+    /// Enters and gives back the words of the exit, which must be a call.
+    pub fn words(&mut self) -> Result<[u64; 6]> {
+        words(self.vcpu().enter(0)?)
+    }
+
+    /// Has the `agent` payload do one thing, and gives back the two words of its answer.
+    pub fn ask(&mut self, request: [u64; 6]) -> Result<[u64; 2]> {
+        ask(self.vcpu(), request)
+    }
+}
+
+/// The words of an exit that must be a call.
+pub fn words(exit: Exit) -> Result<[u64; 6]> {
+    match exit {
+        Exit::Call(words) => Ok(words),
+        other => bail!("expected a call, got {other:?}"),
+    }
+}
+
+/// Has the `agent` payload on `vcpu` do one thing.
+pub fn ask(vcpu: &mut Vcpu, request: [u64; 6]) -> Result<[u64; 2]> {
+    let [kind, first, second, ..] = words(vcpu.answer(request, 0)?)?;
+    ensure!(kind == convention::PAYLOAD, "the agent left: {kind}");
+    Ok([first, second])
+}
+
+/// Builds and seals `name` with `arguments`.
+pub fn run(name: &str, arguments: &[&str], flags: Flags) -> Result<Running> {
+    run_with(name, arguments, flags, |_| ())
+}
+
+/// Builds and seals `name`, after `change` has changed what it gets.
+pub fn run_with(
+    name: &str,
+    arguments: &[&str],
+    flags: Flags,
+    change: impl FnOnce(&mut Program<'_>),
+) -> Result<Running> {
+    let file = payload(name)?;
+    let mut program = Program::new(Image::parse(&file)?, flags);
+    program.arguments = arguments.to_vec();
+    change(&mut program);
+    let pool = pool()?;
+    let claim = pool.claim(ROOM.max(program.claim_size() + (2 << 20)))?;
+    let loaded = program.build(&claim)?;
+    loaded.domain.seal()?;
+    Ok(Running {
+        loaded,
+        claim,
+        pool,
+    })
+}
+
+/// Starts the agent: its first exit is over.
+pub fn agent(flags: Flags) -> Result<Running> {
+    agent_with(flags, |_| ())
+}
+
+/// Starts the agent after `change` has changed what it gets.
+pub fn agent_with(flags: Flags, change: impl FnOnce(&mut Program<'_>)) -> Result<Running> {
+    let mut running = run_with("agent", &[], flags, change)?;
+    running.words()?;
+    Ok(running)
+}
+
+/// Makes sure that a call was refused for `reason`.
+pub fn refused<T>(outcome: Result<T, Refusal>, reason: Reason) -> Result<()> {
+    match outcome {
+        Ok(_) => bail!("expected {reason:?}, but the call succeeded"),
+        Err(refusal) if refusal.is(reason) => Ok(()),
+        Err(refusal) => bail!("expected {reason:?}, got: {refusal}"),
+    }
+}
+
+/// Makes sure that composing was refused for `reason`.
+pub fn failed<T>(outcome: Result<T, adyton::Failure>, reason: Reason) -> Result<()> {
+    match outcome {
+        Err(adyton::Failure::Refused(refusal)) => refused::<T>(Err(refusal), reason),
+        Err(other) => bail!("expected {reason:?}, got: {other}"),
+        Ok(_) => bail!("expected {reason:?}, but it succeeded"),
+    }
+}

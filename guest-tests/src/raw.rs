@@ -1,0 +1,201 @@
+//! What tests do that programs should not: touch memory that may fault, fork, map where it hurts.
+#![allow(unsafe_code)]
+
+use std::arch::asm;
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::fd::AsRawFd;
+
+use adyton::Device;
+use anyhow::{Context, Result};
+use nix::libc;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+
+/// Loads a word from anywhere; a fault is the caller's to expect.
+pub fn load(address: u64) -> u64 {
+    let word: u64;
+    // SAFETY: a load changes nothing; where it faults the process ends, as the test expects.
+    unsafe { asm!("mov {0}, [{1}]", out(reg) word, in(reg) address, options(nostack)) };
+    word
+}
+
+/// Stores a word to pool memory, or to where it faults.
+pub fn store(address: u64, word: u64) {
+    // SAFETY: tests store only to pool memory, to which no reference points, or to what must fault.
+    unsafe { asm!("mov [{0}], {1}", in(reg) address, in(reg) word, options(nostack)) };
+}
+
+/// Runs `action` in a forked copy of this process and waits for its end; the copy exits with what `action` returns.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn in_copy(action: impl FnOnce() -> i32) -> Result<WaitStatus> {
+    let child = start_copy(action)?;
+    Ok(waitpid(child, None)?)
+}
+
+/// Starts `action` in a forked copy of this process.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn start_copy(action: impl FnOnce() -> i32) -> Result<Pid> {
+    // SAFETY: the tests fork before they start threads, and the copy leaves by `_exit`.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let status = action();
+            // SAFETY: ends the copy without running what belongs to the original.
+            unsafe { libc::_exit(status) }
+        }
+    }
+}
+
+/// Installs a signal handler, without `SA_RESTART`.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn on_signal(signal: Signal, handler: extern "C" fn(libc::c_int)) -> Result<()> {
+    let action = SigAction::new(
+        SigHandler::Handler(handler),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    // SAFETY: the handlers of these tests use atomics and the calling instruction only.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
+}
+
+/// Sends this process `signal` after `microseconds`, once.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn alarm(microseconds: i64) -> Result<()> {
+    let zero = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let value = libc::timeval {
+        tv_sec: microseconds / 1_000_000,
+        tv_usec: microseconds % 1_000_000,
+    };
+    let timer = libc::itimerval {
+        it_interval: zero,
+        it_value: value,
+    };
+    // SAFETY: both pointers are valid or null as the call allows.
+    let status = unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+    nix::errno::Errno::result(status).context("setitimer")?;
+    Ok(())
+}
+
+/// Maps `size` bytes of the pool from `offset` on, with the given rights, at any place.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn map_pool(device: &Device, offset: u64, size: u64, writable: bool) -> Result<u64> {
+    let file = File::options().read(true).write(true).open(&device.path)?;
+    map(&file, offset, size, writable)
+}
+
+/// Maps a part of any file.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn map(file: &File, offset: u64, size: u64, writable: bool) -> Result<u64> {
+    let mut rights = ProtFlags::PROT_READ;
+    if writable {
+        rights |= ProtFlags::PROT_WRITE;
+    }
+    let length = NonZeroUsize::new(size as usize).context("empty mapping")?;
+    // SAFETY: a new mapping at a place of the kernel's choice; it stays until the process ends.
+    let base = unsafe {
+        mmap(
+            None,
+            length,
+            rights,
+            MapFlags::MAP_SHARED,
+            file,
+            offset as i64,
+        )
+    }?;
+    Ok(base.as_ptr() as u64)
+}
+
+/// Maps one page of anonymous memory.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn anonymous_page() -> Result<u64> {
+    let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let length = NonZeroUsize::new(4096).context("empty mapping")?;
+    // SAFETY: as above.
+    let base =
+        unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
+    store(base.as_ptr() as u64, 0);
+    Ok(base.as_ptr() as u64)
+}
+
+/// `write(2)` from any address: what the kernel's copy says.
+pub fn write_from(file: &File, address: u64, length: usize) -> nix::Result<usize> {
+    // SAFETY: the kernel checks the address.
+    let count = unsafe { libc::write(file.as_raw_fd(), address as *const libc::c_void, length) };
+    nix::errno::Errno::result(count).map(|count| count as usize)
+}
+
+/// `read(2)` to any address.
+pub fn read_into(file: &File, address: u64, length: usize) -> nix::Result<usize> {
+    // SAFETY: the kernel checks the address; tests give pool addresses, to which no reference points.
+    let count = unsafe { libc::read(file.as_raw_fd(), address as *mut libc::c_void, length) };
+    nix::errno::Errno::result(count).map(|count| count as usize)
+}
+
+/// Binds this thread to one core.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn stay_on(core: usize) -> Result<()> {
+    let mut set = nix::sched::CpuSet::new();
+    set.set(core)?;
+    nix::sched::sched_setaffinity(Pid::from_raw(0), &set)?;
+    Ok(())
+}
+
+/// Executes the calling instruction with any number in RAX and no arguments, and returns RAX.
+pub fn call_number(number: u64) -> u64 {
+    let status: u64;
+    // SAFETY: tests give numbers that no call has; arguments are 0, and all result registers are declared.
+    unsafe {
+        asm!("vmmcall", inlateout("rax") number => status,
+            inlateout("rdi") 0_u64 => _, inlateout("rsi") 0_u64 => _, inlateout("rdx") 0_u64 => _,
+            inlateout("rcx") 0_u64 => _, inlateout("r8") 0_u64 => _, inlateout("r9") 0_u64 => _,
+            inlateout("r10") 0_u64 => _, inlateout("r11") 0_u64 => _, in("r12") 0_u64,
+            options(nostack));
+    }
+    status
+}
+
+/// Runs `action` with numbers in the upper halves of vector registers, and says whether they are still there
+/// afterwards. Compiled code uses the lower halves only.
+pub fn keeps_vectors<T>(action: impl FnOnce() -> T) -> (T, bool) {
+    let before = [[0x1357_9bdf_u64, 2, 3, 4], [5, 6, 7, 0x2468_ace0]];
+    let mut after = [[0_u64; 4]; 2];
+    // SAFETY: loads registers that the ABI lets everybody change; the tests' CPUs have AVX.
+    unsafe {
+        asm!("vmovdqu ymm14, [{0}]", "vmovdqu ymm15, [{0} + 32]", in(reg) before.as_ptr(),
+            out("xmm14") _, out("xmm15") _, options(nostack));
+    }
+    let outcome = action();
+    // SAFETY: stores two registers to an array of their size.
+    unsafe {
+        asm!("vmovdqu [{0}], ymm14", "vmovdqu [{0} + 32], ymm15", "vzeroupper",
+            in(reg) after.as_mut_ptr(), options(nostack));
+    }
+    let same = before
+        .iter()
+        .zip(&after)
+        .all(|(before, after)| before[2..] == after[2..]);
+    (outcome, same)
+}
