@@ -91,6 +91,14 @@ identity! {
     /// A domain.
     DomainId
 }
+
+impl DomainId {
+    /// The page of the store that holds the domain's record while it lives: no two living domains have the same.
+    #[must_use]
+    pub const fn page_number(self) -> u32 {
+        (self.0 & (PageNumber::LIMIT as u64 - 1)) as u32
+    }
+}
 identity! {
     /// A claim.
     ClaimId

@@ -4,8 +4,8 @@
 //! An [`Engine`] holds one forest of [`node`]s in pages of a [`store::Store`]. A call either fails
 //! and changes nothing, or commits its decision at once and returns an [`operation::Operation`],
 //! which [`Engine::advance`] carries out slice by slice: it hands [`effect::Effect`]s to a
-//! [`effect::Platform`] in an order that is safe to interrupt anywhere.
-
+//! [`effect::Platform`] in an order that is safe to interrupt anywhere. [`flush`] decides which
+//! translations a core must forget, apart from the forest and without its lock.
 //!
 //! The crate has no `unsafe`, allocates nothing but pages of the store, and knows no hardware.
 #![no_std]
@@ -22,8 +22,10 @@ pub mod domain;
 pub mod effect;
 mod engine;
 pub mod enumerate;
+pub mod flush;
 pub mod grant;
 pub mod identity;
+pub mod invariants;
 pub mod lookup;
 pub mod measure;
 pub mod node;
@@ -37,3 +39,4 @@ pub mod store;
 mod tree;
 
 pub use engine::Engine;
+pub use invariants::Violation;

@@ -205,6 +205,10 @@ impl<S: Store> Engine<S> {
                 return step;
             }
         }
+        if self.store.node(link).children.is_some() {
+            // A quarantined part keeps the whole, and its owner.
+            return Step::Quarantined;
+        }
         placement::detach(&mut self.store, link);
         self.list_unowned(link);
         if vital && !dying {
