@@ -19,6 +19,10 @@ pub struct Machine {
     pub physical_bits: u32,
     /// The CPU has pages of 1 GiB, in nested tables too.
     pub gigabyte_pages: bool,
+    /// The time-stamp counter's ticks in a second, as measured; 0 if there was nothing to measure it by.
+    pub ticks_per_second: u64,
+    /// Ticks for which a core may leave a request unanswered.
+    pub patience: u64,
 }
 
 static MACHINE: Once<Machine> = Once::new();

@@ -10,6 +10,7 @@ use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::domain::seat::Seat;
 use crate::frames::FRAMES;
 use crate::vendor::{Exit, Vendor, svm};
 
@@ -77,9 +78,9 @@ pub struct Vcpu {
     owner: Owner,
     /// An NMI was delivered, and its IRET has not come yet.
     nmi_masked: bool,
-    /// For whoever owns the vCPU: an address or a number.
-    pub context: u64,
-    reserved: [u8; 1024 - 160],
+    /// Its domain, and how it was entered.
+    pub seat: Seat,
+    reserved: [u8; 1024 - 152 - size_of::<Seat>()],
     /// The XSAVE area.
     pub(crate) vector: [u8; VECTOR_SIZE],
 }
@@ -87,7 +88,7 @@ pub struct Vcpu {
 const _: () = {
     assert!(size_of::<Vcpu>() == PAGE_SIZE as usize);
     assert!(offset_of!(Vcpu, vector) % 64 == 0);
-    assert!(offset_of!(Vcpu, context) == 152);
+    assert!(offset_of!(Vcpu, seat) == 152);
 };
 
 /// Notes which vector state the CPU has, and where PKRU stands in the XSAVE area (0: nowhere).
@@ -159,6 +160,8 @@ state! {
     fn code_bits(&self) -> u8;
     /// Base of segment register `number` (0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS). Right only while this core runs the vCPU.
     fn segment_base(&self, number: u8) -> u64;
+    /// The address of the page fault that it exited with.
+    fn fault_address(&self) -> u64;
     /// Whether an event waits to be delivered at the next entry.
     fn has_injection(&self) -> bool;
     /// Whether it is in the shadow of STI or of a load of SS.
@@ -189,6 +192,8 @@ state! {
     fn advance_to(&mut self, rip: u64);
     /// Delivers an exception at the next entry, with the error code that it pushes.
     fn inject_exception(&mut self, vector: u8, error: Option<u32>);
+    /// Delivers the trap of a single step at the next entry.
+    fn inject_single_step(&mut self);
     /// Makes the next entry flush every address space.
     fn flush_at_entry(&mut self);
     /// Sets the root of the nested tables and the address-space number.

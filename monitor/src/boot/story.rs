@@ -146,6 +146,8 @@ fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES
         has_iommu: tables.has_iommu(),
         physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
         gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
+        ticks_per_second: 0,
+        patience: 4_000_000_000,
     });
     apic_ids
 }

@@ -39,6 +39,11 @@ impl Core {
         }
     }
 
+    /// Brings the core into the monitor soon, if it is inside a guest.
+    pub fn kick_out(&self) {
+        self.kick(0);
+    }
+
     /// Whether there is anything to do before a guest may run.
     #[inline]
     #[must_use]

@@ -16,6 +16,7 @@ mod start;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::domain::presence::Presence;
 use crate::frames::FRAMES;
 use crate::once::Once;
 use crate::vcpu::Vcpu;
@@ -69,6 +70,8 @@ pub struct Core {
     pub host_save: HostPhysical,
     stack: HostPhysical,
     vcpu: AtomicPtr<Vcpu>,
+    /// What it runs.
+    pub presence: Presence,
 }
 
 // SAFETY: what is not atomic is written before the core is published and never after.
@@ -113,6 +116,7 @@ impl Core {
             host_save: contiguous(1, PAGE_SIZE),
             stack: contiguous(STACK_SIZE as u64 / PAGE_SIZE, STACK_SIZE as u64),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
+            presence: Presence::new(),
         }
     }
 
@@ -209,6 +213,7 @@ mod tests {
             host_save: HostPhysical(0),
             stack: HostPhysical(0),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
+            presence: Presence::new(),
         };
         assert!(core.has_logical_id(2) && core.has_logical_id(0xff) && !core.has_logical_id(1));
         core.set_destination_format(0x0fff_ffff);

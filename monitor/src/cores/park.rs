@@ -77,7 +77,9 @@ impl Core {
 
     /// Sleeps until some core asks for something, and answers flushes.
     fn sleep(&self) {
+        self.presence.rest();
         interrupts::sleep_until(&self.attention, attention::WAKES);
+        self.presence.exit();
         self.account_nmis();
         self.forget_nmi();
         self.answer_flush();

@@ -2,8 +2,7 @@
 
 use adyton_x86::apic::DEFAULT_BASE;
 
-use super::apic;
-use crate::calls;
+use super::{apic, carved};
 use crate::cores::Core;
 use crate::vcpu::Vcpu;
 use crate::vendor::NestedFault;
@@ -19,5 +18,6 @@ pub(super) fn handle(
         apic::emulate_store(core, vcpu, fault.address & 0xff0);
         return vcpu;
     }
-    calls::handle_domain0_fault(core, vcpu, fault)
+    carved::handle(vcpu, fault);
+    vcpu
 }

@@ -4,22 +4,25 @@
 //! panic. Devices, interrupts, HLT and the control registers are domain 0's own and do not exit at all.
 
 mod apic;
+mod carved;
 mod cpuid;
 mod fault;
 mod io;
 mod msr;
 mod tables;
 
+use crate::address::HostPhysical;
 use crate::cores::Core;
+use crate::domain::engine;
 use crate::instructions::write_back_caches;
 use crate::vcpu::{Owner, Register, Vcpu};
 use crate::vendor::{Exit, Vendor, svm};
 use crate::{log, machine, platform, scrub};
 
-pub use tables::{memory, with_tables};
+pub use tables::memory;
 
 /// Exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX.
-const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;
+pub const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;
 
 /// Makes domain 0: its nested tables, its permission maps, and a vCPU for each core.
 ///
@@ -27,12 +30,15 @@ const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 |
 /// If the reserve is too small for that.
 pub fn create(vendor: Vendor, cores: &'static [Core]) {
     let machine = machine::get();
-    let root = tables::create(vendor, machine);
+    let tables = tables::create(vendor, machine);
+    let root = tables.root();
+    let context = engine::create(&machine.layout, cores, tables);
     io::trap(machine);
     svm::maps::with_msrs(msr::fill_map);
     for core in cores {
         let vcpu = Vcpu::create(Owner::Domain0).expect("the reserve is too small for the vCPUs");
         vendor.configure_domain0(vcpu, root);
+        vcpu.seat.attach(context, HostPhysical(0));
         core.set_domain0_vcpu(vcpu);
     }
 }

@@ -3,7 +3,6 @@
 use crate::address::{GuestPhysical, HostPhysical};
 use crate::frames::FRAMES;
 use crate::guest_memory::NestedMemory;
-use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::memory::Range;
 use crate::nested::{
@@ -14,10 +13,9 @@ use crate::vendor::Vendor;
 use adyton_x86::apic;
 
 static VIEW: Once<View> = Once::new();
-static TABLES: Lock<Option<NestedTables>> = Lock::new(None);
 
-/// Makes the tables. Returns their root.
-pub(super) fn create(vendor: Vendor, machine: &Machine) -> HostPhysical {
+/// Makes the tables.
+pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
     let mut tables = NestedTables::new(&FRAMES, vendor.nested_format(), machine.gigabyte_pages)
         .expect(TOO_SMALL);
     // Four levels of nested tables reach 48 bits.
@@ -36,18 +34,8 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> HostPhysical {
         end: apic::DEFAULT_BASE + 4096,
     };
     identity(&mut tables, page, Rights::READ);
-    let root = tables.root();
     VIEW.set(tables.view());
-    *TABLES.lock() = Some(tables);
-    root
-}
-
-/// Works on domain 0's nested tables.
-///
-/// # Panics
-/// Before they are made.
-pub fn with_tables<T>(work: impl FnOnce(&mut NestedTables) -> T) -> T {
-    work(TABLES.lock().as_mut().expect("domain 0 is not made yet"))
+    tables
 }
 
 /// Domain 0's memory, for walks on its behalf.

@@ -13,6 +13,19 @@ use crate::cores::Core;
 use crate::nested::Format;
 use crate::vcpu::Vcpu;
 
+/// Where a domain's vCPU begins: 64-bit mode, privilege level 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryState {
+    /// RIP.
+    pub rip: u64,
+    /// RSP.
+    pub rsp: u64,
+    /// The root of the domain's own page tables (guest-physical).
+    pub cr3: u64,
+    /// RDI.
+    pub argument: u64,
+}
+
 /// A virtualization extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vendor {
@@ -70,6 +83,20 @@ impl Vendor {
     pub fn configure_domain0(self, vcpu: &mut Vcpu, nested_root: HostPhysical) {
         match self {
             Self::Svm => svm::domain0::configure(vcpu, nested_root),
+        }
+    }
+
+    /// Fills in what a vCPU of another domain intercepts, and where it begins. `exceptions`: one bit for each that is the
+    /// parent's.
+    pub fn configure_domain(
+        self,
+        vcpu: &mut Vcpu,
+        nested_root: HostPhysical,
+        exceptions: u32,
+        state: EntryState,
+    ) {
+        match self {
+            Self::Svm => svm::domain::configure(vcpu, nested_root, exceptions, state),
         }
     }
 

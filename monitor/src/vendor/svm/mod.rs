@@ -1,5 +1,6 @@
 //! AMD SVM behind the seam of [`super::Vendor`].
 
+pub mod domain;
 pub mod domain0;
 mod exit;
 pub mod maps;

@@ -133,6 +133,7 @@ pub unsafe fn start(core: &'static Core, first: &mut Vcpu) -> ! {
 
 /// Every exit comes here. Returns the vCPU that runs next.
 extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
+    core.presence.exit();
     let vmcb = vcpu.vmcb_mut();
     vmcb.inject = Event::NONE;
     vmcb.tlb_control = tlb_control::NOTHING;
@@ -144,6 +145,7 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
     if core.has_attention() {
         core.attend(next);
     }
+    next.prepare_entry(core);
     next
 }
 

@@ -158,6 +158,18 @@ pub(crate) fn inject_exception(vcpu: &mut Vcpu, vector: u8, error: Option<u32>) 
     vcpu.vmcb_mut().inject = Event::exception(vector, error);
 }
 
+pub(crate) fn inject_single_step(vcpu: &mut Vcpu) {
+    const DEBUG: u8 = 1;
+    const SINGLE_STEP: u64 = 1 << 14;
+    vcpu.vmcb_mut().save.dr6 |= SINGLE_STEP;
+    inject_exception(vcpu, DEBUG, None);
+}
+
+#[inline]
+pub(crate) fn fault_address(vcpu: &Vcpu) -> u64 {
+    vcpu.vmcb().exit_information2
+}
+
 pub(crate) fn inject_nmi(vcpu: &mut Vcpu) {
     vcpu.vmcb_mut().inject = Event::NMI;
 }

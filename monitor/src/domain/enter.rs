@@ -1,0 +1,185 @@
+//! Going into a domain, coming out of it, and being taken out by an interrupt: design note 004.
+//!
+//! No lock is taken here. What must hold: a core touches a vCPU only while it owns it ([`Seat::owner`]); `caller`
+//! pointers lead from the vCPU that runs to domain 0's of this core, and every vCPU on the way is owned by this core.
+//!
+//! [`Seat::owner`]: super::seat::Seat::owner
+
+use core::sync::atomic::Ordering;
+
+use adyton_abi::error::{Error, SUCCESS};
+use adyton_abi::exit::{ExitKind, WORDS};
+use adyton_abi::policy::Flags;
+
+use super::context::Context;
+use super::entry::Begin;
+use super::name::{self, Refusal};
+use super::report;
+use crate::cores::Core;
+use crate::instructions::time_stamp;
+use crate::vcpu::{Owner, Register, Vcpu};
+
+const INTERRUPT_FLAG: u64 = 1 << 9;
+
+/// `enter`, from the registers of `caller`. Returns the vCPU that runs next: the domain's, the caller's with an error, or
+/// the leaf of a nest that was interrupted.
+pub fn enter(core: &'static Core, caller: &'static mut Vcpu) -> &'static mut Vcpu {
+    let mut caller = caller;
+    loop {
+        match begin(core, caller) {
+            Ok(child) => {
+                // SAFETY: `begin` made this core the owner of the child.
+                let child = unsafe { &mut *child };
+                if !child.seat.calling {
+                    return child;
+                }
+                // It was interrupted in an `enter` of its own: that is executed again on its behalf, with every check.
+                child.seat.calling = false;
+                caller = child;
+            }
+            Err(refusal) => {
+                refusal.answer(caller);
+                return caller;
+            }
+        }
+    }
+}
+
+/// Judges one `enter` and, if it is let in, links the child to its caller.
+#[inline]
+fn begin(core: &Core, caller: &mut Vcpu) -> Result<*mut Vcpu, Refusal> {
+    let token = caller.register(Register::R12);
+    if token == 0 {
+        return Err(Error::Invalid.into());
+    }
+    name::require(caller, Flags::MAY_CREATE)?;
+    let context = name::domain(caller)?;
+    let child = admitted(core, context, caller.register(Register::Rcx))?;
+    // SAFETY: `admitted` made this core the owner.
+    let vcpu = unsafe { &mut *child };
+    let sequence = caller.register(Register::R8);
+    let limit = caller.register(Register::R9);
+    match vcpu.seat.entry.begin(sequence, token, limit, time_stamp()) {
+        Ok(Begin::Continue) => {}
+        Ok(Begin::New) => {
+            report::deliver_reply(vcpu);
+            context.entries.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(error) => {
+            vcpu.seat.owner.release();
+            return Err(error.into());
+        }
+    }
+    vcpu.seat.caller = caller;
+    Ok(child)
+}
+
+/// Makes this core the owner of the vCPU, if the domain may run here at all.
+#[inline]
+fn admitted(core: &Core, context: &Context, index: u64) -> Result<*mut Vcpu, Error> {
+    if !context.is_sealed() {
+        return Err(if context.is_dead() {
+            Error::Dead
+        } else {
+            Error::WrongState
+        });
+    }
+    let vcpu = context.vcpu(index).ok_or(Error::NotFound)?;
+    // SAFETY: the vCPU lives as long as its context; `owner` is atomic, nothing else is touched before it is taken.
+    let owner = unsafe { &(*vcpu).seat.owner };
+    if !owner.take(core.index) {
+        return Err(Error::Busy);
+    }
+    // Whoever stops the domain or denies it the core first says so and then looks for owners, so one of the two sees
+    // the other.
+    if context.is_dead() || !context.may_run_on(core.index) {
+        owner.release();
+        return Err(if context.is_dead() {
+            Error::Dead
+        } else {
+            Error::WrongCore
+        });
+    }
+    Ok(vcpu)
+}
+
+/// The vCPU has come to an exit of this kind: its caller gets the result and runs next.
+#[inline]
+pub fn leave(
+    vcpu: &'static mut Vcpu,
+    kind: ExitKind,
+    operands: &[u64; WORDS],
+) -> &'static mut Vcpu {
+    let caller = vcpu.seat.caller;
+    // SAFETY: this core owns the whole chain, and the caller is another vCPU than this one.
+    let caller = unsafe { &mut *caller };
+    conclude(vcpu, caller, kind, operands);
+    vcpu.seat.owner.release();
+    caller
+}
+
+/// Records the exit and completes the caller's `enter`.
+#[inline]
+fn conclude(vcpu: &mut Vcpu, caller: &mut Vcpu, kind: ExitKind, operands: &[u64; WORDS]) {
+    let sequence = vcpu.seat.entry.finish(kind);
+    report::record(vcpu, kind, sequence, operands);
+    caller.set_register(Register::Rdi, kind as u64);
+    caller.set_register(Register::Rsi, sequence);
+    caller.set_register(Register::Rdx, operands[0]);
+    caller.set_register(Register::Rcx, operands[1]);
+    caller.set_register(Register::R8, operands[2]);
+    caller.set_register(Register::R9, operands[3]);
+    caller.set_register(Register::R10, operands[4]);
+    caller.set_register(Register::R11, operands[5]);
+    name::complete(caller, SUCCESS);
+}
+
+/// Something that is domain 0's to take (an interrupt, an NMI), or another core, wants this core out of the chain that
+/// ends in `leaf`: suspends all of it and returns domain 0's vCPU, which stands at its call.
+///
+/// Each level pays for its running time; the outermost one whose limit is used up exits to its caller. Linear in depth.
+pub fn suspend(leaf: &'static mut Vcpu, interrupted: bool) -> &'static mut Vcpu {
+    let now = time_stamp();
+    let mut exhausted = None;
+    let mut vcpu: *mut Vcpu = leaf;
+    // SAFETY: this core owns every vCPU of the chain, and holds no other reference to one; the chain ends in domain 0's.
+    unsafe {
+        while (*vcpu).owner() == Owner::Domain {
+            if (*vcpu).seat.entry.charge(now) {
+                exhausted = Some(vcpu);
+            }
+            let caller = (*vcpu).seat.caller;
+            (*caller).seat.calling = true;
+            vcpu = caller;
+        }
+        let root = &mut *vcpu;
+        root.seat.calling = false;
+        if let Some(vcpu) = exhausted {
+            let caller = (*vcpu).seat.caller;
+            (*caller).seat.calling = false;
+            conclude(&mut *vcpu, &mut *caller, ExitKind::Budget, &[0; WORDS]);
+        }
+        release_chain(leaf);
+        let answered = exhausted.is_some_and(|vcpu| core::ptr::eq((*vcpu).seat.caller, root));
+        if interrupted && !answered && root.rflags() & INTERRUPT_FLAG == 0 {
+            name::complete(root, Error::Interrupted as u64);
+        }
+        root
+    }
+}
+
+/// Gives up every vCPU from `leaf` to the one that domain 0 entered.
+///
+/// # Safety
+/// This core owns them all.
+unsafe fn release_chain(leaf: *mut Vcpu) {
+    let mut vcpu = leaf;
+    // SAFETY: as the caller warrants; a vCPU is not touched after it was released.
+    unsafe {
+        while (*vcpu).owner() == Owner::Domain {
+            let caller = (*vcpu).seat.caller;
+            (*vcpu).seat.owner.release();
+            vcpu = caller;
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Exits of domains other than domain 0.
+//!
+//! What belongs to domain 0 (interrupts, NMIs) takes the core back to it. What the policy sends to the parent ends the entry.
+//! All else a domain cannot do: it gets the exception that says so.
+
+use adyton_abi::exit::{ExitKind, WORDS};
+
+use super::enter::{leave, suspend};
+use crate::cores::Core;
+use crate::domain0::WITH_ERROR_CODE;
+use crate::vcpu::Vcpu;
+use crate::vendor::{Exit, NestedFault};
+
+/// Answers an exit that is not a call. Returns the vCPU that runs next.
+pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
+    match exit {
+        Exit::Interrupt => return suspend(vcpu, true),
+        Exit::Nmi | Exit::Init => return suspend(vcpu, false),
+        Exit::NestedFault(fault) => return report_memory(vcpu, fault),
+        Exit::Exception { vector, error } => return exception(vcpu, vector, error),
+        Exit::Halt => {
+            vcpu.advance(1);
+            return leave(vcpu, ExitKind::Halt, &[0; WORDS]);
+        }
+        Exit::Cpuid => cpuid(vcpu),
+        Exit::Shutdown | Exit::Invalid => return leave(vcpu, ExitKind::Shutdown, &[0; WORDS]),
+        Exit::Virtualization
+        | Exit::Call
+        | Exit::PerformanceCounter
+        | Exit::MonitorWait
+        | Exit::TimeStamp
+        | Exit::SetExtendedControl => vcpu.inject_undefined(),
+        Exit::ReadMsr
+        | Exit::WriteMsr
+        | Exit::Io(_)
+        | Exit::InvalidateCaches
+        | Exit::InterruptReturn
+        | Exit::Other(_) => vcpu.inject_general_protection(),
+    }
+    vcpu
+}
+
+/// An access outside the domain's memory. A confidential domain's address is its own affair.
+fn report_memory(vcpu: &'static mut Vcpu, fault: NestedFault) -> &'static mut Vcpu {
+    let mut operands = [0; WORDS];
+    operands[0] = u64::from(fault.write) | u64::from(fault.execute) << 1;
+    if vcpu.seat.context().policy.flags.registers_visible() {
+        operands[1] = fault.address;
+    }
+    leave(vcpu, ExitKind::Memory, &operands)
+}
+
+fn exception(vcpu: &'static mut Vcpu, vector: u8, error: u32) -> &'static mut Vcpu {
+    let policy = vcpu.seat.context().policy;
+    let bit = 1_u32.checked_shl(vector.into()).unwrap_or(0);
+    if policy.exceptions & bit == 0 {
+        // Intercepted for the monitor's own sake.
+        vcpu.inject_exception(vector, (WITH_ERROR_CODE & bit != 0).then_some(error));
+        return vcpu;
+    }
+    let mut operands = [0; WORDS];
+    operands[0] = vector.into();
+    if policy.flags.registers_visible() {
+        operands[1] = error.into();
+        operands[2] = vcpu.fault_address();
+    }
+    leave(vcpu, ExitKind::Exception, &operands)
+}
+
+/// What the monitor does not switch for a domain, the domain does not see.
+fn cpuid(vcpu: &mut Vcpu) {
+    use crate::vcpu::Register;
+    let leaf = vcpu.rax() as u32;
+    let mut values = crate::instructions::cpuid(leaf, vcpu.register(Register::Rcx) as u32);
+    if leaf == adyton_abi::discovery::LEAF {
+        values.eax = leaf + 1;
+    }
+    vcpu.set_rax(values.eax.into());
+    vcpu.set_register(Register::Rbx, values.ebx.into());
+    vcpu.set_register(Register::Rcx, values.ecx.into());
+    vcpu.set_register(Register::Rdx, values.edx.into());
+    vcpu.advance(2);
+}

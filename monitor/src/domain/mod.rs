@@ -1,0 +1,21 @@
+//! Domains as this machine runs them.
+//!
+//! The engine ([`adyton_capability`]) decides; [`platform`] carries out what it decides. [`enter`] goes into a domain and comes
+//! out of it, [`exits`] answers what happens inside, [`name`] says what a caller's addresses mean. [`context`] is what the
+//! fast paths look at, and [`presence`] and [`directory`] are what lets them do so without a lock.
+
+pub mod context;
+pub mod directory;
+pub mod engine;
+pub mod enter;
+pub mod entry;
+pub mod exits;
+pub mod memory;
+pub mod name;
+pub mod platform;
+pub mod presence;
+pub mod report;
+pub mod seat;
+pub mod store;
+pub mod tables;
+mod zero;

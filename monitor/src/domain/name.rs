@@ -1,0 +1,166 @@
+//! From what a caller says to what it means: the naming triple, the mode, the policy, and the answer to a refusal.
+
+use adyton_abi::error::Error;
+use adyton_abi::policy::Flags;
+
+use super::context::Context;
+use super::directory::DIRECTORY;
+use super::memory::CallerMemory;
+use crate::address::{GuestPhysical, GuestVirtual, HostPhysical};
+use crate::guest::walk::{Access, Fault, Kind};
+use crate::vcpu::{Owner, Register, Vcpu};
+
+/// Bytes of VMMCALL and of VMCALL.
+pub const CALL_LENGTH: u64 = 3;
+
+const ALIGNMENT_CHECK: u64 = 1 << 18;
+const TRAP_FLAG: u64 = 1 << 8;
+
+/// Why a call does not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It ends with this error.
+    Error(Error),
+    /// The caller takes this fault at the calling instruction, and may call again.
+    Fault(Fault),
+    /// It is not finished: the caller stays at the calling instruction.
+    Again,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Refusal {
+    /// Tells the caller.
+    #[cold]
+    pub fn answer(self, caller: &mut Vcpu) {
+        match self {
+            Self::Error(error) => complete(caller, error as u64),
+            Self::Fault(Fault::Page(fault)) => {
+                caller.inject_page_fault(fault.address.value(), fault.error_code);
+            }
+            Self::Fault(Fault::NotCanonical) => caller.inject_general_protection(),
+            // Its own page tables lie where it may not read: no fault of an instruction says that better.
+            Self::Fault(Fault::Table { .. }) => complete(caller, Error::NotPool as u64),
+            Self::Fault(Fault::Contended) | Self::Again => {}
+        }
+    }
+}
+
+/// Ends a call with `status`: the caller goes on behind it, or into its single-step handler.
+#[inline]
+pub fn complete(caller: &mut Vcpu, status: u64) {
+    caller.set_rax(status);
+    caller.advance(CALL_LENGTH);
+    if caller.rflags() & TRAP_FLAG != 0 {
+        caller.inject_single_step();
+    }
+}
+
+/// Whether the caller's policy allows what needs `flags`. Domain 0 may do everything.
+///
+/// # Errors
+/// `Policy`.
+#[inline]
+pub fn require(caller: &Vcpu, flags: Flags) -> Result<(), Error> {
+    if caller.owner() == Owner::Domain0 || caller.seat.context().policy.flags.contains(flags) {
+        Ok(())
+    } else {
+        Err(Error::Policy)
+    }
+}
+
+/// The page behind a virtual address of the caller that it may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Guest-physical address.
+    pub place: GuestPhysical,
+    /// Host-physical address.
+    pub base: HostPhysical,
+    /// Size of the caller's page.
+    pub page_size: u64,
+}
+
+/// Walks the caller's page tables to a byte that it may write, and its nested rights to where that is.
+///
+/// # Errors
+/// The fault that a store would raise; `NotPool` if the memory is not pool that the caller reaches.
+#[inline]
+pub fn writable(caller: &Vcpu, address: u64) -> Result<Place, Refusal> {
+    let found = walk(caller, address)?;
+    let base = resolve(caller, found.place).ok_or(Error::NotPool)?;
+    Ok(Place { base, ..found })
+}
+
+/// As [`writable`], but also for memory that is carved away from the caller at present: by its own page tables it is
+/// the caller's. `base` is 0.
+///
+/// # Errors
+/// The fault that a store would raise.
+#[inline]
+pub fn walk(caller: &Vcpu, address: u64) -> Result<Place, Refusal> {
+    let access = Access {
+        kind: Kind::Write,
+        user: caller.cpl() == 3,
+        alignment_check: caller.rflags() & ALIGNMENT_CHECK != 0,
+    };
+    let memory = CallerMemory::new(caller);
+    let regime = caller.regime().ok_or(Error::Unsupported)?;
+    let found = regime.translate(&memory, GuestVirtual(address), access)?;
+    Ok(Place {
+        place: found.address,
+        base: HostPhysical(0),
+        page_size: found.page_size,
+    })
+}
+
+/// Where a guest-physical address of the caller is, if the caller may write there and it is pool.
+#[inline]
+fn resolve(caller: &Vcpu, place: GuestPhysical) -> Option<HostPhysical> {
+    if caller.owner() == Owner::Domain0 {
+        // One to one. That domain 0 reaches it is what a pinned page says ([`domain`]) or the engine ([`claim`]).
+        let base = HostPhysical(place.value());
+        return DIRECTORY
+            .get()
+            .pool()
+            .contains(base.value())
+            .then_some(base);
+    }
+    CallerMemory::new(caller).writable(place)
+}
+
+/// The domain that the naming triple in RDI, RSI, RDX means.
+///
+/// # Errors
+/// As [`writable`]; `NotFound` if the page is not the control page of a domain of the caller's; `BadKey`.
+#[inline]
+pub fn domain(caller: &Vcpu) -> Result<&'static Context, Refusal> {
+    let page = writable(caller, caller.register(Register::Rdi))?;
+    let context = DIRECTORY
+        .get()
+        .domain_at(page.base)
+        .ok_or(Error::NotFound)?;
+    // A control page is pinned in the space of the domain that made the claim, so that one reaches it; and it may
+    // stand in memory that others reach too, who may not command it.
+    if context.owner != caller.seat.context().id {
+        return Err(Error::NotFound.into());
+    }
+    let key = [
+        caller.register(Register::Rsi),
+        caller.register(Register::Rdx),
+    ];
+    let difference = (context.key[0] ^ key[0]) | (context.key[1] ^ key[1]);
+    if difference != 0 {
+        return Err(Error::BadKey.into());
+    }
+    Ok(context)
+}

@@ -1,0 +1,430 @@
+//! The engine's effects, carried out on this machine: nested tables, flushes, zeroing, hashing, stopping.
+//!
+//! Everything here runs under the engine's lock, for one slice. Nothing waits: what others must do first is answered by
+//! [`Applied::Wait`], the lock is given up, the caller's call is repeated, and interrupts and other cores' requests are served
+//! in between.
+
+use core::sync::atomic::Ordering;
+
+use adyton_abi::region::Attributes;
+use adyton_capability::effect::{Applied, Budget, Effect, Platform};
+use adyton_capability::identity::DomainId;
+use sha2::Digest;
+
+use super::context::{Changing, Context, Wait};
+use super::directory::DIRECTORY;
+use super::presence;
+use super::store::{WORDS, frame_number};
+use super::tables::{DomainFrames, free_chain};
+use super::zero;
+use crate::address::{GuestPhysical, HostPhysical, PAGE_SIZE};
+use crate::cores::{self, Core};
+use crate::instructions::time_stamp;
+use crate::machine;
+use crate::nested::{Emptied, End, Mapping, Progress, Refused};
+
+/// About how many instructions an entry of a nested table costs.
+const ENTRY_COST: u64 = 20;
+/// Zeroing a page.
+const ZERO_COST: u64 = 320;
+/// Hashing 64 bytes without the SHA extensions.
+const HASH_COST: u64 = 1600;
+/// Bytes hashed between two looks at the budget; the page size is a multiple.
+const HASH_CHUNK: u64 = 1024;
+/// Freeing a table.
+const FREE_COST: u64 = 30;
+
+/// This machine, as the core that applies effects sees it.
+#[derive(Clone, Copy)]
+pub struct Machine {
+    core: &'static Core,
+}
+
+impl Machine {
+    /// Effects are applied by `core`.
+    #[must_use]
+    pub const fn new(core: &'static Core) -> Self {
+        Self { core }
+    }
+
+    /// The other cores that run the monitor.
+    fn others(self) -> impl Iterator<Item = &'static Core> {
+        cores::all()
+            .iter()
+            .filter(move |core| core.is_started() && core.index != self.core.index)
+    }
+}
+
+impl Platform for Machine {
+    fn apply(&mut self, effect: &Effect, from: u64, budget: &mut Budget) -> Applied {
+        match *effect {
+            Effect::Map {
+                domain,
+                place,
+                base,
+                size,
+                rights,
+            } => with(domain, |_, changing| {
+                map(
+                    changing,
+                    Stretch {
+                        place,
+                        base,
+                        size,
+                        from,
+                    },
+                    rights,
+                    budget,
+                )
+            }),
+            Effect::Unmap {
+                domain,
+                place,
+                size,
+            } => with(domain, |_, changing| {
+                unmap(changing, place, size, from, budget)
+            }),
+            Effect::Flush { domain } => with(domain, |context, changing| {
+                self.flush(context, changing, budget)
+            }),
+            Effect::Scrub { base, size } => scrub(base, size, from, budget),
+            Effect::MeasureBegin { domain } => with(domain, |_, changing| {
+                changing.hasher = sha2::Sha256::default();
+                Applied::Done
+            }),
+            Effect::MeasureRecord { domain, bytes } => with(domain, |_, changing| {
+                changing.hasher.update(bytes);
+                budget.spend(HASH_COST);
+                Applied::Done
+            }),
+            Effect::MeasureContents { domain, base, size } => with(domain, |_, changing| {
+                hash(changing, base, size, from, budget)
+            }),
+            Effect::MeasureEnd { domain } => with(domain, |context, changing| {
+                let digest = core::mem::take(&mut changing.hasher).finalize();
+                context.set_sealed();
+                budget.spend(HASH_COST);
+                Applied::Measured(digest.into())
+            }),
+            Effect::Stop { domain } => {
+                with(domain, |context, changing| self.stop(context, changing))
+            }
+            Effect::AllowCores {
+                domain,
+                first,
+                count,
+            } => with(domain, |context, _| {
+                set_cores(context, first, count, true);
+                Applied::Done
+            }),
+            Effect::DenyCores {
+                domain,
+                first,
+                count,
+            } => with(domain, |context, changing| {
+                set_cores(context, first, count, false);
+                self.wait_for_vcpus(context, changing, |core| {
+                    core >= first && core - first < count
+                })
+            }),
+            Effect::Retire { domain } => {
+                with(domain, |context, changing| self.retire(context, changing))
+            }
+        }
+    }
+}
+
+/// Runs `action` on the domain's context. A domain without one has nothing that could be changed.
+fn with(
+    domain: DomainId,
+    action: impl FnOnce(&'static Context, &mut Changing) -> Applied,
+) -> Applied {
+    match find(domain) {
+        // SAFETY: effects are applied under the engine's lock, one at a time.
+        Some(context) => action(context, unsafe { context.changing() }),
+        None => Applied::Done,
+    }
+}
+
+/// The context of a domain. Only under the engine's lock.
+#[must_use]
+pub fn find(domain: DomainId) -> Option<&'static Context> {
+    WORDS
+        .get()
+        .context(domain.page_number())
+        .filter(|context| context.id == domain)
+}
+
+/// A range on its way into a domain: its first `from` bytes are done.
+#[derive(Clone, Copy)]
+struct Stretch {
+    place: u64,
+    base: u64,
+    size: u64,
+    from: u64,
+}
+
+fn map(
+    changing: &mut Changing,
+    stretch: Stretch,
+    rights: Attributes,
+    budget: &mut Budget,
+) -> Applied {
+    let frames = DomainFrames::new(changing.retired);
+    let mapping = Mapping {
+        place: GuestPhysical(stretch.place + stretch.from),
+        base: HostPhysical(stretch.base + stretch.from),
+        size: stretch.size - stretch.from,
+        rights: rights.into(),
+    };
+    let Some(tables) = &mut changing.tables else {
+        return Applied::Done;
+    };
+    let progress = tables.map(&frames, mapping, entries(budget));
+    changing.retired = frames.retired();
+    changed(changing, progress, stretch.size, stretch.from, budget)
+}
+
+fn unmap(
+    changing: &mut Changing,
+    place: u64,
+    size: u64,
+    from: u64,
+    budget: &mut Budget,
+) -> Applied {
+    let frames = DomainFrames::new(changing.retired);
+    let start = GuestPhysical(place + from);
+    // What is carved from domain 0 comes back; what another domain loses is mostly gone for good.
+    let emptied = if changing.control_page.is_none() {
+        Emptied::Keep
+    } else {
+        Emptied::Detach
+    };
+    let Some(tables) = &mut changing.tables else {
+        return Applied::Done;
+    };
+    let progress = tables.unmap(&frames, start, size - from, emptied, entries(budget));
+    changing.retired = frames.retired();
+    changed(changing, progress, size, from, budget)
+}
+
+fn entries(budget: &Budget) -> u32 {
+    (budget.left() / ENTRY_COST).clamp(1, 4096) as u32
+}
+
+/// How far a change of tables came.
+fn changed(
+    changing: &mut Changing,
+    progress: Result<Progress, Refused>,
+    size: u64,
+    from: u64,
+    budget: &mut Budget,
+) -> Applied {
+    // The engine checks places and sizes, and charges for every table: neither is refused.
+    let Ok(progress) = progress else {
+        crate::log!("a change of nested tables was refused: {progress:?}");
+        return Applied::TimedOut;
+    };
+    budget.spend(ENTRY_COST * 16);
+    changing.unmapped |= progress.flush.is_needed();
+    progress.flush.flushed();
+    let done = from + progress.done;
+    match progress.end {
+        End::Complete if done >= size => Applied::Done,
+        End::OutOfFrames => {
+            crate::log!("no frame for a table that was paid for");
+            Applied::TimedOut
+        }
+        _ => {
+            budget.spend(budget.left());
+            Applied::Partial(done)
+        }
+    }
+}
+
+fn scrub(base: u64, size: u64, from: u64, budget: &mut Budget) -> Applied {
+    let pages = (budget.left() / ZERO_COST)
+        .max(1)
+        .min((size - from) / PAGE_SIZE);
+    let bytes = pages * PAGE_SIZE;
+    // SAFETY: the engine scrubs pool that was unmapped from everybody and flushed.
+    unsafe { zero::zero(HostPhysical(base + from), bytes) };
+    budget.spend(pages * ZERO_COST);
+    if from + bytes >= size {
+        Applied::Done
+    } else {
+        Applied::Partial(from + bytes)
+    }
+}
+
+fn hash(changing: &mut Changing, base: u64, size: u64, from: u64, budget: &mut Budget) -> Applied {
+    let mut done = from;
+    while done < size {
+        let chunk = HASH_CHUNK.min(size - done);
+        // SAFETY: measured memory belongs to one domain that does not run yet; it is RAM, mapped one to one. Its owner lost
+        // its access before it was mapped, so nobody writes.
+        let bytes =
+            unsafe { core::slice::from_raw_parts((base + done) as *const u8, chunk as usize) };
+        changing.hasher.update(bytes);
+        done += chunk;
+        budget.spend(chunk / 64 * HASH_COST);
+        if budget.is_spent() && done.is_multiple_of(PAGE_SIZE) {
+            break;
+        }
+    }
+    if done >= size {
+        Applied::Done
+    } else {
+        Applied::Partial(done)
+    }
+}
+
+fn set_cores(context: &Context, first: u64, count: u64, allowed: bool) {
+    for core in first..first.saturating_add(count).min(super::context::CORE_LIMIT) {
+        context.set_core(core, allowed);
+    }
+}
+
+impl Machine {
+    /// Sees to it that no core uses translations of the domain that were unmapped before, and frees the tables that
+    /// waited for that.
+    fn flush(
+        self,
+        context: &'static Context,
+        changing: &mut Changing,
+        budget: &mut Budget,
+    ) -> Applied {
+        if changing.unmapped {
+            changing.unmapped = false;
+            // What waited for the flush before this one waits for this one now: it is later.
+            changing.retiring = joined(changing.retired, changing.retiring);
+            changing.retired = 0;
+            context.generation.fetch_add(1, Ordering::SeqCst);
+            changing.wait = Some(begin_wait());
+        }
+        if let Some(wait) = changing.wait {
+            let mut behind = false;
+            for core in self.others() {
+                if core.presence.may_use_old(context, wait.epoch) {
+                    behind = true;
+                    core.kick_out();
+                }
+            }
+            if behind {
+                return waiting(wait);
+            }
+            changing.wait = None;
+        }
+        let limit = (budget.left() / FREE_COST).clamp(1, 512) as u32;
+        changing.retiring = free_chain(changing.retiring, limit);
+        budget.spend(u64::from(limit.min(16)) * FREE_COST);
+        if changing.retiring == 0 {
+            Applied::Done
+        } else {
+            Applied::Wait
+        }
+    }
+
+    /// No core runs the domain from now on.
+    fn stop(self, context: &'static Context, changing: &mut Changing) -> Applied {
+        context.set_dead();
+        self.wait_for_vcpus(context, changing, |_| true)
+    }
+
+    /// Waits until no core for which `concerns` holds has a vCPU of the domain in hand.
+    fn wait_for_vcpus(
+        self,
+        context: &'static Context,
+        changing: &mut Changing,
+        concerns: impl Fn(u64) -> bool,
+    ) -> Applied {
+        let wait = *changing.wait.get_or_insert_with(begin_wait);
+        let mut behind = false;
+        for index in 0..u64::from(context.vcpu_count()) {
+            let Some(vcpu) = context.vcpu(index) else {
+                continue;
+            };
+            // SAFETY: the vCPU lives as long as its context; only the atomic owner is looked at.
+            let owner = unsafe { (*vcpu).seat.owner.core() };
+            if let Some(owner) = owner.filter(|owner| concerns(u64::from(*owner))) {
+                behind = true;
+                if let Some(core) = cores::all().get(owner as usize) {
+                    core.kick_out();
+                }
+            }
+        }
+        if behind {
+            return waiting(wait);
+        }
+        changing.wait = None;
+        Applied::Done
+    }
+
+    /// Frees what the domain had, once no core can have a reference to it.
+    fn retire(self, context: &'static Context, changing: &mut Changing) -> Applied {
+        if let Some(page) = changing.control_page {
+            DIRECTORY.get().withdraw(page);
+        }
+        let wait = *changing.wait.get_or_insert_with(begin_wait);
+        if self
+            .others()
+            .any(|core| core.presence.is_inside_since_before(wait.epoch))
+        {
+            return waiting(wait);
+        }
+        let frames = DomainFrames::new(joined(changing.retired, changing.retiring));
+        // Everything was unmapped in slices before, so this is the root and little more.
+        let Some(tables) = changing.tables.take() else {
+            return Applied::Done;
+        };
+        tables.destroy(&frames).flushed();
+        let rest = free_chain(frames.retired(), u32::MAX);
+        debug_assert_eq!(rest, 0);
+        WORDS.get().clear_context(context.id.page_number());
+        // SAFETY: the directory does not lead to it any more, every core has left the monitor since, and no vCPU is owned.
+        unsafe { context.free() };
+        Applied::Done
+    }
+}
+
+fn begin_wait() -> Wait {
+    Wait {
+        epoch: presence::new_epoch(),
+        since: time_stamp(),
+    }
+}
+
+/// Waits on, unless a core has taken too long.
+fn waiting(wait: Wait) -> Applied {
+    let patience = machine::get().patience;
+    if time_stamp().saturating_sub(wait.since) > patience {
+        Applied::TimedOut
+    } else {
+        Applied::Wait
+    }
+}
+
+/// Two chains as one. The second is mostly empty.
+fn joined(first: u64, second: u64) -> u64 {
+    if second == 0 {
+        return first;
+    }
+    let mut head = first;
+    let mut rest = second;
+    while rest != 0 {
+        let Some(number) = frame_number(HostPhysical(rest)) else {
+            break;
+        };
+        let next = WORDS.get().unchain(number);
+        WORDS.get().chain(number, head);
+        head = rest;
+        rest = next;
+    }
+    head
+}
+
+/// Frames that a domain's context takes: its page and the root of its tables. See
+/// [`Costs`](adyton_capability::account::Costs).
+pub const DOMAIN_FRAMES: u64 = 2;
+/// Frames that a vCPU takes: registers and control structure.
+pub const VCPU_FRAMES: u64 = 2;

@@ -1,0 +1,152 @@
+//! Domain 0's registers: what an operating system needs that owns the devices but not the processor.
+//!
+//! Sources: APM volume 2, appendix A, and AMD's processor programming references for C001_xxxx; Intel SDM volume 4.
+
+use super::Filter::{ApicBase, Efer, Ignored, InterruptCommand, LocalVector, OnlyZero};
+use super::Verdict::{Deny, Filter, PassThrough};
+use super::{Entry, Verdict};
+
+const fn entry(
+    first: u32,
+    last: u32,
+    name: &'static str,
+    (read, write): (Verdict, Verdict),
+    reason: &'static str,
+) -> Entry {
+    Entry {
+        first,
+        last,
+        name,
+        read,
+        write,
+        reason,
+    }
+}
+
+/// Its own, or harmless.
+const PASS: (Verdict, Verdict) = (PassThrough, PassThrough);
+/// It may know but not change it, and is told so.
+const READ: (Verdict, Verdict) = (PassThrough, Deny);
+/// It may know but not change it, and would not take a refusal well.
+const KEEP: (Verdict, Verdict) = (PassThrough, Filter(Ignored));
+/// Denied by name, as everything that is not here is denied.
+const DENY: (Verdict, Verdict) = (Deny, Deny);
+/// A command, write only.
+const COMMAND: (Verdict, Verdict) = (Deny, PassThrough);
+const VECTOR: (Verdict, Verdict) = (PassThrough, Filter(LocalVector));
+
+#[rustfmt::skip]
+pub(super) const TABLE: &[Entry] = &[
+    entry(0x00, 0x01, "P5_MC_ADDR, P5_MC_TYPE", READ, "machine-check banks by their oldest names"),
+    entry(0x10, 0x10, "TSC", KEEP, "one counter for all domains of a core: no domain moves another's time"),
+    entry(0x17, 0x17, "PLATFORM_ID", READ, "identifies the package"),
+    entry(0x1b, 0x1b, "APIC_BASE", (Filter(ApicBase), Filter(ApicBase)), "the monitor sends its own interrupts through the APIC and knows where its page is"),
+    entry(0x2a, 0x2a, "EBL_CR_POWERON", READ, "power-on configuration"),
+    entry(0x3a, 0x3a, "FEATURE_CONTROL", DENY, "locks virtualization, which is the monitor's"),
+    entry(0x3b, 0x3b, "TSC_ADJUST", KEEP, "as TSC"),
+    entry(0x48, 0x48, "SPEC_CTRL", PASS, "mitigations are each kernel's own choice; the monitor sets its own when it runs"),
+    entry(0x49, 0x49, "PRED_CMD", COMMAND, "a barrier harms nobody"),
+    entry(0x79, 0x79, "BIOS_UPDT_TRIG", DENY, "loads microcode from an address: only before the monitor"),
+    entry(0x8b, 0x8b, "PATCH_LEVEL", KEEP, "which microcode runs; Intel's protocol writes zero before it reads"),
+    entry(0x9b, 0x9b, "SMM_MONITOR_CTL", DENY, "a second monitor in SMM"),
+    entry(0x9e, 0x9e, "SMBASE", DENY, "where SMM's code lies"),
+    entry(0xc1, 0xc8, "PMC0-7", DENY, "counters go on in other domains and the monitor: a side channel; their overflow interrupts would hit there"),
+    entry(0xcd, 0xce, "FSB_FREQ, PLATFORM_INFO", READ, "clock ratios"),
+    entry(0xe7, 0xe8, "MPERF, APERF", READ, "effective frequency, which the kernel's scheduler uses"),
+    entry(0xfe, 0xfe, "MTRRCAP", READ, "how many MTRRs there are"),
+    entry(0x10a, 0x10a, "ARCH_CAPABILITIES", READ, "which flaws the CPU does not have"),
+    entry(0x10b, 0x10b, "FLUSH_CMD", COMMAND, "a flush harms nobody"),
+    entry(0x150, 0x150, "OC_MAILBOX", DENY, "undervolting makes other domains compute wrongly"),
+    entry(0x174, 0x176, "SYSENTER_CS, _ESP, _EIP", PASS, "domain 0's own, switched by VMLOAD"),
+    entry(0x179, 0x17a, "MCG_CAP, MCG_STATUS", PASS, "machine checks are domain 0's to report"),
+    entry(0x17b, 0x17b, "MCG_CTL", PASS, "as MCG_CAP"),
+    entry(0x186, 0x18d, "PERFEVTSEL0-7", DENY, "as PMC0-7"),
+    entry(0x198, 0x198, "PERF_STATUS", READ, "current frequency"),
+    entry(0x199, 0x199, "PERF_CTL", DENY, "can carry voltages"),
+    entry(0x19b, 0x19c, "THERM_INTERRUPT, THERM_STATUS", READ, "temperature; the interrupt's routing stays as firmware set it"),
+    entry(0x1a0, 0x1a0, "MISC_ENABLE", KEEP, "could take away NX or CPUID leaves from everybody on the core"),
+    entry(0x1a2, 0x1a2, "TEMPERATURE_TARGET", READ, "temperature"),
+    entry(0x1d9, 0x1d9, "DEBUGCTL", KEEP, "not switched between domains: records of branches would go on in them"),
+    entry(0x1db, 0x1de, "LASTBRANCH, LASTINT", DENY, "addresses out of other domains"),
+    entry(0x1f2, 0x1f3, "SMRR", DENY, "protects SMM's memory"),
+    entry(0x200, 0x21f, "MTRR_PHYSBASE, MTRR_PHYSMASK", KEEP, "memory types of a core hold for all domains on it; firmware's stand. Linux writes back what it read"),
+    entry(0x250, 0x250, "MTRR_FIX64K", KEEP, "as MTRR_PHYSBASE; on AMD also routes memory below 1 MiB"),
+    entry(0x258, 0x259, "MTRR_FIX16K", KEEP, "as MTRR_FIX64K"),
+    entry(0x268, 0x26f, "MTRR_FIX4K", KEEP, "as MTRR_FIX64K"),
+    entry(0x277, 0x277, "PAT", PASS, "with nested paging the guest's own copy in the VMCB"),
+    entry(0x280, 0x29f, "MC_CTL2", READ, "routes corrected-error interrupts"),
+    entry(0x2ff, 0x2ff, "MTRR_DEF_TYPE", KEEP, "as MTRR_PHYSBASE"),
+    entry(0x309, 0x30b, "FIXED_CTR", DENY, "as PMC0-7"),
+    entry(0x345, 0x345, "PERF_CAPABILITIES", DENY, "as PMC0-7"),
+    entry(0x38d, 0x390, "PERF_GLOBAL", DENY, "as PMC0-7"),
+    entry(0x3f1, 0x3f2, "PEBS_ENABLE, PEBS_DATA_CFG", DENY, "samples of other domains, stored to an address"),
+    entry(0x400, 0x47f, "MC_CTL, MC_STATUS, MC_ADDR, MC_MISC", PASS, "machine checks are domain 0's to report, and Linux does not survive a refusal here; the addresses are only reported"),
+    entry(0x480, 0x493, "VMX capabilities", DENY, "virtualization is the monitor's"),
+    entry(0x4c1, 0x4c8, "A_PMC0-7", DENY, "as PMC0-7"),
+    entry(0x560, 0x561, "RTIT_OUTPUT", DENY, "a trace of everything, stored to a physical address"),
+    entry(0x570, 0x58f, "RTIT", DENY, "as RTIT_OUTPUT"),
+    entry(0x600, 0x600, "DS_AREA", DENY, "branch and event records, stored to an address"),
+    entry(0x606, 0x61e, "RAPL", DENY, "energy counters tell what other domains compute"),
+    entry(0x680, 0x6df, "LASTBRANCH_FROM, _TO", DENY, "addresses out of other domains"),
+    entry(0x6e0, 0x6e0, "TSC_DEADLINE", PASS, "the timer of domain 0's own APIC"),
+    entry(0x770, 0x777, "HWP", DENY, "not offered: requests for a package come from several domains"),
+    entry(0x800, 0x82e, "x2APIC", PASS, "the APIC is domain 0's, up to what reaches other cores"),
+    entry(0x82f, 0x82f, "x2APIC LVT CMCI", VECTOR, "a local SMI or INIT would bypass the monitor"),
+    entry(0x830, 0x830, "x2APIC ICR", (PassThrough, Filter(InterruptCommand)), "INIT and SIPI start code outside the monitor; NMI is the monitor's kick"),
+    entry(0x832, 0x837, "x2APIC LVT", VECTOR, "a local SMI or INIT would bypass the monitor"),
+    entry(0x838, 0x839, "x2APIC timer", PASS, "the timer of domain 0's own APIC"),
+    entry(0x83e, 0x83f, "x2APIC DCR, SELF IPI", PASS, "to domain 0's own core only"),
+    entry(0x840, 0x842, "x2APIC extended feature, control, specific EOI", READ, "what an AMD APIC has more"),
+    entry(0x850, 0x853, "x2APIC extended LVT", VECTOR, "a local SMI or INIT would bypass the monitor"),
+    entry(0xd90, 0xd90, "BNDCFGS", DENY, "a feature that is not offered"),
+    entry(0xda0, 0xda0, "XSS", (PassThrough, Filter(OnlyZero)), "no supervisor state is offered, and Linux writes that it uses none"),
+    entry(0xc000_0080, 0xc000_0080, "EFER", (Filter(Efer), Filter(Efer)), "holds the virtualization bit, which VMRUN needs and no domain sees"),
+    entry(0xc000_0081, 0xc000_0084, "STAR, LSTAR, CSTAR, SFMASK", PASS, "domain 0's own, switched by VMLOAD"),
+    entry(0xc000_00e7, 0xc000_00e9, "MPERF_RO, APERF_RO, IRPERF", READ, "effective frequency"),
+    entry(0xc000_0100, 0xc000_0102, "FS_BASE, GS_BASE, KERNEL_GS_BASE", PASS, "domain 0's own, switched by VMLOAD"),
+    entry(0xc000_0103, 0xc000_0103, "TSC_AUX", PASS, "domain 0's own: no other domain has RDTSCP or RDPID"),
+    entry(0xc000_0104, 0xc000_0104, "TSC_RATIO", DENY, "scales time, for virtualization"),
+    entry(0xc000_010e, 0xc000_010f, "LBR_SELECT, DBG_EXTN_CFG", DENY, "branch records, as LASTBRANCH"),
+    entry(0xc001_0000, 0xc001_0007, "PERF_EVT_SEL, PERF_CTR (legacy)", DENY, "as PMC0-7"),
+    entry(0xc001_0010, 0xc001_0010, "SYSCFG", READ, "routes memory below 1 MiB and above 4 GiB, switches memory encryption; Linux reads it without care"),
+    entry(0xc001_0015, 0xc001_0015, "HWCR", READ, "locks SMM, turns WBINVD and MONITOR, error injection, boost"),
+    entry(0xc001_0016, 0xc001_0019, "IORR_BASE, IORR_MASK", DENY, "sends physical ranges to devices instead of memory"),
+    entry(0xc001_001a, 0xc001_001a, "TOP_MEM", READ, "where memory ends and devices begin"),
+    entry(0xc001_001d, 0xc001_001d, "TOP_MEM2", READ, "as TOP_MEM, above 4 GiB"),
+    entry(0xc001_001f, 0xc001_001f, "NB_CFG", KEEP, "holds a switch for extended configuration access, which Linux sets without care, beside APIC id rules"),
+    entry(0xc001_0020, 0xc001_0020, "PATCH_LOADER", DENY, "loads microcode from an address: only before the monitor"),
+    entry(0xc001_0022, 0xc001_0022, "MC_EXP_REDIR", DENY, "turns machine checks into SMIs"),
+    entry(0xc001_0030, 0xc001_0035, "processor name", READ, "the same for all domains"),
+    entry(0xc001_0044, 0xc001_004a, "MC_CTL_MASK", READ, "which errors firmware masked"),
+    entry(0xc001_0050, 0xc001_0056, "SMI_ON_IO_TRAP, INT_PENDING, SMI_TRIGGER", DENY, "turns I/O into SMIs or messages"),
+    entry(0xc001_0058, 0xc001_0058, "MMIO_CFG_BASE", READ, "moves PCI configuration space over any memory; Linux reads it without care"),
+    entry(0xc001_0061, 0xc001_0061, "PSTATE_LIMIT", READ, "frequency"),
+    entry(0xc001_0062, 0xc001_0062, "PSTATE_CTL", PASS, "chooses among firmware's operating points"),
+    entry(0xc001_0063, 0xc001_0063, "PSTATE_STATUS", READ, "frequency"),
+    entry(0xc001_0064, 0xc001_006b, "PSTATE_DEF", READ, "writing could undervolt, which makes other domains compute wrongly"),
+    entry(0xc001_0070, 0xc001_0071, "COFVID_CTL, COFVID_STATUS", READ, "as PSTATE_DEF"),
+    entry(0xc001_0073, 0xc001_0073, "CSTATE_BASE", READ, "ports whose reading puts a core to sleep"),
+    entry(0xc001_0111, 0xc001_0111, "SMM_BASE", DENY, "where SMM's code lies"),
+    entry(0xc001_0112, 0xc001_0113, "SMM_ADDR, SMM_MASK", DENY, "opens SMM's memory, or hides other memory as SMM's"),
+    entry(0xc001_0114, 0xc001_0114, "VM_CR", DENY, "disables virtualization and changes what INIT does"),
+    entry(0xc001_0115, 0xc001_0116, "IGNNE, SMM_CTL", DENY, "enters and leaves SMM"),
+    entry(0xc001_0117, 0xc001_0117, "VM_HSAVE_PA", DENY, "where the CPU keeps the monitor's state"),
+    entry(0xc001_0118, 0xc001_0119, "SVM_KEY, SMM_KEY", DENY, "unlocks VM_CR and SMM"),
+    entry(0xc001_011b, 0xc001_011b, "DOORBELL", DENY, "interrupts virtual APICs"),
+    entry(0xc001_011e, 0xc001_011e, "VMPAGE_FLUSH", DENY, "flushes by address, for encrypted guests"),
+    entry(0xc001_011f, 0xc001_011f, "VIRT_SPEC_CTRL", PASS, "as SPEC_CTRL"),
+    entry(0xc001_0130, 0xc001_0133, "GHCB, SEV_STATUS, RMP_BASE, RMP_END", DENY, "memory encryption, which is not offered"),
+    entry(0xc001_0140, 0xc001_0141, "OSVW_ID_LENGTH, OSVW_STATUS", READ, "which errata the system must work around"),
+    entry(0xc001_0200, 0xc001_020b, "PERF_CTL, PERF_CTR", DENY, "as PMC0-7"),
+    entry(0xc001_0230, 0xc001_0247, "L3 and data fabric counters", DENY, "as PMC0-7, for a whole package"),
+    entry(0xc001_0290, 0xc001_0290, "CPU_PSTATE", READ, "frequency"),
+    entry(0xc001_0292, 0xc001_0292, "CPU_PSTATE_STATUS", READ, "frequency"),
+    entry(0xc001_0293, 0xc001_0293, "HW_PSTATE_STATUS", READ, "frequency"),
+    entry(0xc001_0299, 0xc001_029b, "RAPL_PWR_UNIT, CORE_ENERGY, PKG_ENERGY", DENY, "energy counters tell what other domains compute"),
+    entry(0xc001_02b0, 0xc001_02b4, "CPPC", READ, "frequency range; requests are not offered"),
+    entry(0xc001_02f0, 0xc001_02f1, "PPIN", DENY, "a serial number that nobody needs"),
+    entry(0xc001_0300, 0xc001_031f, "LAST_BRANCH", DENY, "addresses out of other domains"),
+    entry(0xc001_1002, 0xc001_1005, "CPUID overrides", DENY, "would change what the monitor itself sees"),
+    entry(0xc001_1020, 0xc001_102d, "LS_CFG, IC_CFG, DC_CFG, DE_CFG and their like", DENY, "switches for errata and mitigations that hold for all domains on the core; Linux asks with care"),
+    entry(0xc001_1030, 0xc001_103d, "IBS", DENY, "samples of other domains, with physical addresses"),
+];
