@@ -2,5 +2,7 @@
 #![no_std]
 
 pub mod apic;
+pub mod cpuid;
+pub mod msr;
 pub mod paging;
 pub mod svm;

@@ -44,7 +44,7 @@ pub(super) const TABLE: &[Entry] = &[
     entry(0x2a, 0x2a, "EBL_CR_POWERON", READ, "power-on configuration"),
     entry(0x3a, 0x3a, "FEATURE_CONTROL", DENY, "locks virtualization, which is the monitor's"),
     entry(0x3b, 0x3b, "TSC_ADJUST", KEEP, "as TSC"),
-    entry(0x48, 0x48, "SPEC_CTRL", PASS, "mitigations are each kernel's own choice; the monitor sets its own when it runs"),
+    entry(0x48, 0x48, "SPEC_CTRL", PASS, "mitigations are the kernel's own choice; a domain runs with those of the core that enters it"),
     entry(0x49, 0x49, "PRED_CMD", COMMAND, "a barrier harms nobody"),
     entry(0x79, 0x79, "BIOS_UPDT_TRIG", DENY, "loads microcode from an address: only before the monitor"),
     entry(0x8b, 0x8b, "PATCH_LEVEL", KEEP, "which microcode runs; Intel's protocol writes zero before it reads"),
