@@ -1,1 +1,100 @@
-fn main() {}
+//! The `adyton` command: what a person sees and does with security domains.
+#![forbid(unsafe_code)]
+
+mod end;
+mod failure;
+mod inspect;
+mod list;
+mod log;
+mod run;
+mod show;
+mod snapshot;
+mod status;
+mod tree;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Run programs in security domains that the rest of this system, root and kernel included, cannot read.
+///
+/// The Adyton monitor runs below this Linux. It offers memory for domains as a dax device (`/dev/dax0.0`):
+/// whoever may read and write that device may use domains, no other right is needed.
+#[derive(Parser)]
+#[command(name = "adyton", version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    /// The pool device; without it the first that may be opened
+    #[arg(long, global = true, value_name = "FILE")]
+    device: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  adyton status                          what runs here, what is protected and what is not
+  adyton run /payloads/hello one two     a confidential domain: nobody else sees its memory
+  adyton run --sandbox FILE              a sandbox: it sees nothing of you, you see all of it
+  adyton tree                            who holds what, and who shares it with whom
+  adyton gc                              take back what dead programs left behind";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell what the monitor is, what it has, what it protects and what it does not
+    Status,
+    /// Run a payload in a domain of its own, with this terminal as its console
+    Run(run::Options),
+    /// List claims and the domains in them
+    Ls,
+    /// Show the composition: domains in domains, their memory, and what is shared
+    Tree,
+    /// Tell everything that may be known about one domain
+    Inspect {
+        /// Its id, as `ls` and `tree` show it
+        domain: String,
+    },
+    /// End a claim and every domain in it
+    ///
+    /// Domains can be destroyed one by one only by who has the claim's key. The right to write the pool device
+    /// suffices to end the whole claim; its memory is scrubbed before anybody else gets it.
+    Kill {
+        /// Id of a domain in it, or the claim's offset as `ls` shows it
+        target: String,
+    },
+    /// Release the claims of programs that have ended
+    Gc,
+    /// Print the monitor's log (for root; there are no contents of domains in it)
+    Log,
+    /// Make the pool device ready where the kernel left it idle (for root)
+    Setup,
+}
+
+fn main() -> miette::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let done = |(): ()| ExitCode::SUCCESS;
+    let outcome = match &arguments.command {
+        Command::Setup => adyton::prepare().map(done).map_err(failure::Failure::from),
+        Command::Status => status::print(&arguments).map(done),
+        Command::Run(options) => run::run(&arguments, options),
+        Command::Ls => list::print(&arguments).map(done),
+        Command::Tree => tree::print(&arguments).map(done),
+        Command::Inspect { domain } => inspect::print(&arguments, domain).map(done),
+        Command::Kill { target } => end::kill(&arguments, target).map(done),
+        Command::Gc => end::collect(&arguments).map(done),
+        Command::Log => log::print(&arguments).map(done),
+    };
+    Ok(outcome?)
+}
+
+impl Arguments {
+    fn pool(&self) -> Result<adyton::Pool, failure::Failure> {
+        let pool = match &self.device {
+            Some(path) => adyton::Pool::open(path),
+            None => adyton::Pool::discover(),
+        };
+        Ok(pool?)
+    }
+}

@@ -94,24 +94,33 @@ impl Pool {
         self.device.size
     }
 
-    /// Claims at least `bytes` bytes, contiguous, from the smallest free range that holds them.
+    /// Claims at least `bytes` bytes, contiguous, from the smallest free range that holds them. Where none
+    /// does, what dead programs left behind is collected first.
     ///
     /// # Errors
     /// [`Error::PoolFull`], or what the monitor refuses.
     pub fn claim(&self, bytes: u64) -> Result<Claim, Error> {
         let size = bytes.max(1).next_multiple_of(GRANULE);
+        if let Some(claim) = self.claim_free(size)? {
+            return Ok(claim);
+        }
+        self.collect()?;
+        self.claim_free(size)?.ok_or(Error::PoolFull(size))
+    }
+
+    fn claim_free(&self, size: u64) -> Result<Option<Claim>, Error> {
         let mut gaps = self.gaps()?;
         gaps.sort_by_key(|&(start, end)| (end - start, start));
         for (start, end) in gaps {
             let mut offset = start;
             while offset + size <= end {
                 if let Some(claim) = self.try_claim(offset, size)? {
-                    return Ok(claim);
+                    return Ok(Some(claim));
                 }
                 offset += GRANULE;
             }
         }
-        Err(Error::PoolFull(size))
+        Ok(None)
     }
 
     /// Claims one range, and says `None` where somebody was faster.

@@ -1,0 +1,147 @@
+//! `adyton run`: a payload in a domain of its own, with this terminal as its console.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Weak};
+use std::{fs, io, thread};
+
+use adyton::{Console, Domain, Exit, Flags, Image, Loaded, Outcome, Program, Vcpu};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::Arguments;
+use crate::failure::Failure;
+use crate::show::parse_size;
+
+/// What the domain gets.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Let this process see and set all of the domain's registers: isolation of the payload, not from you
+    #[arg(long)]
+    sandbox: bool,
+    /// Make a debug domain: its memory can be read, and evidence says so
+    #[arg(long)]
+    debug: bool,
+    /// Let the payload build domains of its own in its pool
+    #[arg(long)]
+    compose: bool,
+    /// Private memory besides the image: bytes, or with K, M, G
+    #[arg(long, value_name = "SIZE", default_value = "1M")]
+    memory: String,
+    /// A pool of its own
+    #[arg(long, value_name = "SIZE", default_value = "0")]
+    pool: String,
+    /// vCPUs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    vcpus: u64,
+    /// The payload: a static ELF file linked against `adyton-runtime`
+    file: PathBuf,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+impl Options {
+    fn flags(&self) -> Flags {
+        let mut flags = if self.sandbox {
+            Flags::NONE
+        } else {
+            Flags::CONFIDENTIAL
+        };
+        if self.debug {
+            flags = flags | Flags::DEBUG;
+        }
+        if self.compose {
+            flags | Flags::MAY_COMPOSE
+        } else {
+            flags
+        }
+    }
+
+    fn program<'data>(&'data self, image: Image<'data>) -> Result<Program<'data>, Failure> {
+        let size = |text: &str| parse_size(text).ok_or_else(|| Failure::Size(text.into()));
+        let mut program = Program::new(image, self.flags());
+        program.arguments = self.arguments.iter().map(String::as_str).collect();
+        program.heap = size(&self.memory)?;
+        program.pool = size(&self.pool)?;
+        program.vcpus = self.vcpus.max(1);
+        Ok(program)
+    }
+}
+
+/// Exit status where the payload has none of its own.
+const ENDED_OTHERWISE: u8 = 125;
+
+pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure> {
+    let path = options.file.clone();
+    let file = fs::read(&path).map_err(|source| Failure::File { path, source })?;
+    let program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
+    let claim = arguments.pool()?.claim(program.claim_size())?;
+    let loaded = program.build(&claim)?;
+    loaded.domain.seal()?;
+    let console = Console::of(&loaded);
+    let Loaded {
+        vcpus,
+        domain,
+        windows: _windows,
+        plan: _plan,
+    } = loaded;
+    let domain = Arc::new(domain);
+    end_on_signals(Arc::downgrade(&domain));
+    let outcome = enter_all(vcpus, console)?;
+    Ok(report(arguments, outcome))
+}
+
+/// A signal that asks this process to end destroys the domain first: entries then return, and everything is
+/// taken back in order.
+fn end_on_signals(domain: Weak<Domain>) {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect();
+    if signals.thread_block().is_err() {
+        return;
+    }
+    thread::spawn(move || {
+        while let Ok(_signal) = signals.wait() {
+            if let Some(domain) = domain.upgrade() {
+                let _gone_already = domain.destroy();
+            }
+        }
+    });
+}
+
+/// Every vCPU on a thread of its own; the first one's outcome is the payload's.
+fn enter_all(mut vcpus: Vec<Vcpu>, console: Option<Console>) -> Result<Outcome, Failure> {
+    let others = vcpus.split_off(1);
+    let threads: Vec<_> = others
+        .into_iter()
+        .map(|mut vcpu| thread::spawn(move || while let Ok(Exit::Halt) = vcpu.enter(0) {}))
+        .collect();
+    let first = &mut vcpus[0];
+    let outcome = match console {
+        Some(mut console) => console.run(first, 0, &mut io::stdin(), &mut io::stdout())?,
+        None => Outcome::Exit(first.enter(0)?),
+    };
+    drop(threads);
+    Ok(outcome)
+}
+
+fn report(arguments: &Arguments, outcome: Outcome) -> ExitCode {
+    let (status, text) = match outcome {
+        Outcome::Finished(status) => (status as u8, format!("finished with status {status}")),
+        Outcome::Fault(vector) => (
+            ENDED_OTHERWISE,
+            format!("exception {vector} in the payload"),
+        ),
+        Outcome::Panic => (ENDED_OTHERWISE, "the payload panicked".into()),
+        Outcome::Exit(exit) => (ENDED_OTHERWISE, format!("the domain stopped: {exit:x?}")),
+    };
+    if arguments.json {
+        eprintln!(
+            "{}",
+            serde_json::json!({ "status": status, "outcome": text })
+        );
+    } else if !matches!(outcome, Outcome::Finished(_)) {
+        eprintln!("adyton: {text}");
+    }
+    ExitCode::from(status)
+}

@@ -1,0 +1,79 @@
+//! `adyton status`: what the monitor is, has, protects, and does not.
+
+use adyton::Monitor;
+use serde_json::json;
+
+use crate::Arguments;
+use crate::failure::Failure;
+use crate::show::{BOLD, GREEN, YELLOW, colour, size};
+
+pub fn print(arguments: &Arguments) -> Result<(), Failure> {
+    let monitor = Monitor::ask()?;
+    let pool = arguments.pool();
+    if arguments.json {
+        let device = pool
+            .as_ref()
+            .ok()
+            .map(|pool| pool.device().path.display().to_string());
+        println!("{:#}", json(&monitor, device.as_deref()));
+        return Ok(());
+    }
+    let [major, minor, patch] = monitor.version;
+    let title = format!("Adyton {major}.{minor}.{patch}");
+    println!(
+        "{} runs below this system (interface {})",
+        colour(BOLD, &title),
+        monitor.interface
+    );
+    println!("  cores      {}", monitor.cores);
+    let free = size(monitor.pool.saturating_sub(monitor.claimed));
+    println!(
+        "  pool       {}: {} claimed, {free} free",
+        size(monitor.pool),
+        size(monitor.claimed)
+    );
+    match &pool {
+        Ok(pool) => println!("  device     {}", pool.device().path.display()),
+        Err(failure) => println!("  device     {}", colour(YELLOW, &failure.to_string())),
+    }
+    let [limit, used, passed] = monitor.quota;
+    println!("  monitor's own memory   {limit} pages: {used} used, {passed} passed on to claims");
+    println!("{}", colour(GREEN, "Protected"));
+    println!("  - the memory of domains, from this Linux and its root, and from each other");
+    println!("  - it is scrubbed before anybody else gets it, at reboot and reset too");
+    println!("{}", colour(YELLOW, "Not protected"));
+    gaps(&monitor).iter().for_each(|gap| println!("  - {gap}"));
+    Ok(())
+}
+
+/// What a user must not rely on, here and now.
+fn gaps(monitor: &Monitor) -> Vec<&'static str> {
+    let mut gaps = Vec::new();
+    if !monitor.device_protection {
+        gaps.push("devices reach all memory by DMA: the monitor drives no IOMMU here");
+    }
+    if !monitor.measured_boot {
+        gaps.push("this boot was not measured: nobody far away can be convinced of it");
+    }
+    gaps.push("caches, timing and single steps tell this system something about a domain");
+    gaps.push("memory chips and buses: whoever opens the machine reads them");
+    gaps.push("this system may always refuse to run a domain");
+    gaps
+}
+
+fn json(monitor: &Monitor, device: Option<&str>) -> serde_json::Value {
+    let [major, minor, patch] = monitor.version;
+    let [limit, used, passed] = monitor.quota;
+    json!({
+        "version": format!("{major}.{minor}.{patch}"),
+        "interface": monitor.interface,
+        "build": monitor.build,
+        "cores": monitor.cores,
+        "frequency": monitor.frequency,
+        "pool": { "size": monitor.pool, "claimed": monitor.claimed, "device": device },
+        "quota": { "limit": limit, "used": used, "passed": passed },
+        "device_protection": monitor.device_protection,
+        "measured_boot": monitor.measured_boot,
+        "not_protected": gaps(monitor),
+    })
+}
