@@ -7,6 +7,8 @@ pub(super) const SIGNATURE: &[u8; 4] = b"FACP";
 
 const DSDT: u32 = 40;
 const SMI_COMMAND: u32 = 48;
+const ACPI_ENABLE: u32 = 52;
+const ACPI_DISABLE: u32 = 53;
 const PM1A_CONTROL: u32 = 64;
 const PM1B_CONTROL: u32 = 68;
 const FLAGS: u32 = 112;
@@ -58,6 +60,8 @@ pub struct Fixed {
     pub sleep_control: Option<Register>,
     /// The port by which the operating system calls into SMM.
     pub smi_command: Option<u16>,
+    /// What is written there to make firmware hand ACPI's registers over, and to take them back.
+    pub ownership: [u8; 2],
     /// How to reset, if this table says so.
     pub reset: Option<Reset>,
     /// The physical address of the DSDT.
@@ -97,6 +101,10 @@ impl Fixed {
                 .double(memory, SMI_COMMAND)
                 .and_then(|port| u16::try_from(port).ok())
                 .filter(|port| *port != 0),
+            ownership: [
+                table.byte(memory, ACPI_ENABLE)?,
+                table.byte(memory, ACPI_DISABLE)?,
+            ],
             reset: Self::reset(table, memory).filter(|_| flags & RESET_SUPPORTED != 0),
             dsdt: (dsdt != 0).then_some(dsdt),
             hardware_reduced,

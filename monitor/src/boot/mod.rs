@@ -16,6 +16,8 @@ pub mod start_information;
 #[cfg(not(test))]
 mod story;
 #[cfg(not(test))]
+mod time;
+#[cfg(not(test))]
 pub mod trampoline;
 
 #[cfg(not(test))]

@@ -6,7 +6,7 @@ use super::bundle::Bundle;
 use super::linux::{Kernel, Parameters};
 use super::options::Options;
 use super::start_information::{self, Handover};
-use super::{paging, processor};
+use super::{paging, processor, time};
 use crate::acpi::{SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
@@ -144,9 +144,10 @@ fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES
         fixed: tables.fixed().ok(),
         power_off,
         has_iommu: tables.has_iommu(),
+        // SAFETY: nothing else runs.
+        ticks_per_second: unsafe { time::measure() },
         physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
         gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
-        ticks_per_second: 0,
         patience: 4_000_000_000,
     });
     apic_ids

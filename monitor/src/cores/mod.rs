@@ -8,6 +8,7 @@
 //! interrupt ends a domain's run); NMIs are taken only where [`attention`] asks for them, and each one is counted.
 
 pub mod attention;
+mod counters;
 mod flush;
 mod park;
 #[cfg(not(test))]
@@ -70,6 +71,7 @@ pub struct Core {
     pub host_save: HostPhysical,
     stack: HostPhysical,
     vcpu: AtomicPtr<Vcpu>,
+    counters: counters::Counters,
     /// What it runs.
     pub presence: Presence,
 }
@@ -116,6 +118,7 @@ impl Core {
             host_save: contiguous(1, PAGE_SIZE),
             stack: contiguous(STACK_SIZE as u64 / PAGE_SIZE, STACK_SIZE as u64),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
+            counters: counters::Counters::default(),
             presence: Presence::new(),
         }
     }
@@ -213,6 +216,7 @@ mod tests {
             host_save: HostPhysical(0),
             stack: HostPhysical(0),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
+            counters: counters::Counters::default(),
             presence: Presence::new(),
         };
         assert!(core.has_logical_id(2) && core.has_logical_id(0xff) && !core.has_logical_id(1));

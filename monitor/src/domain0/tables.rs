@@ -3,6 +3,7 @@
 use crate::address::{GuestPhysical, HostPhysical};
 use crate::frames::FRAMES;
 use crate::guest_memory::NestedMemory;
+use crate::log;
 use crate::machine::Machine;
 use crate::memory::Range;
 use crate::nested::{
@@ -34,6 +35,12 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
         end: apic::DEFAULT_BASE + 4096,
     };
     identity(&mut tables, page, Rights::READ);
+    let (start, size) = log::place();
+    let ring = Range {
+        start,
+        end: start + size,
+    };
+    identity(&mut tables, ring, Rights::READ);
     VIEW.set(tables.view());
     tables
 }

@@ -119,7 +119,8 @@ svm_run:
 );
 
 unsafe extern "C" {
-    fn svm_run(stack_end: *mut StackEnd, first: *mut Vcpu) -> !;
+    /// The addresses of a [`StackEnd`] and of a [`Vcpu`].
+    fn svm_run(stack_end: u64, first: u64) -> !;
 }
 
 /// Starts the loop with `first`.
@@ -128,7 +129,7 @@ unsafe extern "C" {
 /// SVM is on, GIF is off, `first` is configured, and no other core runs it.
 pub unsafe fn start(core: &'static Core, first: &mut Vcpu) -> ! {
     // SAFETY: as the caller warrants; nothing below on this stack is used any more.
-    unsafe { svm_run(core.stack_end(), first) }
+    unsafe { svm_run(core.stack_end() as u64, &raw mut *first as u64) }
 }
 
 /// Every exit comes here. Returns the vCPU that runs next.
@@ -161,6 +162,7 @@ fn other_exit(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu
         core.account_nmis();
     }
     let exit = vcpu.exit();
+    core.count_exit(&exit);
     match vcpu.owner() {
         Owner::Domain0 => domain0::handle(core, vcpu, exit),
         Owner::Domain => calls::handle_exit(core, vcpu, exit),
