@@ -10,6 +10,12 @@ use super::report::{Outcome, Report};
 use crate::licences;
 use crate::workspace::Workspace;
 
+/// Packages that run without an operating system.
+const FREESTANDING: [&str; 3] = ["adyton-runtime", "adyton-payloads", "adyton-monitor"];
+
+/// Lines that a failure shows.
+const TAIL: usize = 40;
+
 /// A step of its own name.
 pub struct Step {
     /// The name, which is also a filter.
@@ -46,6 +52,7 @@ impl Step {
     /// Runs it; an error of its own is a failure.
     pub fn reports(&self, workspace: &Workspace) -> Vec<Report> {
         let started = Instant::now();
+        eprintln!("-- {} ...", self.name);
         (self.run)(workspace).unwrap_or_else(|error| {
             let outcome = Outcome::Failed(format!("{error:#}"));
             vec![Report::new(self.name, outcome, started.elapsed())]
@@ -59,18 +66,33 @@ fn format(workspace: &Workspace) -> Result<Vec<Report>> {
     Ok(vec![judge(workspace, "format", &mut command)?.0])
 }
 
+/// Lints everything. What runs without an operating system is looked at apart from the rest: in one
+/// command Cargo would unite the features of common dependencies, and so bring `std` in.
 fn clippy(workspace: &Workspace) -> Result<Vec<Report>> {
-    let mut command = workspace.cargo();
-    command.args([
+    let mut hosted = vec!["--workspace"];
+    for package in FREESTANDING {
+        hosted.extend(["--exclude", package]);
+    }
+    let alone = FREESTANDING
+        .iter()
+        .map(|package| vec!["--package", package]);
+    let started = Instant::now();
+    for packages in std::iter::once(hosted).chain(alone) {
+        let mut command = workspace.cargo();
+        command
+            .args(["clippy", "--quiet", "--all-targets"])
+            .args(packages);
+        command.args(["--", "-D", "warnings"]);
+        let (report, _) = judge(workspace, "clippy", &mut command)?;
+        if report.outcome != Outcome::Passed {
+            return Ok(vec![report]);
+        }
+    }
+    Ok(vec![Report::new(
         "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]);
-    Ok(vec![judge(workspace, "clippy", &mut command)?.0])
+        Outcome::Passed,
+        started.elapsed(),
+    )])
 }
 
 fn check_licences(workspace: &Workspace) -> Result<Vec<Report>> {
@@ -113,27 +135,42 @@ fn host_tests(workspace: &Workspace) -> Result<Vec<Report>> {
     command.args(["--", "--format=pretty"]);
     let (whole, output) = judge(workspace, "host", &mut command)?;
     let mut reports: Vec<Report> = output.lines().filter_map(read_test_line).collect();
-    let told = reports
-        .iter()
-        .any(|report| matches!(report.outcome, Outcome::Failed(_)));
-    match whole.outcome {
-        // The crates' results say which failed; the output's end says why.
-        Outcome::Failed(_) if told => {
-            if let Some(last) = reports
-                .iter_mut()
-                .rfind(|report| report.outcome != Outcome::Passed)
-            {
-                last.detail = whole.detail;
-            }
-        }
-        Outcome::Failed(_) => reports.push(whole),
-        _ => eprintln!(
+    if !matches!(whole.outcome, Outcome::Failed(_)) {
+        eprintln!(
             "-- {} host tests: {:.1} s",
             reports.len(),
             whole.took.as_secs_f64()
-        ),
+        );
+        return Ok(reports);
+    }
+    let failed = |report: &&mut Report| matches!(report.outcome, Outcome::Failed(_));
+    let mut told = false;
+    for report in reports.iter_mut().filter(failed) {
+        told = true;
+        report.detail = said(&output, report.name.trim_start_matches("host/"));
+    }
+    if !told {
+        // It did not come to the tests: something does not compile.
+        reports.push(whole);
     }
     Ok(reports)
+}
+
+/// What a failed test printed, with the command that repeats it.
+fn said(output: &str, name: &str) -> String {
+    let mut text = format!("      repeat with: cargo test --workspace --tests {name}\n");
+    let begin = format!("---- {name} stdout ----");
+    let lines = output.lines().skip_while(|line| *line != begin).skip(1);
+    // The harness ends the part with the next test's or with the list of those that failed.
+    let ends = |line: &&str| line.starts_with("---- ") || *line == "failures:";
+    for line in lines
+        .take_while(|line| !ends(line))
+        .take(TAIL)
+        .filter(|line| !line.is_empty())
+    {
+        text.push_str(&format!("      | {line}\n"));
+    }
+    text
 }
 
 /// Reads one line of the test harness: `test NAME ... ok`, `FAILED`, `ignored` or
@@ -144,7 +181,7 @@ fn read_test_line(line: &str) -> Option<Report> {
         ("ok", _) => Outcome::Passed,
         ("ignored", "") => Outcome::Skipped("ignored without a reason".to_owned()),
         ("ignored", reason) => Outcome::Skipped(reason.to_owned()),
-        _ => Outcome::Failed("see below".to_owned()),
+        _ => Outcome::Failed("it panicked".to_owned()),
     };
     Some(Report::new(
         format!("host/{}", name.trim_end_matches(" - should panic")),
@@ -155,7 +192,6 @@ fn read_test_line(line: &str) -> Option<Report> {
 
 /// Runs a command to its end; its output goes to a log, and the log's end into a failure.
 fn judge(workspace: &Workspace, name: &str, command: &mut Command) -> Result<(Report, String)> {
-    eprintln!("-- {name} ...");
     let started = Instant::now();
     let output = command.output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -167,7 +203,7 @@ fn judge(workspace: &Workspace, name: &str, command: &mut Command) -> Result<(Re
     if !output.status.success() {
         report.outcome = Outcome::Failed(output.status.to_string());
         let lines: Vec<&str> = stdout.lines().chain(stderr.lines()).collect();
-        let tail = lines[lines.len().saturating_sub(60)..].join("\n      | ");
+        let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n      | ");
         report.detail = format!(
             "      repeat with: cargo xtask test {name}\n      log: {}\n      | {tail}",
             log.display()
