@@ -1,31 +1,26 @@
-//! CPUID as domain 0 sees it.
+//! CPUID as domain 0 sees it: [`crate::policy::cpuid::domain0`] applied to this core.
 
 use crate::instructions::cpuid;
-use crate::vcpu::{Register, Vcpu};
+use crate::policy::cpuid::{CallInstruction, Context, domain0};
+use crate::vcpu::{self, Register, Vcpu};
 
-const CR4_OSXSAVE: u64 = 1 << 18;
+/// Bytes of CPUID without prefixes.
+const LENGTH: u64 = 2;
 
 /// Answers CPUID.
 pub(super) fn emulate(vcpu: &mut Vcpu) {
     let leaf = vcpu.rax() as u32;
     let subleaf = vcpu.register(Register::Rcx) as u32;
-    let mut values = cpuid(leaf, subleaf);
-    match leaf {
-        1 => {
-            values.ecx &= !(1 << 27);
-            if vcpu.cr4() & CR4_OSXSAVE != 0 {
-                values.ecx |= 1 << 27;
-            }
-        }
-        0x8000_0001 => values.ecx &= !(1 << 2),
-        0x8000_000a | 0x8000_001f => {
-            (values.eax, values.ebx, values.ecx, values.edx) = (0, 0, 0, 0);
-        }
-        _ => {}
-    }
+    let context = Context {
+        cr4: vcpu.cr4(),
+        xcr0: vcpu.guest_components.into(),
+        allowed_xcr0: vcpu::components().into(),
+        call: CallInstruction::Vmmcall,
+    };
+    let values = domain0(leaf, subleaf, cpuid, &context);
     vcpu.set_rax(values.eax.into());
     vcpu.set_register(Register::Rbx, values.ebx.into());
     vcpu.set_register(Register::Rcx, values.ecx.into());
     vcpu.set_register(Register::Rdx, values.edx.into());
-    vcpu.advance(2);
+    vcpu.advance(LENGTH);
 }

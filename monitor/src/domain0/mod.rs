@@ -15,6 +15,7 @@ use crate::address::HostPhysical;
 use crate::cores::Core;
 use crate::domain::engine;
 use crate::instructions::write_back_caches;
+use crate::policy::msr::{Domain, fill_permission_map};
 use crate::vcpu::{Owner, Register, Vcpu};
 use crate::vendor::{Exit, Vendor, svm};
 use crate::{log, machine, platform, scrub};
@@ -34,7 +35,7 @@ pub fn create(vendor: Vendor, cores: &'static [Core]) {
     let root = tables.root();
     let context = engine::create(&machine.layout, cores, tables);
     io::trap(machine);
-    svm::maps::with_msrs(msr::fill_map);
+    svm::maps::with_msrs(|map| fill_permission_map(map, Domain::Zero));
     for core in cores {
         let vcpu = Vcpu::create(Owner::Domain0).expect("the reserve is too small for the vCPUs");
         vendor.configure_domain0(vcpu, root);
@@ -56,7 +57,7 @@ pub fn start_bootstrap(core: &'static Core, entry: u64, parameters: u64) {
 pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
     match exit {
         Exit::Cpuid => cpuid::emulate(vcpu),
-        Exit::ReadMsr => msr::read(core, vcpu),
+        Exit::ReadMsr => msr::read(vcpu),
         Exit::WriteMsr => msr::write(core, vcpu),
         Exit::Io(access) => io::emulate(vcpu, access),
         Exit::NestedFault(fault) => return fault::handle(core, vcpu, fault),

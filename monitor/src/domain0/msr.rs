@@ -1,46 +1,47 @@
-//! MSRs that domain 0 may not simply use.
+//! The MSRs that domain 0 may not simply use: [`crate::policy::msr`] says which, and how each is looked at.
 
 use adyton_x86::apic::base;
-use adyton_x86::svm::MSR_MAP_SIZE;
 
 use super::apic;
 use crate::cores::Core;
 use crate::instructions::{read_msr, write_msr};
+use crate::policy::msr::{Domain, Filter, Verdict, verdict};
 use crate::vcpu::{Register, Vcpu};
 
-const EFER: u32 = 0xc000_0080;
-
-/// Lets through what needs no look.
-pub(super) fn fill_map(map: &mut [u8; MSR_MAP_SIZE]) {
-    map.fill(0);
-    map[0x800 + (0x80 * 2) / 8] = 3;
-    map[(0x830 * 2) / 8] |= 2 << ((0x830 * 2) % 8);
-    map[(base::MSR as usize * 2) / 8] |= 3 << ((base::MSR * 2) % 8);
-}
+/// Bytes of RDMSR and WRMSR without prefixes.
+const LENGTH: u64 = 2;
 
 /// RDMSR.
-pub(super) fn read(_core: &Core, vcpu: &mut Vcpu) {
-    let value = match vcpu.register(Register::Rcx) as u32 {
-        EFER => vcpu.efer(),
+pub(super) fn read(vcpu: &mut Vcpu) {
+    let register = vcpu.register(Register::Rcx) as u32;
+    let value = match verdict(Domain::Zero, register, false) {
+        Verdict::Filter(Filter::Efer) => vcpu.efer(),
         // SAFETY: the register exists on every x86-64 CPU.
-        base::MSR => unsafe { read_msr(base::MSR) },
+        Verdict::Filter(Filter::ApicBase) => unsafe { read_msr(base::MSR) },
+        // What passes through does not exit, unless it lies where the permission map does not reach: then it does not exist
+        // on any CPU that the monitor knows.
         _ => return vcpu.inject_general_protection(),
     };
     vcpu.set_edx_eax(value);
-    vcpu.advance(2);
+    vcpu.advance(LENGTH);
 }
 
 /// WRMSR.
 pub(super) fn write(core: &'static Core, vcpu: &mut Vcpu) {
+    let register = vcpu.register(Register::Rcx) as u32;
     let value = vcpu.edx_eax();
-    let accepted = match vcpu.register(Register::Rcx) as u32 {
-        EFER => write_efer(vcpu, value),
-        base::MSR => write_apic_base(value),
-        register @ 0x800..=0x8ff => apic::write_msr(core, register, value),
-        _ => false,
+    let accepted = match verdict(Domain::Zero, register, true) {
+        Verdict::Filter(Filter::Efer) => write_efer(vcpu, value),
+        Verdict::Filter(Filter::ApicBase) => write_apic_base(value),
+        Verdict::Filter(Filter::InterruptCommand | Filter::LocalVector) => {
+            apic::write_msr(core, register, value)
+        }
+        Verdict::Filter(Filter::OnlyZero) => value == 0,
+        Verdict::Filter(Filter::Ignored) => true,
+        Verdict::PassThrough | Verdict::Deny => false,
     };
     if accepted {
-        vcpu.advance(2);
+        vcpu.advance(LENGTH);
     } else {
         vcpu.inject_general_protection();
     }
