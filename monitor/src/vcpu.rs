@@ -20,6 +20,9 @@ pub const VECTOR_SIZE: usize = 3072;
 /// Components of the vector state that the monitor saves: x87, SSE, AVX, bounds, AVX-512, protection keys.
 pub const VECTOR_COMPONENTS: u32 = 0x2ff;
 
+/// The components that a domain other than domain 0 sees and begins with: x87, SSE, AVX.
+pub const DOMAIN_COMPONENTS: u32 = 7;
+
 /// The components that this machine has of those, 0 if it has no XSAVE.
 static COMPONENTS: AtomicU32 = AtomicU32::new(0);
 

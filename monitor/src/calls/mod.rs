@@ -99,8 +99,8 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu
 }
 
 /// A domain other than domain 0 has exited. Returns the vCPU that runs next.
-pub fn handle_exit(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
-    exits::handle(core, vcpu, exit)
+pub fn handle_exit(vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
+    exits::handle(vcpu, exit)
 }
 
 /// `exit`: the caller of `enter` gets the six words.

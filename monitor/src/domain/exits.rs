@@ -6,13 +6,14 @@
 use adyton_abi::exit::{ExitKind, WORDS};
 
 use super::enter::{leave, suspend};
-use crate::cores::Core;
 use crate::domain0::WITH_ERROR_CODE;
-use crate::vcpu::Vcpu;
+use crate::instructions;
+use crate::policy::cpuid::{CallInstruction, Context, child};
+use crate::vcpu::{DOMAIN_COMPONENTS, Register, Vcpu, components};
 use crate::vendor::{Exit, NestedFault};
 
 /// Answers an exit that is not a call. Returns the vCPU that runs next.
-pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
+pub fn handle(vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
     match exit {
         Exit::Interrupt => return suspend(vcpu, true),
         Exit::Nmi | Exit::Init => return suspend(vcpu, false),
@@ -69,12 +70,15 @@ fn exception(vcpu: &'static mut Vcpu, vector: u8, error: u32) -> &'static mut Vc
 
 /// What the monitor does not switch for a domain, the domain does not see.
 fn cpuid(vcpu: &mut Vcpu) {
-    use crate::vcpu::Register;
     let leaf = vcpu.rax() as u32;
-    let mut values = crate::instructions::cpuid(leaf, vcpu.register(Register::Rcx) as u32);
-    if leaf == adyton_abi::discovery::LEAF {
-        values.eax = leaf + 1;
-    }
+    let subleaf = vcpu.register(Register::Rcx) as u32;
+    let context = Context {
+        cr4: vcpu.cr4(),
+        xcr0: vcpu.guest_components.into(),
+        allowed_xcr0: (components() & DOMAIN_COMPONENTS).into(),
+        call: CallInstruction::Vmmcall,
+    };
+    let values = child(leaf, subleaf, instructions::cpuid, &context);
     vcpu.set_rax(values.eax.into());
     vcpu.set_register(Register::Rbx, values.ebx.into());
     vcpu.set_register(Register::Rcx, values.ecx.into());

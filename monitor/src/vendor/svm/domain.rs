@@ -8,7 +8,7 @@ use adyton_x86::svm::{Intercept1, Intercept2, Segment};
 
 use super::maps;
 use crate::address::HostPhysical;
-use crate::vcpu::{Register, Vcpu, components};
+use crate::vcpu::{DOMAIN_COMPONENTS, Register, Vcpu, components};
 use crate::vendor::EntryState;
 
 /// Alignment check and debug, see [`super::domain0`].
@@ -32,8 +32,6 @@ const EFER: u64 = 1 << 12 | 1 << 11 | 1 << 10 | 1 << 8 | 1;
 const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
 /// The address space number until the vCPU is entered for the first time.
 const SPACE: u32 = 2;
-/// x87, SSE, AVX.
-const DOMAIN_COMPONENTS: u32 = 7;
 
 /// Fills in controls and registers of a fresh vCPU.
 pub fn configure(vcpu: &mut Vcpu, nested_root: HostPhysical, exceptions: u32, state: EntryState) {

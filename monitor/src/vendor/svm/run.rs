@@ -165,7 +165,7 @@ fn other_exit(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu
     core.count_exit(&exit);
     match vcpu.owner() {
         Owner::Domain0 => domain0::handle(core, vcpu, exit),
-        Owner::Domain => calls::handle_exit(core, vcpu, exit),
+        Owner::Domain => calls::handle_exit(vcpu, exit),
     }
 }
 
