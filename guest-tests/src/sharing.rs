@@ -60,7 +60,8 @@ fn siblings() -> Result<()> {
     let mut second = unsealed(&claim, &file, Flags::CONFIDENTIAL)?;
     let pages = claim.pages(SHARED)?;
     pages.zero();
-    let common = claim.carve_for_nobody(pages.address(), SHARED, READ_WRITE)?;
+    let clean = READ_WRITE | Attributes::CLEAN;
+    let common = claim.carve_for_nobody(pages.address(), SHARED, clean)?;
     first.domain.derive(common, whole(&first, READ_WRITE))?;
     second.domain.derive(common, whole(&second, READ_WRITE))?;
     claim.close(common)?;
@@ -105,6 +106,7 @@ fn close() -> Result<()> {
 
 fn accepting() -> Result<Running> {
     agent_with(Flags::CONFIDENTIAL | Flags::MAY_ACCEPT, |program| {
+        program.heap = 64 << 10;
         program.windows[OFFER_WINDOW] = SHARED;
     })
 }
