@@ -32,6 +32,20 @@ pub unsafe fn bytes(range: Range) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(range.start as *const u8, range.size() as usize) }
 }
 
+/// The bytes of the ACPI table at this address, header included.
+///
+/// # Safety
+/// A table lies there whose length was checked, and nobody else uses it now.
+#[must_use]
+pub unsafe fn acpi_table(address: u64) -> &'static mut [u8] {
+    const LENGTH: u64 = 4;
+    // SAFETY: as the caller warrants; tables have no alignment.
+    unsafe {
+        let size = ((address + LENGTH) as *const u32).read_unaligned();
+        core::slice::from_raw_parts_mut(address as *mut u8, size as usize)
+    }
+}
+
 /// Copies `bytes` to `address`.
 ///
 /// # Safety

@@ -12,6 +12,7 @@ pub mod options;
 mod paging;
 #[cfg(not(test))]
 mod processor;
+pub mod sleep_states;
 pub mod start_information;
 #[cfg(not(test))]
 mod story;

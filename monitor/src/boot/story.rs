@@ -6,7 +6,7 @@ use super::bundle::Bundle;
 use super::linux::{Kernel, Parameters};
 use super::options::Options;
 use super::start_information::{self, Handover};
-use super::{paging, processor, time};
+use super::{paging, processor, sleep_states, time};
 use crate::acpi::{SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
@@ -14,7 +14,7 @@ use crate::instructions::cpuid;
 use crate::machine::{self, Machine};
 use crate::memory::{Layout, Range, Wishes};
 use crate::vendor::Vendor;
-use crate::{apic, domain0, interrupts, log, physical};
+use crate::{apic, domain0, interrupts, log, physical, scrub};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
 const PARAMETERS: u64 = 0x1_0000;
@@ -42,6 +42,7 @@ pub fn run(start_information: u64) -> ! {
     let layout = plan(&handover, &options);
     // SAFETY: the layout has found this memory free, and shows it to nobody.
     unsafe { FRAMES.initialize(layout.reserve) };
+    scrub::initialize(layout.pool);
     let end_of_memory = layout.end_of_memory();
     // SAFETY: no other core runs, and the reserve lies in memory that is mapped.
     unsafe { paging::map_up_to(end_of_memory) };
@@ -139,9 +140,15 @@ fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES
         log!("no list of cores: {reason:?}; going on with one");
     }
     let power_off = tables.sleep_type(SleepState::S5).ok().flatten();
+    let fixed = tables.fixed().ok();
+    if let Some(dsdt) = fixed.and_then(|fixed| fixed.dsdt) {
+        // SAFETY: the table was found and checked there a moment ago, and domain 0, whose it is, does not run yet.
+        let hidden = sleep_states::hide(unsafe { physical::acpi_table(dsdt) });
+        log!("{hidden} sleep states hidden");
+    }
     machine::set(Machine {
         layout,
-        fixed: tables.fixed().ok(),
+        fixed,
         power_off,
         has_iommu: tables.has_iommu(),
         // SAFETY: nothing else runs.

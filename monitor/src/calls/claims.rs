@@ -8,7 +8,9 @@ use super::naming::{self, claim_granule};
 use super::{Request, Results, operation};
 use crate::domain::engine;
 use crate::domain::name::{Refusal, require};
-use crate::random;
+use crate::memory::Range;
+use crate::vcpu::Owner;
+use crate::{random, scrub};
 
 /// `claim(address, size; token)` → key.
 pub(super) fn claim(request: &Request<'_>) -> Result<Results, Refusal> {
@@ -22,6 +24,13 @@ pub(super) fn claim(request: &Request<'_>) -> Result<Results, Refusal> {
     let range = naming::range(request, address, size)?;
     if !range.place.is_multiple_of(granule) {
         return Err(Error::Alignment.into());
+    }
+    if request.caller.owner() == Owner::Domain0 {
+        let start = range.place;
+        scrub::note_claim(Range {
+            start,
+            end: start.saturating_add(range.size),
+        });
     }
     let key = [
         random::word().ok_or(Error::Exhausted)?,

@@ -36,7 +36,7 @@ enum Verdict {
 /// Makes the ports exit.
 pub(super) fn trap(machine: &Machine) {
     for port in [
-
+        RESET_CONTROL,
         SYSTEM_CONTROL,
         KEYBOARD_COMMAND,
         KEYBOARD_DATA,
@@ -77,46 +77,12 @@ pub(super) fn emulate(vcpu: &mut Vcpu, access: Io) {
     vcpu.advance_to(access.next_rip);
 }
 
-static XX: [core::sync::atomic::AtomicU32; 4] =
-    [const { core::sync::atomic::AtomicU32::new(0) }; 4];
 fn write(access: Io, value: u32) {
-    XX[if access.port == 0xcf8 {
-        0
-    } else if access.port == 0x64 {
-        1
-    } else if access.port == 0x60 {
-        2
-    } else {
-        3
-    }]
-    .fetch_add(1, Ordering::Relaxed);
     let machine = machine::get();
     match verdict(access, value, machine.fixed.as_ref(), machine.power_off) {
         Verdict::Pass => output(access, value),
         Verdict::Ends => {
             log!("domain 0 ends by port {:#x}", access.port);
-            {
-                use core::fmt::Write;
-                for c in crate::cores::all() {
-                    let _ = writeln!(
-                        crate::console::Console,
-                        "XX core {} {:?} counters {:?}",
-                        c.index,
-                        XX,
-                        [
-                            c.counter(0),
-                            c.counter(1),
-                            c.counter(2),
-                            c.counter(3),
-                            c.counter(4),
-                            c.counter(5),
-                            c.counter(6),
-                            c.counter(7),
-                            c.counter(8)
-                        ]
-                    );
-                }
-            }
             scrub::everything();
             output(access, value);
         }
