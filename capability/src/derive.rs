@@ -3,8 +3,9 @@
 //! What may be derived with which attributes is said once, in [`Engine::check_attributes`]:
 //!
 //! - rights only shrink, and a region that cannot be read is none;
+//! - what is shared can only be shared on, so an unbroken line of carves leads to every carve: it is exclusive;
 //! - `POOL` needs a carve of pool that can be read and written, since a claim's pages are written by its owner;
-//! - `MEASURED` needs a carve with an unbroken line of carves above it, so that nobody else can write it;
+//! - `MEASURED` needs a carve, since nobody else may write what is measured;
 //! - `CLEAN` needs a carve, and every carve for a confidential domain gets it unasked;
 //! - `VITAL` anybody may ask for what he places himself; an offer cannot carry it (see [`crate::grant`]).
 
@@ -191,7 +192,8 @@ impl<S: Store> Engine<S> {
             .rights()
             .contains(asked.intersection(Attributes::RIGHTS))
             && (!asked.contains(Attributes::POOL) || carve && writable && parent.is_pool())
-            && (!asked.contains(Attributes::MEASURED) || carve && parent.has(flag::EXCLUSIVE_LINE))
+            && (!carve || parent.kind != Kind::Share)
+            && (!asked.contains(Attributes::MEASURED) || carve)
             && (!asked.contains(Attributes::CLEAN) || carve);
         if !allowed {
             return Err(Error::Rights);

@@ -235,15 +235,7 @@ impl<S: Store> Engine<S> {
     /// Makes a node among its parent's children. Room was checked; it fails only if the store does.
     pub(crate) fn make_node(&mut self, payer: PageNumber, draft: Draft) -> Result<Link, Error> {
         let page = self.open_page(payer)?;
-        let (line, depth) = match draft.parent {
-            None => (flag::EXCLUSIVE_LINE, 0),
-            Some(parent) => {
-                let parent = self.store.node(parent);
-                let kept = draft.kind != Kind::Share;
-                let line = if kept { flag::EXCLUSIVE_LINE } else { 0 };
-                (parent.flags & line, parent.depth + 1)
-            }
-        };
+        let above = draft.parent.map(|parent| self.store.node(parent).depth);
         let node = Node {
             id: NodeId::from_word(self.generations.next(page)),
             base: draft.base,
@@ -264,8 +256,8 @@ impl<S: Store> Engine<S> {
             kind: draft.kind,
             stage: Stage::Live,
             attributes: draft.attributes,
-            flags: line,
-            depth,
+            flags: 0,
+            depth: above.map_or(0, |depth| depth + 1),
         };
         let slot = self.store.node_page_mut(page).insert(node);
         let link = Link::new(page, slot);

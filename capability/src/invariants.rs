@@ -159,18 +159,15 @@ impl<S: Store> Engine<S> {
             && (parent.is_pool() || !node.is_pool())
             && (node.kind != Kind::Share || !node.is_pool());
         ensure(reduced, Violation::Monotony)?;
-        let line = node.kind != Kind::Share && parent.has(flag::EXCLUSIVE_LINE);
-        ensure(
-            line == node.has(flag::EXCLUSIVE_LINE),
-            Violation::Exclusivity,
-        )?;
-        let measured = node.attributes.contains(Attributes::MEASURED);
-        ensure(line || !measured, Violation::Exclusivity)?;
+        let exclusive = Attributes::MEASURED | Attributes::CLEAN;
+        let alone =
+            node.kind != Kind::Share || node.attributes.intersection(exclusive) == Attributes::NONE;
+        ensure(alone, Violation::Exclusivity)?;
         let fits = match (node.kind, parent.kind) {
             (Kind::Root, _) => false,
             (Kind::Claim, Kind::Root | Kind::Carve) => parent.is_pool(),
             (Kind::Control | Kind::Exit, Kind::Claim) => true,
-            (Kind::Carve, Kind::Claim | Kind::Carve | Kind::Share) => true,
+            (Kind::Carve, Kind::Claim | Kind::Carve) => true,
             (Kind::Share, Kind::Claim | Kind::Carve | Kind::Share) => true,
             (Kind::Share, Kind::Root) => node.resource == Resource::Core,
             _ => false,

@@ -208,7 +208,7 @@ impl<S: Store> Engine<S> {
 
     pub(crate) fn sharing(&self, link: Link) -> Sharing {
         let node = self.store.node(link);
-        if !node.has(flag::EXCLUSIVE_LINE) || node.shares > 0 {
+        if node.kind == Kind::Share || node.shares > 0 {
             Sharing::Shared
         } else if node.carves > 0 {
             Sharing::Lent

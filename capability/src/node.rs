@@ -99,10 +99,8 @@ pub(crate) mod flag {
     pub(crate) const DYING: u8 = 2;
     /// A core did not answer: never used again, never given back.
     pub(crate) const QUARANTINED: u8 = 4;
-    /// An unbroken line of carves leads to it from a root.
-    pub(crate) const EXCLUSIVE_LINE: u8 = 8;
     /// The domain `target` may accept it.
-    pub(crate) const OFFERED: u8 = 16;
+    pub(crate) const OFFERED: u8 = 8;
 }
 
 /// Entry state of a vCPU, fixed before seal.

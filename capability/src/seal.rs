@@ -13,7 +13,7 @@ use crate::effect::{Applied, Budget, Effect, Platform};
 use crate::engine::{Engine, STEP};
 use crate::identity::{ClaimId, DomainId, PageNumber};
 use crate::measure;
-use crate::node::{Detail, Link, Stage, flag};
+use crate::node::{Detail, Kind, Link, Stage, flag};
 use crate::operation::{Operation, Progress};
 use crate::records::Records;
 use crate::store::Store;
@@ -163,7 +163,7 @@ impl<S: Store> Engine<S> {
 
     fn region_record(&self, domain: DomainId, link: Link) -> (Effect, Measuring) {
         let node = self.store.node(link);
-        let exclusive = node.has(flag::EXCLUSIVE_LINE);
+        let exclusive = node.kind == Kind::Carve;
         let bytes = measure::region(node.place, node.size, node.attributes, exclusive);
         let next = if node.attributes.contains(Attributes::MEASURED) {
             Measuring::Contents(node.place, 0)

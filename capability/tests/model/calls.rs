@@ -1,0 +1,498 @@
+//! Random calls: bytes become arguments that are mostly sensible.
+
+use adyton_abi::PAGE_SIZE;
+use adyton_abi::policy::{Flags, Policy};
+use adyton_abi::region::Attributes;
+use adyton_capability::derive::{Source, Target};
+use adyton_capability::grant::{ANY_PLACE, Expected};
+use adyton_capability::node::Entry;
+use adyton_capability::operation::{Grant, Operation};
+
+use crate::reference::{Claim, Domain, Kind, Node, State};
+use crate::support::{CORES, POOLS};
+use crate::verdict::From;
+use crate::world::{Aim, World};
+
+/// A call as bytes: which, and its arguments.
+pub type Call = (u8, [u8; 7]);
+
+/// Places that make page tables interesting: about 2 MiB, 1 GiB and 512 GiB boundaries, and one that is refused.
+const PLACES: [u64; 12] = [
+    0,
+    0x1000,
+    0x4000,
+    0x1f_e000,
+    0x20_0000,
+    0x3fff_f000,
+    0x4000_0000,
+    0x7f_ffff_e000,
+    0x80_0000_0000,
+    0x8000,
+    0xffff_ffff_f000,
+    0x1_0000_0000_0000,
+];
+
+fn place(byte: u8) -> u64 {
+    let base = PLACES[usize::from(byte) % PLACES.len()];
+    base + u64::from(byte / 64) * PAGE_SIZE
+}
+
+/// Mostly all rights, sometimes with one attribute more or one right less.
+fn attributes(byte: u8) -> Attributes {
+    let rights = match byte % 4 {
+        0 => Attributes::READ,
+        1 => Attributes::READ | Attributes::WRITE,
+        _ => Attributes::RIGHTS,
+    };
+    let more = match byte / 4 % 8 {
+        0 | 1 => Attributes::POOL,
+        2 => Attributes::MEASURED,
+        3 => Attributes::VITAL,
+        4 => Attributes::CLEAN,
+        5 => Attributes::POOL | Attributes::VITAL,
+        _ => Attributes::NONE,
+    };
+    rights | more
+}
+
+fn flags(byte: u8) -> Flags {
+    let mut flags = Flags::MAY_COMPOSE | Flags::MAY_ATTEST;
+    if byte % 8 == 7 {
+        let without = [
+            Flags::MAY_CREATE,
+            Flags::MAY_CARVE,
+            Flags::MAY_SHARE,
+            Flags::MAY_GRANT,
+        ];
+        let bit = without[usize::from(byte / 8) % 4];
+        flags = Flags::from_word(flags.word() & !bit.word()).unwrap();
+    }
+    if byte % 2 == 0 {
+        flags = flags | Flags::CONFIDENTIAL;
+    }
+    flags
+}
+
+impl World {
+    fn pick(&self, byte: u8, among: &[usize]) -> Option<usize> {
+        among.get(usize::from(byte) % among.len().max(1)).copied()
+    }
+
+    /// A domain; every now and then one that is dead.
+    fn pick_domain(&self, byte: u8) -> usize {
+        let all = 0..self.reference.domains.len();
+        let living = all
+            .filter(|domain| self.reference.domains[*domain].state != State::Dead || byte == 255);
+        self.pick(byte, &living.collect::<Vec<_>>()).unwrap()
+    }
+
+    fn pick_claim(&self, byte: u8) -> Option<usize> {
+        let all = 0..self.reference.claims.len();
+        let living = all.filter(|claim| {
+            self.reference.nodes[self.reference.claims[*claim].node].alive || byte == 255
+        });
+        self.pick(byte, &living.collect::<Vec<_>>())
+    }
+
+    /// A domain of the claim, or any.
+    fn pick_child(&self, byte: u8, claim: usize) -> usize {
+        let all = 0..self.reference.domains.len();
+        let children: Vec<usize> = all
+            .filter(|domain| {
+                let record = &self.reference.domains[*domain];
+                record.claim == Some(claim) && record.state != State::Dead
+            })
+            .collect();
+        match self.pick(byte, &children) {
+            Some(child) if byte < 240 => child,
+            _ => self.pick_domain(byte),
+        }
+    }
+
+    fn pick_region(&self, byte: u8, claim: usize, unowned: bool) -> Option<usize> {
+        let regions = self.reference.living(|node| {
+            let wanted = !unowned || node.owner.is_none();
+            node.is_region() && node.claim == Some(claim) && wanted
+        });
+        self.pick(byte, &regions)
+    }
+
+    /// A range of the claim, seldom one page beyond it.
+    fn range(&self, claim: usize, offset: u8, size: u8) -> (u64, u64) {
+        let node = &self.reference.nodes[self.reference.claims[claim].node];
+        let pages = node.size / PAGE_SIZE + u64::from(offset == 250);
+        let offset = u64::from(offset) % pages;
+        let size = 1 + u64::from(size) % 6.min(pages - offset).max(1);
+        (node.base + offset * PAGE_SIZE, size * PAGE_SIZE)
+    }
+
+    pub fn call(&mut self, (which, bytes): Call) {
+        match which % 32 {
+            0..=2 => self.call_claim(bytes),
+            3..=6 => self.call_create(bytes),
+            7..=9 => self.call_vcpu(bytes),
+            10..=13 => self.call_derive(Kind::Carve, bytes),
+            14..=16 => self.call_derive(Kind::Share, bytes),
+            17..=19 => self.call_grant(bytes),
+            20..=21 => self.call_accept(bytes),
+            22 => self.call_close(bytes),
+            23..=24 => self.call_revoke(bytes),
+            25..=28 => self.call_seal(bytes),
+            29 => self.call_destroy(bytes),
+            30 => self.call_release(bytes),
+            _ => self.call_cores(bytes),
+        };
+    }
+
+    fn call_claim(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let domain = self.pick_domain(bytes[0]);
+        let pool = self.reference.living(|node| {
+            node.is_memory_of(domain) && (node.has(Attributes::POOL) || bytes[1] == 255)
+        });
+        let region = self.pick(bytes[1], &pool);
+        let (start, pages) = region.map_or((POOLS[0], 8), |region| {
+            let node = &self.reference.nodes[region];
+            (node.place, node.size / PAGE_SIZE)
+        });
+        let offset = u64::from(bytes[2]) % pages;
+        let size = (1 + u64::from(bytes[3]) % 24).min(pages - offset + u64::from(bytes[4] == 0));
+        let (place, size) = (start + offset * PAGE_SIZE, size * PAGE_SIZE);
+        let id = self.reference.domains[domain].id;
+        let ((region, base), claim) = self.play(
+            |reference| reference.claim(domain, place, size),
+            |engine| engine.claim(id, place, size, [7, 9]),
+        )?;
+        let facts = self.engine.claim_facts(claim)?;
+        let index = self.reference.claims.len();
+        let record = Claim {
+            id: claim,
+            domain,
+            node: self.reference.nodes.len(),
+            limit: facts.account.limit,
+            pages: 1,
+        };
+        let parent = &self.reference.nodes[region];
+        let node = Node {
+            id: None,
+            kind: Kind::Claim(index),
+            parent: Some(region),
+            base,
+            size,
+            place,
+            owner: None,
+            claim: Some(index),
+            closed: false,
+            offered: None,
+            ..parent.clone()
+        };
+        self.add_claim(record, node);
+        Some(())
+    }
+
+    fn pin(&self, claim: usize, kind: Kind, base: u64, owner: Option<usize>, place: u64) -> Node {
+        Node {
+            id: None,
+            kind,
+            core: false,
+            parent: Some(self.reference.claims[claim].node),
+            base,
+            size: PAGE_SIZE,
+            place,
+            owner,
+            attributes: Attributes::NONE,
+            closed: false,
+            offered: None,
+            claim: Some(claim),
+            alive: true,
+        }
+    }
+
+    fn call_create(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let claim = self.pick_claim(bytes[0])?;
+        let (base, _) = self.range(claim, bytes[1], 0);
+        let policy = Policy {
+            flags: flags(bytes[2]),
+            exceptions: u32::from(bytes[3]),
+        };
+        let quota = u64::from(bytes[4]) % 200;
+        let id = self.reference.claims[claim].id;
+        let ((), domain) = self.play(
+            |reference| reference.create(claim, base, policy, quota),
+            |engine| engine.create(id, base, policy, quota),
+        )?;
+        let index = self.reference.domains.len();
+        self.reference.domains.push(Domain {
+            id: domain,
+            state: State::Building,
+            policy,
+            claim: Some(claim),
+            control: Some(self.reference.nodes.len()),
+            limit: quota,
+            epoch: 0,
+        });
+        let pin = self.pin(claim, Kind::Control(index), base, None, 0);
+        self.reference.nodes.push(pin);
+        self.learn();
+        Some(())
+    }
+
+    fn call_vcpu(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let claim = self.pick_claim(bytes[0])?;
+        let domain = self.pick_child(bytes[1], claim);
+        let (base, _) = self.range(claim, bytes[2], 0);
+        let entry = Entry {
+            rip: u64::from(bytes[3]),
+            rsp: u64::from(bytes[4]),
+            cr3: 1,
+            argument: 2,
+        };
+        let id = self.reference.claims[claim].id;
+        let child = self.reference.domains[domain].id;
+        let ((), index) = self.play(
+            |reference| reference.vcpu(claim, domain, base),
+            |engine| engine.add_vcpu(id, child, base, entry),
+        )?;
+        assert_eq!(u64::from(index), self.reference.vcpus(domain));
+        assert_eq!(self.engine.exit_page(child, index), Some(base));
+        let pin = self.pin(
+            claim,
+            Kind::Exit(entry),
+            base,
+            Some(domain),
+            u64::from(index),
+        );
+        self.reference.nodes.push(pin);
+        self.learn();
+        Some(())
+    }
+
+    fn call_derive(&mut self, kind: Kind, bytes: [u8; 7]) -> Option<()> {
+        let claim = self.pick_claim(bytes[0])?;
+        let (base, size) = self.range(claim, bytes[1], bytes[2]);
+        let unowned = self.pick_region(bytes[2], claim, bytes[2] < 250);
+        let (from, source) = match unowned.filter(|_| bytes[3] % 2 == 0) {
+            None => (From::Range(base, size), Source::Range { base, size }),
+            Some(region) => {
+                let pages = self.reference.nodes[region].size.div_ceil(PAGE_SIZE);
+                let offset = u64::from(bytes[1]) % pages * PAGE_SIZE;
+                let size = PAGE_SIZE * (1 + u64::from(bytes[3] / 2) % 4);
+                let name = self.reference.nodes[region].id?;
+                let source = Source::Region {
+                    region: name,
+                    offset,
+                    size,
+                };
+                (From::Region(region, offset, size), source)
+            }
+        };
+        let to_nobody = bytes[4] % 3 == 0;
+        let target = (!to_nobody).then(|| (self.pick_child(bytes[4], claim), place(bytes[5])));
+        let goal = target.map(|(domain, place)| Target {
+            domain: self.reference.domains[domain].id,
+            place,
+        });
+        let attributes = attributes(bytes[6]);
+        let id = self.reference.claims[claim].id;
+        let (node, operation) = self.play(
+            |reference| reference.derive(claim, kind, from, target, attributes),
+            |engine| match kind {
+                Kind::Carve => engine.carve(id, source, goal, attributes),
+                _ => engine.share(id, source, goal, attributes),
+            },
+        )?;
+        self.add_region(node, operation);
+        Some(())
+    }
+
+    fn add_region(&mut self, node: Node, operation: Operation) {
+        let Operation::Place(id) = operation else {
+            panic!("a derivation places a node");
+        };
+        let index = self.reference.nodes.len();
+        self.reference.nodes.push(Node {
+            id: Some(id),
+            ..node
+        });
+        self.begin(operation, Aim::Place(index));
+        self.learn();
+    }
+
+    fn call_grant(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let claim = self.pick_claim(bytes[0])?;
+        let region = self.pick_region(bytes[1], claim, bytes[1] < 250)?;
+        let target = if bytes[2] % 2 == 0 {
+            self.pick_child(bytes[2], claim)
+        } else {
+            self.pick_domain(bytes[2])
+        };
+        let place = if bytes[3] % 3 == 0 {
+            ANY_PLACE
+        } else {
+            place(bytes[3])
+        };
+        let id = self.reference.claims[claim].id;
+        let name = self.reference.nodes[region].id?;
+        let goal = self.reference.domains[target].id;
+        let (at_once, grant) = self.play(
+            |reference| reference.grant(claim, region, target, place),
+            |engine| engine.grant(id, name, goal, place),
+        )?;
+        let clean = self.reference.is_confidential(target);
+        let node = &mut self.reference.nodes[region];
+        node.place = place;
+        if clean && node.kind == Kind::Carve {
+            node.attributes = node.attributes | Attributes::CLEAN;
+        }
+        match grant {
+            Grant::Granted(operation) => {
+                assert!(at_once);
+                node.owner = Some(target);
+                self.begin(operation, Aim::Place(region));
+            }
+            Grant::Offered => {
+                assert!(!at_once);
+                node.offered = Some(target);
+            }
+        }
+        Some(())
+    }
+
+    fn call_accept(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let offers = self.reference.living(|node| node.offered.is_some());
+        let offer = self.pick(bytes[0], &offers)?;
+        let node = &self.reference.nodes[offer];
+        let domain = match node.offered {
+            Some(domain) if bytes[1] < 240 => domain,
+            _ => self.pick_domain(bytes[1]),
+        };
+        let name = node.id?;
+        let mut expected = Expected {
+            place: if node.place == ANY_PLACE {
+                place(bytes[2])
+            } else {
+                node.place
+            },
+            size: node.size,
+            attributes: node.attributes,
+        };
+        match bytes[3] {
+            0..10 => expected.size += PAGE_SIZE,
+            10..20 => expected.attributes = attributes(bytes[4]),
+            20..30 => expected.place += PAGE_SIZE,
+            _ => {}
+        }
+        let record = &self.reference.domains[domain];
+        let building = record.state == State::Building && bytes[5] < 240;
+        let composer = record.claim.filter(|_| building);
+        let by = composer.map(|claim| self.reference.claims[claim].id);
+        let id = record.id;
+        let ((), operation) = self.play(
+            |reference| reference.accept(domain, composer, offer, expected),
+            |engine| engine.accept(id, by, name, expected),
+        )?;
+        let again = self.engine.accept(id, by, name, expected);
+        assert_eq!(again, Ok(operation), "a repeated call carries on");
+        let node = &mut self.reference.nodes[offer];
+        node.offered = None;
+        node.owner = Some(domain);
+        node.place = expected.place;
+        let record = &mut self.reference.domains[domain];
+        record.epoch += u32::from(record.state == State::Sealed);
+        self.begin(operation, Aim::Place(offer));
+        Some(())
+    }
+
+    fn call_close(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let claim = self.pick_claim(bytes[0])?;
+        let region = self.pick_region(bytes[1], claim, false)?;
+        let id = self.reference.claims[claim].id;
+        let name = self.reference.nodes[region].id?;
+        self.play(
+            |reference| reference.close(claim, region),
+            |engine| engine.close(id, name),
+        )?;
+        self.reference.nodes[region].closed = true;
+        Some(())
+    }
+
+    fn revoked(&mut self, node: usize, operation: Operation) {
+        let dead = self.reference.kill(node);
+        self.begin(operation, Aim::Revoke(dead));
+    }
+
+    fn call_revoke(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let claim = self.pick_claim(bytes[0])?;
+        let region = self.pick_region(bytes[1], claim, false)?;
+        let id = self.reference.claims[claim].id;
+        let name = self.reference.nodes[region].id?;
+        let (_, operation) = self.play(
+            |reference| reference.close(claim, region),
+            |engine| engine.revoke(id, name),
+        )?;
+        self.revoked(region, operation);
+        Some(())
+    }
+
+    fn call_seal(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let claim = self.pick_claim(bytes[0])?;
+        let domain = self.pick_child(bytes[1], claim);
+        let id = self.reference.claims[claim].id;
+        let child = self.reference.domains[domain].id;
+        self.drain();
+        let ((), operation) = self.play(
+            |reference| reference.seal(claim, domain),
+            |engine| engine.seal(id, child),
+        )?;
+        self.reference.domains[domain].state = State::Sealed;
+        self.begin(operation, Aim::Seal(domain, true));
+        Some(())
+    }
+
+    fn call_destroy(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let claim = self.pick_claim(bytes[0])?;
+        let domain = self.pick_child(bytes[1], claim);
+        let id = self.reference.claims[claim].id;
+        let child = self.reference.domains[domain].id;
+        let (control, operation) = self.play(
+            |reference| reference.destroy(claim, domain),
+            |engine| engine.destroy(id, child),
+        )?;
+        self.revoked(control, operation);
+        Some(())
+    }
+
+    fn call_release(&mut self, bytes: [u8; 7]) -> Option<()> {
+        if bytes[1] > 80 {
+            return None;
+        }
+        let claim = self.pick_claim(bytes[0])?;
+        let node = self.reference.claims[claim].node;
+        if !self.reference.nodes[node].alive {
+            return None;
+        }
+        let operation = self.engine.release(self.reference.claims[claim].id);
+        self.revoked(node, operation.ok()?);
+        Some(())
+    }
+
+    fn call_cores(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let claim = self.pick_claim(bytes[0])?;
+        let domain = self.pick_child(bytes[1], claim);
+        let first = u64::from(bytes[2]) % (CORES + 1);
+        let count = u64::from(bytes[3]) % 4;
+        let id = self.reference.claims[claim].id;
+        let child = self.reference.domains[domain].id;
+        let (parent, operation) = self.play(
+            |reference| reference.cores(claim, domain, first, count),
+            |engine| engine.derive_cores(id, child, first, count),
+        )?;
+        let node = Node {
+            core: true,
+            parent: Some(parent),
+            size: count,
+            ..self.pin(claim, Kind::Share, first, Some(domain), first)
+        };
+        self.add_region(node, operation);
+        Some(())
+    }
+}
