@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use crate::fixture::{Running, agent};
 use crate::raw;
 
-pub const TESTS: &[crate::Test] = &[
+pub(crate) const TESTS: &[crate::Test] = &[
     ("user-access", user_access),
     ("kernel-copy", kernel_copy),
     ("other-process", other_process),

@@ -14,7 +14,7 @@ use nix::sys::wait::WaitStatus;
 use crate::fixture::{ROOM, agent, failed, pool, refused};
 use crate::raw;
 
-pub const TESTS: &[crate::Test] = &[
+pub(crate) const TESTS: &[crate::Test] = &[
     ("information", information),
     ("claim-refusals", claim_refusals),
     (

@@ -14,7 +14,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use crate::fixture::{refused, run, run_with, words};
 use crate::raw;
 
-pub const TESTS: &[crate::Test] = &[
+pub(crate) const TESTS: &[crate::Test] = &[
     ("hello", hello),
     ("echo", echo),
     ("sequence", sequence),

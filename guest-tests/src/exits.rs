@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::fixture::{agent_with, run, words};
 
-pub const TESTS: &[crate::Test] = &[
+pub(crate) const TESTS: &[crate::Test] = &[
     ("exceptions-of-a-sandbox", exceptions_of_a_sandbox),
     (
         "exceptions-of-a-confidential-domain",

@@ -10,7 +10,7 @@ use nix::sys::wait::waitpid;
 use crate::fixture::{ROOM, agent, agent_with, payload, pool, run};
 use crate::raw;
 
-pub const TESTS: &[crate::Test] = &[
+pub(crate) const TESTS: &[crate::Test] = &[
     ("memory-comes-back-clean", memory_comes_back_clean),
     ("pool-is-whole-again", pool_is_whole_again),
     ("quota-comes-back", quota_comes_back),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::fixture::{Running, payload, run_with, words};
 
-pub const TESTS: &[crate::Test] = &[
+pub(crate) const TESTS: &[crate::Test] = &[
     ("depth-2", || deep(2, "confidential")),
     ("depth-8-confidential", || deep(8, "confidential")),
     ("depth-8-sandbox", || deep(8, "sandbox")),

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use crate::fixture::{agent, run};
 use crate::raw;
 
-pub const TESTS: &[crate::Test] = &[
+pub(crate) const TESTS: &[crate::Test] = &[
     ("sleep-is-exact", sleep_is_exact),
     ("threads-share-a-claim", threads_share_a_claim),
 ];

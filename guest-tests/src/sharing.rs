@@ -13,7 +13,7 @@ use nix::sys::wait::WaitStatus;
 use crate::fixture::{ROOM, Running, agent_with, ask, payload, pool, refused, words};
 use crate::raw;
 
-pub const TESTS: &[crate::Test] = &[
+pub(crate) const TESTS: &[crate::Test] = &[
     ("siblings", siblings),
     ("close", close),
     ("offer", offer),

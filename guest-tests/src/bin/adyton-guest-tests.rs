@@ -1,40 +1,9 @@
-//! Tests of the monitor, from a program in domain 0.
-//!
-//! A test is a function in one of the rooms below; it fails by an error, and says `skip` by [`skip`]. Running one by
-//! name exits with its status; `all` runs each in a process of its own, since some of them end theirs.
-#![deny(unsafe_code)]
-
-mod attack;
-mod calls;
-mod entering;
-mod exits;
-mod fixture;
-mod lifetime;
-mod nesting;
-mod process;
-mod raw;
-mod sharing;
+//! Runs one test by name, or all, each of them in a process of its own, since some end theirs.
+#![forbid(unsafe_code)]
 
 use std::process::{Command, ExitCode};
 
-use anyhow::Result;
-
-/// A test: its name, and what it does.
-type Test = (&'static str, fn() -> Result<()>);
-
-fn tests() -> impl Iterator<Item = Test> {
-    let rooms = [
-        calls::TESTS,
-        entering::TESTS,
-        exits::TESTS,
-        sharing::TESTS,
-        nesting::TESTS,
-        attack::TESTS,
-        lifetime::TESTS,
-        process::TESTS,
-    ];
-    rooms.into_iter().flatten().copied()
-}
+use adyton_guest_tests::tests;
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
@@ -74,10 +43,9 @@ fn each_in_its_process<'name>(names: impl Iterator<Item = &'name str>) -> ExitCo
     let mut failed = 0;
     for name in names {
         let status = Command::new("/proc/self/exe").arg(name).status();
-        let passed = status.as_ref().is_ok_and(|status| status.success());
-        failed += u32::from(!passed);
-        if !passed {
-            println!("ADYTON-TEST {name} FAIL {status:?}");
+        if !status.as_ref().is_ok_and(|status| status.success()) {
+            failed += 1;
+            println!("failed: {name}: {status:?}");
         }
     }
     if failed == 0 {

@@ -1,0 +1,108 @@
+//! Measures calls and entries in TSC ticks, which are instructions under `-icount shift=0`: everything that the core
+//! executes, the monitor's part included. `adyton-bench kvm` measures KVM on the bare machine instead.
+#![deny(unsafe_code)]
+
+mod kvm;
+
+use std::arch::x86_64::_rdtsc;
+use std::process::ExitCode;
+
+use adyton::abi::call::Information;
+use adyton::{Domain, Flags, Image, Linux, Program, calls, policy};
+use adyton_guest_tests::fixture::{ROOM, payload, pool, run};
+use adyton_guest_tests::nesting::nest;
+use adyton_guest_tests::raw;
+use anyhow::{Result, ensure};
+
+/// Enough for the caches of the emulator and the first faults to be over.
+const ROUNDS: u32 = 200;
+
+fn main() -> ExitCode {
+    let outcome = match std::env::args().nth(1).as_deref() {
+        Some("kvm") => kvm::round_trip().map(|ticks| report("kvm-run", ticks)),
+        _ => domains(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("adyton-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(name: &str, ticks: u64) {
+    println!("ADYTON-BENCH {name} {ticks} instructions");
+}
+
+#[allow(unsafe_code)]
+fn now() -> u64 {
+    // SAFETY: reading the time stamp has no effect.
+    unsafe { _rdtsc() }
+}
+
+/// Fewest ticks of `action` over many rounds, without those of looking at the clock.
+fn fewest(mut action: impl FnMut()) -> u64 {
+    let mut time = |action: &mut dyn FnMut()| {
+        let before = now();
+        action();
+        now() - before
+    };
+    let empty = (0..ROUNDS).map(|_| time(&mut || ())).min().unwrap_or(0);
+    let full = (0..ROUNDS).map(|_| time(&mut action)).min().unwrap_or(0);
+    full.saturating_sub(empty)
+}
+
+fn domains() -> Result<()> {
+    let place = Linux::without_memory()?;
+    report(
+        "null-call",
+        fewest(|| drop(calls::information(&place, Information::Version, 0))),
+    );
+    report("random-call", fewest(|| drop(calls::random(&place))));
+    for (name, argument, flags) in [
+        ("enter", "plain", Flags::CONFIDENTIAL),
+        ("enter-sandbox", "plain", Flags::NONE),
+        ("enter-with-vectors", "vector", Flags::CONFIDENTIAL),
+    ] {
+        report(name, round_trip(argument, flags)?);
+    }
+    for depth in 2..=8 {
+        let mut running = nest(depth, "bench", "confidential")?;
+        let [_, ticks, ..] = running.words()?;
+        report(&format!("enter-at-depth-{depth}"), ticks);
+    }
+    building()
+}
+
+/// From user mode of domain 0 into the domain and back, through the SDK's own way.
+fn round_trip(argument: &str, flags: Flags) -> Result<u64> {
+    let mut running = run("echo", &[argument], flags)?;
+    running.words()?;
+    let vcpu = running.vcpu();
+    let mut failures = 0;
+    let mut enter = || failures += u32::from(vcpu.enter_raw(0).status != 0);
+    let ticks = if argument == "vector" {
+        fewest(|| raw::keeps_vectors(&mut enter).0)
+    } else {
+        fewest(enter)
+    };
+    ensure!(failures == 0, "{failures} entries were refused");
+    Ok(ticks)
+}
+
+/// What it takes to make a small domain and to take it back, all calls together.
+fn building() -> Result<()> {
+    let claim = pool()?.claim(ROOM)?;
+    let create = fewest(|| drop(Domain::create(&claim, policy(Flags::CONFIDENTIAL), 32)));
+    report("create-and-destroy", create);
+    let file = payload("hello")?;
+    let program = Program::new(Image::parse(&file)?, Flags::CONFIDENTIAL);
+    let whole = fewest(|| {
+        if let Ok(loaded) = program.build(&claim) {
+            let _sealed = loaded.domain.seal();
+        }
+    });
+    report("build-seal-and-destroy", whole);
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Tests and measurements of the monitor, from programs in domain 0.
+//!
+//! A test is a function in one of the rooms; it fails by an error. [`fixture`] is what most of them begin with.
+#![deny(unsafe_code)]
+
+mod attack;
+mod calls;
+mod entering;
+mod exits;
+pub mod fixture;
+mod lifetime;
+pub mod nesting;
+mod process;
+pub mod raw;
+mod sharing;
+
+use anyhow::Result;
+
+/// A test: its name, and what it does.
+pub type Test = (&'static str, fn() -> Result<()>);
+
+/// Every test.
+pub fn tests() -> impl Iterator<Item = Test> {
+    let rooms = [
+        calls::TESTS,
+        entering::TESTS,
+        exits::TESTS,
+        sharing::TESTS,
+        nesting::TESTS,
+        attack::TESTS,
+        lifetime::TESTS,
+        process::TESTS,
+    ];
+    rooms.into_iter().flatten().copied()
+}
