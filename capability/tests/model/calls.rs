@@ -129,7 +129,8 @@ impl World {
     pub fn call(&mut self, (which, bytes): Call) {
         match which % 32 {
             0..=2 => self.call_claim(bytes),
-            3..=6 => self.call_create(bytes),
+            3..=4 => self.call_create(bytes),
+            5..=6 => self.nest(bytes),
             7..=9 => self.call_vcpu(bytes),
             10..=13 => self.call_derive(Kind::Carve, bytes),
             14..=16 => self.call_derive(Kind::Share, bytes),
@@ -144,6 +145,64 @@ impl World {
         };
     }
 
+    /// All the calls that make a sealed domain with a pool of its own, most often in the domain that was made last.
+    fn nest(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let pooled: Vec<usize> = (0..self.reference.domains.len())
+            .filter(|domain| {
+                let sealed = self.reference.domains[*domain].state == State::Sealed;
+                sealed && self.reference.pool_bytes(*domain) > 0
+            })
+            .collect();
+        let last = pooled.last().copied().filter(|_| bytes[0] % 4 > 0);
+        let owner = last.or_else(|| self.pick(bytes[0], &pooled))?;
+        let pool = self
+            .reference
+            .living(|node| node.is_memory_of(owner) && node.has(Attributes::POOL));
+        let region = self.pick(bytes[1], &pool)?;
+        let (start, size) = (
+            self.reference.nodes[region].place,
+            self.reference.nodes[region].size,
+        );
+        let size = if bytes[1] % 2 == 0 {
+            size
+        } else {
+            size / 2 / PAGE_SIZE * PAGE_SIZE
+        };
+        let claim = self.reference.claims.len();
+        self.make_claim(owner, start, size)?;
+        let base = self.reference.nodes[self.reference.claims[claim].node].base;
+        let left = self.reference.claims[claim].limit / 2;
+        let child = self.reference.domains.len();
+        let flags = flags(bytes[2] & !7);
+        self.make_domain(
+            claim,
+            base,
+            Policy {
+                flags,
+                exceptions: 0,
+            },
+            left,
+        )?;
+        self.make_vcpu(claim, child, base + PAGE_SIZE, Entry::default())?;
+        let rest = (base + 2 * PAGE_SIZE, size.checked_sub(3 * PAGE_SIZE)?);
+        let from = (
+            From::Range(rest.0, rest.1),
+            Source::Range {
+                base: rest.0,
+                size: rest.1,
+            },
+        );
+        let pool = Attributes::RIGHTS | Attributes::POOL;
+        self.make_region(
+            claim,
+            Kind::Carve,
+            from,
+            Some((child, place(bytes[3]))),
+            pool,
+        )?;
+        self.make_sealed(claim, child)
+    }
+
     fn call_claim(&mut self, bytes: [u8; 7]) -> Option<()> {
         let domain = self.pick_domain(bytes[0]);
         let pool = self.reference.living(|node| {
@@ -156,7 +215,10 @@ impl World {
         });
         let offset = u64::from(bytes[2]) % pages;
         let size = (1 + u64::from(bytes[3]) % 24).min(pages - offset + u64::from(bytes[4] == 0));
-        let (place, size) = (start + offset * PAGE_SIZE, size * PAGE_SIZE);
+        self.make_claim(domain, start + offset * PAGE_SIZE, size * PAGE_SIZE)
+    }
+
+    fn make_claim(&mut self, domain: usize, place: u64, size: u64) -> Option<()> {
         let id = self.reference.domains[domain].id;
         let ((region, base), claim) = self.play(
             |reference| reference.claim(domain, place, size),
@@ -186,6 +248,10 @@ impl World {
             ..parent.clone()
         };
         self.add_claim(record, node);
+        self.count("claim");
+        if domain != 0 {
+            self.count("claim in a domain");
+        }
         Some(())
     }
 
@@ -214,7 +280,10 @@ impl World {
             flags: flags(bytes[2]),
             exceptions: u32::from(bytes[3]),
         };
-        let quota = u64::from(bytes[4]) % 200;
+        self.make_domain(claim, base, policy, u64::from(bytes[4]) % 200)
+    }
+
+    fn make_domain(&mut self, claim: usize, base: u64, policy: Policy, quota: u64) -> Option<()> {
         let id = self.reference.claims[claim].id;
         let ((), domain) = self.play(
             |reference| reference.create(claim, base, policy, quota),
@@ -233,6 +302,10 @@ impl World {
         let pin = self.pin(claim, Kind::Control(index), base, None, 0);
         self.reference.nodes.push(pin);
         self.learn();
+        self.count("create");
+        if self.reference.depth(index) >= 3 {
+            self.count("create at depth 3");
+        }
         Some(())
     }
 
@@ -246,6 +319,10 @@ impl World {
             cr3: 1,
             argument: 2,
         };
+        self.make_vcpu(claim, domain, base, entry)
+    }
+
+    fn make_vcpu(&mut self, claim: usize, domain: usize, base: u64, entry: Entry) -> Option<()> {
         let id = self.reference.claims[claim].id;
         let child = self.reference.domains[domain].id;
         let ((), index) = self.play(
@@ -263,6 +340,7 @@ impl World {
         );
         self.reference.nodes.push(pin);
         self.learn();
+        self.count("vcpu");
         Some(())
     }
 
@@ -287,11 +365,21 @@ impl World {
         };
         let to_nobody = bytes[4] % 3 == 0;
         let target = (!to_nobody).then(|| (self.pick_child(bytes[4], claim), place(bytes[5])));
+        self.make_region(claim, kind, (from, source), target, attributes(bytes[6]))
+    }
+
+    fn make_region(
+        &mut self,
+        claim: usize,
+        kind: Kind,
+        (from, source): (From, Source),
+        target: Option<(usize, u64)>,
+        attributes: Attributes,
+    ) -> Option<()> {
         let goal = target.map(|(domain, place)| Target {
             domain: self.reference.domains[domain].id,
             place,
         });
-        let attributes = attributes(bytes[6]);
         let id = self.reference.claims[claim].id;
         let (node, operation) = self.play(
             |reference| reference.derive(claim, kind, from, target, attributes),
@@ -300,6 +388,14 @@ impl World {
                 _ => engine.share(id, source, goal, attributes),
             },
         )?;
+        self.count(if kind == Kind::Carve {
+            "carve"
+        } else {
+            "share"
+        });
+        if let From::Region(..) = from {
+            self.count("derive from a region");
+        }
         self.add_region(node, operation);
         Some(())
     }
@@ -348,10 +444,12 @@ impl World {
                 assert!(at_once);
                 node.owner = Some(target);
                 self.begin(operation, Aim::Place(region));
+                self.count("grant");
             }
             Grant::Offered => {
                 assert!(!at_once);
                 node.offered = Some(target);
+                self.count("offer");
             }
         }
         Some(())
@@ -397,7 +495,9 @@ impl World {
         node.owner = Some(domain);
         node.place = expected.place;
         let record = &mut self.reference.domains[domain];
-        record.epoch += u32::from(record.state == State::Sealed);
+        let sealed = record.state == State::Sealed;
+        record.epoch += u32::from(sealed);
+        self.count(if sealed { "accept sealed" } else { "accept" });
         self.begin(operation, Aim::Place(offer));
         Some(())
     }
@@ -412,11 +512,18 @@ impl World {
             |engine| engine.close(id, name),
         )?;
         self.reference.nodes[region].closed = true;
+        self.count("close");
         Some(())
     }
 
     fn revoked(&mut self, node: usize, operation: Operation) {
         let dead = self.reference.kill(node);
+        let subject = &self.reference.nodes[node];
+        let vital =
+            subject.is_region() && subject.has(Attributes::VITAL) && subject.owner.is_some();
+        if vital {
+            self.count("death by a vital region");
+        }
         self.begin(operation, Aim::Revoke(dead));
     }
 
@@ -429,6 +536,7 @@ impl World {
             |reference| reference.close(claim, region),
             |engine| engine.revoke(id, name),
         )?;
+        self.count("revoke");
         self.revoked(region, operation);
         Some(())
     }
@@ -436,6 +544,10 @@ impl World {
     fn call_seal(&mut self, bytes: [u8; 7]) -> Option<()> {
         let claim = self.pick_claim(bytes[0])?;
         let domain = self.pick_child(bytes[1], claim);
+        self.make_sealed(claim, domain)
+    }
+
+    fn make_sealed(&mut self, claim: usize, domain: usize) -> Option<()> {
         let id = self.reference.claims[claim].id;
         let child = self.reference.domains[domain].id;
         self.drain();
@@ -444,6 +556,7 @@ impl World {
             |engine| engine.seal(id, child),
         )?;
         self.reference.domains[domain].state = State::Sealed;
+        self.count("seal");
         self.begin(operation, Aim::Seal(domain, true));
         Some(())
     }
@@ -457,6 +570,7 @@ impl World {
             |reference| reference.destroy(claim, domain),
             |engine| engine.destroy(id, child),
         )?;
+        self.count("destroy");
         self.revoked(control, operation);
         Some(())
     }
@@ -471,6 +585,7 @@ impl World {
             return None;
         }
         let operation = self.engine.release(self.reference.claims[claim].id);
+        self.count("release");
         self.revoked(node, operation.ok()?);
         Some(())
     }
@@ -492,6 +607,7 @@ impl World {
             size: count,
             ..self.pin(claim, Kind::Share, first, Some(domain), first)
         };
+        self.count("cores");
         self.add_region(node, operation);
         Some(())
     }

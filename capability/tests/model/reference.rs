@@ -251,6 +251,12 @@ impl Reference {
         dead
     }
 
+    /// Domains above the domain.
+    pub fn depth(&self, domain: usize) -> usize {
+        let home = self.domains[domain].claim;
+        home.map_or(0, |claim| 1 + self.depth(self.claims[claim].domain))
+    }
+
     pub fn is_confidential(&self, domain: usize) -> bool {
         let flags = self.domains[domain].policy.flags;
         flags.contains(Flags::CONFIDENTIAL)

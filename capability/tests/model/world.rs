@@ -1,5 +1,7 @@
 //! The driver: plays one call at a time to the engine and to the reference, and carries what is on its way on in random order.
 
+use std::collections::BTreeMap;
+
 use adyton_abi::error::Error;
 use adyton_abi::policy::{Flags, Policy};
 use adyton_abi::region::Attributes;
@@ -37,6 +39,8 @@ pub struct World {
     pub reference: Reference,
     pub secrets: Secrets,
     pub flights: Vec<Flight>,
+    /// What happened how often.
+    pub tally: BTreeMap<&'static str, u64>,
     random: u64,
 }
 
@@ -50,6 +54,7 @@ impl World {
             reference: Reference::default(),
             secrets: Secrets::new(),
             flights: Vec::new(),
+            tally: BTreeMap::new(),
             random: random | 1,
         };
         world.reference.domains.push(Domain {
@@ -100,6 +105,10 @@ impl World {
             claim: None,
             alive: true,
         });
+    }
+
+    pub fn count(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
     }
 
     pub fn chance(&mut self, limit: u64) -> u64 {
