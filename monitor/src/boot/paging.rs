@@ -25,7 +25,8 @@ pub unsafe fn map_up_to(end: u64) {
             .expect("the reserve is too small for the page tables")
             .value();
         for slot in 0..ENTRIES as u64 {
-            let entry = start + slot * span(2) | Entry::PRESENT | Entry::WRITABLE | Entry::LARGE;
+            let base = start + slot * span(2);
+            let entry = base | Entry::PRESENT | Entry::WRITABLE | Entry::LARGE;
             // SAFETY: the page is fresh.
             unsafe { (table as *mut u64).add(slot as usize).write(entry) };
         }
