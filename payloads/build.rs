@@ -13,5 +13,7 @@ fn main() {
     ] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
-    println!("cargo:rustc-link-arg-bins=-Wl,-z,max-page-size=4096,-z,noexecstack,--gc-sections,--strip-all");
+    println!(
+        "cargo:rustc-link-arg-bins=-Wl,-z,max-page-size=4096,-z,noexecstack,--gc-sections,--strip-all"
+    );
 }

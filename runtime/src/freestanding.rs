@@ -19,6 +19,12 @@ fn panic(information: &PanicInfo<'_>) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
+/// Never called either: prebuilt `alloc` was compiled to unwind.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    panic!("nothing unwinds here")
+}
+
 /// # Safety
 /// As in C.
 #[unsafe(no_mangle)]
@@ -66,7 +72,19 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, length: usize) -> *mut u8 {
 /// As in C.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, length: usize) -> i32 {
-    for index in 0..length {
+    let mut same = 0;
+    while same + 8 <= length {
+        // SAFETY: by the contract of the C function; unaligned words within both ranges.
+        let words = unsafe {
+            let left = left.add(same).cast::<u64>().read_unaligned();
+            (left, right.add(same).cast::<u64>().read_unaligned())
+        };
+        if words.0 != words.1 {
+            break;
+        }
+        same += 8;
+    }
+    for index in same..length {
         // SAFETY: by the contract of the C function.
         let (left, right) = unsafe { (left.add(index).read(), right.add(index).read()) };
         if left != right {
