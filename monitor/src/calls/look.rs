@@ -63,7 +63,7 @@ pub(super) fn information(request: &Request<'_>) -> Result<Results, Refusal> {
             Results::of(&[address, size])
         }
         Information::Log => Results::of(&[0, 0]),
-        Information::Counter => Results::of(&[]),
+        Information::Counter => Results::of(&[request.core.counter(request.arguments[1])]),
     })
 }
 
