@@ -226,8 +226,9 @@ fn from_disk(address: u64, pattern: &[u8]) -> i32 {
 
 /// Has the kernel load the RAM disk driver.
 pub fn prepare() -> Result<()> {
-    let loaded = std::process::Command::new("modprobe").args(["brd", "rd_nr=1", "rd_size=4096"]);
-    let status = { loaded }.status().context("modprobe brd")?;
+    let mut modprobe = std::process::Command::new("modprobe");
+    let status = modprobe.args(["brd", "rd_nr=1", "rd_size=4096"]).status();
+    let status = status.context("modprobe brd")?;
     ensure!(status.success(), "modprobe brd failed");
     Ok(())
 }

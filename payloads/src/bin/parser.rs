@@ -105,10 +105,10 @@ fn text(field: &[u8]) -> &[u8] {
 
 fn octal(field: &[u8]) -> Option<u64> {
     let digits = field.iter().skip_while(|&&byte| byte == b' ');
-    let digits = digits.take_while(|&&byte| byte != 0 && byte != b' ');
-    digits.fold(Some(0), |number: Option<u64>, &digit| {
+    let mut digits = digits.take_while(|&&byte| byte != 0 && byte != b' ');
+    digits.try_fold(0_u64, |number, &digit| {
         let digit = digit.checked_sub(b'0').filter(|&digit| digit < 8)?;
-        number?.checked_mul(8)?.checked_add(digit.into())
+        number.checked_mul(8)?.checked_add(digit.into())
     })
 }
 
