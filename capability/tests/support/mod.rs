@@ -3,6 +3,7 @@
 
 pub mod machine;
 pub mod pages;
+pub mod scene;
 
 use adyton_abi::PAGE_SIZE;
 use adyton_abi::region::Attributes;

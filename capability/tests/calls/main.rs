@@ -1,0 +1,10 @@
+//! The engine's calls one by one: what each refuses, what each asks of the platform, what it costs.
+
+mod accounts;
+mod effects;
+mod errors;
+mod offers;
+mod quarantine;
+mod seal;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,109 @@
+//! A core that does not answer: what it may still reach is never used again.
+
+use adyton_abi::error::Error;
+use adyton_abi::region::Attributes;
+
+use crate::support::POOLS;
+use crate::support::scene::{Scene, confidential, data, into, node, pages, range};
+
+const POOL: u64 = POOLS[0];
+const PLACE: u64 = 0x40_0000;
+
+#[test]
+fn a_carve_that_cannot_be_flushed_is_given_to_nobody() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL, confidential());
+    let first = scene.first;
+    scene.machine.silent.insert(first);
+    let (base, before) = (POOL + pages(4), scene.engine.domain_facts(domain));
+    let carve = scene
+        .engine
+        .carve(claim, range(base, 2), into(domain, PLACE), data());
+    let carve = carve.unwrap();
+    assert_eq!(scene.finish(carve), Err(Error::Quarantined));
+    assert_eq!(
+        scene.engine.domain_facts(domain),
+        before,
+        "the target is charged nothing"
+    );
+    assert_eq!(
+        scene.machine.accessors(base),
+        [],
+        "in this machine nobody had it mapped"
+    );
+    scene.machine.silent.clear();
+    assert_eq!(scene.finish(carve), Err(Error::Quarantined), "for good");
+    let again = scene.engine.carve(claim, range(base, 1), None, data());
+    assert_eq!(again, Err(Error::Overlap));
+    let revoke = scene.engine.revoke(claim, node(carve)).unwrap();
+    assert_eq!(scene.finish(revoke), Err(Error::Quarantined));
+    let elsewhere = range(POOL + pages(8), 1);
+    scene.carve(claim, elsewhere, into(domain, PLACE), data());
+}
+
+#[test]
+fn what_a_silent_core_may_reach_is_not_given_back() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL, confidential());
+    let base = POOL + pages(4);
+    scene.carve(claim, range(base, 2), into(domain, PLACE), data());
+    scene.carve(claim, range(base + pages(2), 2), None, data());
+    scene.seal(claim, domain);
+    scene.machine.silent.insert(domain);
+    let release = scene.engine.release(claim).unwrap();
+    assert_eq!(scene.finish(release), Err(Error::Quarantined));
+    let held = scene.machine.accessors(base);
+    assert_eq!(
+        held,
+        [(domain, PLACE)],
+        "only the silent core's translation is left"
+    );
+    let rest = scene.machine.accessors(base + pages(2));
+    assert_eq!(rest.len(), 1, "what was not the domain's came back");
+    assert!(
+        scene.engine.domain_facts(domain).is_some(),
+        "its contexts are kept"
+    );
+    scene.machine.silent.clear();
+    let release = scene.engine.release(claim).unwrap();
+    assert_eq!(scene.finish(release), Err(Error::Quarantined), "for good");
+    let first = scene.first;
+    let overlap = scene.engine.claim(first, POOL, pages(1), [0, 0]);
+    assert_eq!(overlap, Err(Error::Overlap));
+    scene.claim(POOL + pages(16), 8);
+}
+
+#[test]
+fn a_silent_core_below_keeps_everything_above() {
+    let mut scene = Scene::new();
+    let outer = scene.claim(POOL, 32);
+    let parent = scene.domain(outer, POOL, confidential());
+    let pool = data() | Attributes::POOL;
+    let whole = scene.carve(outer, range(POOL + pages(8), 16), into(parent, 0), pool);
+    scene.seal(outer, parent);
+    let inner = scene.engine.claim(parent, 0, pages(8), [0, 0]).unwrap();
+    let control = POOL + pages(8);
+    let child = scene
+        .engine
+        .create(inner, control, confidential(), 10)
+        .unwrap();
+    let base = control + pages(2);
+    scene.carve(inner, range(base, 1), into(child, 0), data());
+    scene.machine.silent.insert(child);
+    let revoke = scene.engine.revoke(outer, whole).unwrap();
+    assert_eq!(scene.finish(revoke), Err(Error::Quarantined));
+    for page in 0..16 {
+        let at = POOL + pages(8 + page);
+        let reach = scene.machine.accessors(at);
+        assert!(
+            reach.iter().all(|(domain, _)| *domain == child),
+            "page {page}"
+        );
+    }
+    let destroy = scene.engine.destroy(outer, parent).unwrap();
+    assert_eq!(scene.finish(destroy), Err(Error::Quarantined));
+    let release = scene.engine.release(outer).unwrap();
+    assert_eq!(scene.finish(release), Err(Error::Quarantined));
+}
