@@ -8,11 +8,12 @@
 //! translations a core must forget, apart from the forest and without its lock.
 //!
 //! The crate has no `unsafe`, allocates nothing but pages of the store, and knows no hardware.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+// Tests share their store with those in `tests/`, which know the crate by its name.
 #[cfg(test)]
-extern crate std;
+extern crate self as adyton_capability;
 
 pub mod account;
 mod advance;

@@ -1,7 +1,6 @@
 //! The rules against a model of a translation cache that holds everything it may for as long as it may.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::vec::Vec;
 
 use proptest::prelude::*;
 

@@ -67,7 +67,7 @@ fn flags(byte: u8) -> Flags {
         let bit = without[usize::from(byte / 8) % 4];
         flags = Flags::from_word(flags.word() & !bit.word()).unwrap();
     }
-    if byte % 2 == 0 {
+    if byte.is_multiple_of(2) {
         flags = flags | Flags::CONFIDENTIAL;
     }
     flags
@@ -153,7 +153,10 @@ impl World {
                 sealed && self.reference.pool_bytes(*domain) > 0
             })
             .collect();
-        let last = pooled.last().copied().filter(|_| bytes[0] % 4 > 0);
+        let last = pooled
+            .last()
+            .copied()
+            .filter(|_| !bytes[0].is_multiple_of(4));
         let owner = last.or_else(|| self.pick(bytes[0], &pooled))?;
         let pool = self
             .reference
@@ -163,7 +166,7 @@ impl World {
             self.reference.nodes[region].place,
             self.reference.nodes[region].size,
         );
-        let size = if bytes[1] % 2 == 0 {
+        let size = if bytes[1].is_multiple_of(2) {
             size
         } else {
             size / 2 / PAGE_SIZE * PAGE_SIZE
@@ -348,7 +351,7 @@ impl World {
         let claim = self.pick_claim(bytes[0])?;
         let (base, size) = self.range(claim, bytes[1], bytes[2]);
         let unowned = self.pick_region(bytes[2], claim, bytes[2] < 250);
-        let (from, source) = match unowned.filter(|_| bytes[3] % 2 == 0) {
+        let (from, source) = match unowned.filter(|_| bytes[3].is_multiple_of(2)) {
             None => (From::Range(base, size), Source::Range { base, size }),
             Some(region) => {
                 let pages = self.reference.nodes[region].size.div_ceil(PAGE_SIZE);
@@ -363,7 +366,7 @@ impl World {
                 (From::Region(region, offset, size), source)
             }
         };
-        let to_nobody = bytes[4] % 3 == 0;
+        let to_nobody = bytes[4].is_multiple_of(3);
         let target = (!to_nobody).then(|| (self.pick_child(bytes[4], claim), place(bytes[5])));
         self.make_region(claim, kind, (from, source), target, attributes(bytes[6]))
     }
@@ -416,12 +419,12 @@ impl World {
     fn call_grant(&mut self, bytes: [u8; 7]) -> Option<()> {
         let claim = self.pick_claim(bytes[0])?;
         let region = self.pick_region(bytes[1], claim, bytes[1] < 250)?;
-        let target = if bytes[2] % 2 == 0 {
+        let target = if bytes[2].is_multiple_of(2) {
             self.pick_child(bytes[2], claim)
         } else {
             self.pick_domain(bytes[2])
         };
-        let place = if bytes[3] % 3 == 0 {
+        let place = if bytes[3].is_multiple_of(3) {
             ANY_PLACE
         } else {
             place(bytes[3])

@@ -20,7 +20,7 @@ pub enum From {
 }
 
 fn aligned(start: u64, size: u64) -> Verdict<()> {
-    if start % PAGE_SIZE != 0 || size % PAGE_SIZE != 0 {
+    if !start.is_multiple_of(PAGE_SIZE) || !size.is_multiple_of(PAGE_SIZE) {
         return Err(Error::Alignment);
     }
     if size == 0 || start.checked_add(size).is_none() {
