@@ -36,57 +36,102 @@ const REACHED: i32 = 0;
 const NOTHING: i32 = 1;
 /// The kernel's copy failed: `EFAULT`.
 const FAULT: i32 = 2;
+/// The kernel took the write; whether it arrived is for the domain to say, which looks afterwards.
+const TAKEN: i32 = 3;
 /// The attempt could not be made at all.
-const IMPOSSIBLE: i32 = 3;
+const IMPOSSIBLE: i32 = 4;
 
-type Attempt<'aim> = (&'static str, Box<dyn Fn(u64) -> i32 + 'aim>);
+/// One kind of attempt: on an address, and told whether this is the open page.
+struct Attempt<'aim> {
+    what: &'static str,
+    /// Refused by a signal: each page costs a copy of the process, so not every page is tried.
+    fatal: bool,
+    make: Box<dyn Fn(u64, bool) -> i32 + 'aim>,
+}
+
+/// Of the attempts that end their process, one in so many pages is tried.
+const STRIDE: usize = 8;
 
 impl Aim<'_> {
     /// Makes every attempt. The control must succeed, the attempt on the domain must not.
     pub fn try_everything(&self) -> Result<()> {
+        self.attempts()
+            .iter()
+            .try_for_each(|attempt| self.try_one(attempt))
+    }
+
+    fn attempts(&self) -> Vec<Attempt<'_>> {
         let holds = |bytes: &[u8]| i32::from(!self.found_in(bytes));
-        let attempts: [Attempt<'_>; 7] = [
-            (
-                "read through the pool device (mmap)",
-                Box::new(|at| holds(&read_mapped(at))),
+        let fatal = |what, make| Attempt {
+            what,
+            fatal: true,
+            make,
+        };
+        let harmless = |what, make| Attempt {
+            what,
+            fatal: false,
+            make,
+        };
+        vec![
+            fatal(
+                "read through the device (mmap)",
+                Box::new(move |at, _| holds(&read_mapped(at))),
             ),
-            (
-                "write through the pool device (mmap)",
-                Box::new(write_mapped),
+            fatal(
+                "write through the device (mmap)",
+                Box::new(|at, _| write_mapped(at)),
             ),
-            (
+            harmless(
                 "process_vm_readv",
-                Box::new(|at| copied(read_by_other_process(at), &holds)),
+                Box::new(move |at, _| copied(read_by_other_process(at), &holds)),
             ),
-            (
-                "O_DIRECT: memory to RAM disk",
-                Box::new(|at| copied(to_disk(at), &holds)),
+            harmless(
+                "O_DIRECT, memory to disk",
+                Box::new(move |at, _| copied(to_disk(at), &holds)),
             ),
-            (
-                "O_DIRECT: RAM disk to memory",
-                Box::new(|at| from_disk(at, self.pattern)),
+            harmless(
+                "O_DIRECT, disk to memory",
+                Box::new(|at, open| from_disk(at, open, self.pattern)),
             ),
-            (
+            harmless(
                 "/dev/mem, read",
-                Box::new(|at| copied(self.read_physical(at), &holds)),
+                Box::new(move |at, _| copied(self.read_physical(at), &holds)),
             ),
-            ("/dev/mem, write", Box::new(|at| self.write_physical(at))),
-        ];
-        for (what, attempt) in attempts {
-            let control = outcome(raw::in_copy(|| attempt(self.open))?);
-            ensure!(
-                control.1,
-                "{what}: the control on an open page failed: {}",
-                control.0
-            );
-            let mut said = String::new();
-            for page in self.domain.clone().step_by(PAGE) {
-                let (text, reached) = outcome(raw::in_copy(|| attempt(page))?);
-                ensure!(!reached, "{what}: reached the domain's memory at {page:#x}");
-                said = text;
-            }
-            screen::attempt(what, &control.0, &said);
-        }
+            harmless(
+                "/dev/mem, write",
+                Box::new(|at, open| self.write_physical(at, open)),
+            ),
+        ]
+    }
+
+    fn try_one(&self, attempt: &Attempt<'_>) -> Result<()> {
+        let Attempt { what, fatal, make } = attempt;
+        let (control, succeeded) = outcome(raw::in_copy(|| make(self.open, true))?);
+        ensure!(
+            succeeded,
+            "{what}: the control on an open page failed: {control}"
+        );
+        let pages = || self.domain.clone().step_by(PAGE);
+        let (said, reached) = if *fatal {
+            let ends = pages()
+                .step_by(STRIDE)
+                .map(|page| raw::in_copy(|| make(page, false)));
+            let ends = ends.collect::<Result<Vec<_>>>()?;
+            let reached = ends.iter().any(|&end| outcome(end).1);
+            (
+                ends.first().map_or(String::new(), |&end| outcome(end).0),
+                reached,
+            )
+        } else {
+            // The first page that is reached ends the copy; else the last page's outcome stands for all.
+            let all = || {
+                let outcomes = pages().map(|page| make(page, false));
+                outcomes.reduce(i32::min).unwrap_or(IMPOSSIBLE)
+            };
+            outcome(raw::in_copy(all)?)
+        };
+        ensure!(!reached, "{what}: reached the domain's memory");
+        screen::attempt(what, &control, &said);
         Ok(())
     }
 
@@ -120,7 +165,7 @@ impl Aim<'_> {
     }
 
     /// Writes elsewhere in the page than where the pattern is looked for.
-    fn write_physical(&self, address: u64) -> i32 {
+    fn write_physical(&self, address: u64, open: bool) -> i32 {
         let Some(physical) = self.physical(address) else {
             return IMPOSSIBLE;
         };
@@ -131,7 +176,9 @@ impl Aim<'_> {
         if memory.write_at(&change, physical + 4000).is_err() {
             return FAULT;
         }
-        // Whether it arrived is for the page's owner to say; on the open page that is this process.
+        if !open {
+            return TAKEN;
+        }
         let seen = read_mapped_word(address + 4000);
         i32::from(seen != u64::from_le_bytes(change))
     }
@@ -143,6 +190,7 @@ fn outcome(end: WaitStatus) -> (String, bool) {
         WaitStatus::Exited(_, REACHED) => ("succeeds".into(), true),
         WaitStatus::Exited(_, NOTHING) => ("reaches nothing".into(), false),
         WaitStatus::Exited(_, FAULT) => ("EFAULT".into(), false),
+        WaitStatus::Exited(_, TAKEN) => ("changes nothing".into(), false),
         WaitStatus::Exited(_, IMPOSSIBLE) => ("not possible".into(), false),
         WaitStatus::Signaled(_, Signal::SIGSEGV, _) => ("SIGSEGV".into(), false),
         other => (format!("{other:?}"), false),
@@ -207,7 +255,7 @@ fn read_disk() -> nix::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn from_disk(address: u64, pattern: &[u8]) -> i32 {
+fn from_disk(address: u64, open: bool, pattern: &[u8]) -> i32 {
     let change: Vec<u8> = pattern.iter().copied().cycle().take(PAGE).collect();
     let plain = File::options().write(true).open("/dev/ram0");
     let written = plain.and_then(|disk| {
@@ -218,6 +266,7 @@ fn from_disk(address: u64, pattern: &[u8]) -> i32 {
         return IMPOSSIBLE;
     };
     match raw::read_into(&disk, address, PAGE) {
+        Ok(_) if !open => TAKEN,
         Ok(_) => i32::from(read_mapped(address) != change),
         Err(Errno::EFAULT) => FAULT,
         Err(_) => IMPOSSIBLE,

@@ -31,7 +31,7 @@ pub fn good(text: &str) {
 /// An attempt, what it did to memory that nobody protects, and what it did to the domain's.
 pub fn attempt(what: &str, control: &str, attempt: &str) {
     println!(
-        " {GREEN}✔{PLAIN} {what:<44} {FAINT}open page:{PLAIN} {control:<18} {FAINT}domain:{PLAIN} {attempt}"
+        " {GREEN}✔{PLAIN} {what:<33} {FAINT}open page:{PLAIN} {control:<9} {FAINT}domain:{PLAIN} {attempt}"
     );
 }
 

@@ -1,16 +1,22 @@
 //! Domains in domains.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use adyton::convention::PAYLOAD;
-use adyton::{Console, Flags};
+use adyton::{Console, Exit, Flags};
 use anyhow::{Context, Result, ensure};
 
 use crate::fixture::{Running, payload, run_with, words};
+use crate::raw;
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("depth-2", || deep(2, "confidential")),
     ("depth-8-confidential", || deep(8, "confidential")),
     ("depth-8-sandbox", || deep(8, "sandbox")),
     ("branch-is-taken-back", branch_is_taken_back),
+    ("deep-interruptions", deep_interruptions),
+    ("deep-budget", deep_budget),
 ];
 
 /// Window with the program's own file.
@@ -52,6 +58,55 @@ fn deep(depth: u64, kind: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The innermost computes while a fast timer interrupts: it gets on, and so do others.
+fn deep_interruptions() -> Result<()> {
+    raw::stay_on(0)?;
+    let mut running = nest(4, "spin", "confidential")?;
+    let done = AtomicBool::new(false);
+    let (exit, ticks, took) = std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut ticks = 0_u64;
+            while !done.load(Ordering::Acquire) {
+                std::thread::sleep(Duration::from_millis(2));
+                ticks += 1;
+            }
+            ticks
+        });
+        let before = Instant::now();
+        let exit = running.vcpu().enter(0);
+        let took = before.elapsed();
+        done.store(true, Ordering::Release);
+        anyhow::Ok((exit?, others.join().expect("no panic"), took))
+    })?;
+    let first = words(exit)?;
+    ensure!(first[0] == PAYLOAD, "{first:?}: {}", complaints(&running));
+    let expected = took.as_millis() as u64 / 2 / 8;
+    ensure!(
+        ticks >= expected,
+        "{ticks} ticks in {took:?}: others starve"
+    );
+    Ok(())
+}
+
+/// The outermost entry's limit ends the innermost's run, and nothing is lost by it.
+fn deep_budget() -> Result<()> {
+    let mut running = nest(3, "spin", "confidential")?;
+    let limit = adyton::Monitor::ask()?.frequency.unwrap_or(1_000_000_000) / 20;
+    let mut budgets = 0;
+    loop {
+        match running.vcpu().enter(limit)? {
+            Exit::Budget => budgets += 1,
+            exit => {
+                let words = words(exit)?;
+                ensure!(words[0] == PAYLOAD, "{words:?}: {}", complaints(&running));
+                ensure!(budgets > 0, "never out of budget");
+                return Ok(());
+            }
+        }
+        ensure!(budgets < 1000, "the innermost does not get on");
+    }
 }
 
 /// Destroying the outermost takes all: its claim is as free as before.

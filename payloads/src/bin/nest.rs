@@ -3,7 +3,8 @@
 //!
 //! Arguments: how many levels are still to come, what each does (`pass` words on, or `bench`: time round
 //! trips to its child and report the fewest ticks), `confidential` or `sandbox` for the child. Window 1 holds this
-//! program's own ELF file, its length in front. Without levels to come it echoes.
+//! program's own ELF file, its length in front. Without levels to come it echoes, or computes for a while first
+//! where the mode is `spin`.
 
 #![no_std]
 #![no_main]
@@ -32,7 +33,12 @@ const BROKEN: u64 = PAYLOAD + 1;
 
 fn main(domain: &mut Domain) -> u64 {
     match domain.number(0) {
-        None | Some(0) => echo(),
+        None | Some(0) => {
+            if domain.words().nth(1) == Some("spin") {
+                compute();
+            }
+            echo()
+        }
         Some(levels) => match lead(domain, levels) {
             Ok(status) => status,
             Err(failure) => {
@@ -41,6 +47,14 @@ fn main(domain: &mut Domain) -> u64 {
                 1
             }
         },
+    }
+}
+
+/// About 200 million steps without an exit.
+fn compute() {
+    let mut state = 1_u64;
+    for _ in 0..200_000_000 {
+        state = core::hint::black_box(state.wrapping_mul(6_364_136_223_846_793_005) + 1);
     }
 }
 

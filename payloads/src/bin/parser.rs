@@ -177,7 +177,7 @@ fn hexadecimal(digest: &[u8; 32]) -> [u8; 64] {
 
 /// Reads memory page by page, far beyond what this domain has.
 fn look_for_secrets() {
-    for page in 0..1_u64 << 24 {
+    for page in 1 << 16..1_u64 << 24 {
         let address = page << 12;
         // SAFETY: a load changes nothing; where nothing is, it ends this domain's turn, which is the point.
         unsafe {
