@@ -134,10 +134,9 @@ fn resist_root(pool: &Pool, signer: &mut Signer, pattern: &str) -> Result<()> {
     let refill = || open.write(0, pattern.as_bytes());
     refill();
     aim.try_everything()?;
-    detail(&format!(
-        "each attempt was made on all {} pages of the domain's private memory",
-        private / 4096
-    ));
+    let pages = private / 4096;
+    let which = format!("each on the {pages} pages of the domain's private memory");
+    detail(&format!("{which} (by mmap: every eighth)"));
     ensure!(signer.is_intact()?, "the signer's memory changed");
     good("the domain finds its memory unchanged");
     took(since);
