@@ -129,8 +129,8 @@ impl<S: Store> Engine<S> {
                 Some(domain) => self.bury(link, domain, platform, budget),
                 None => self.remove(link),
             },
-            Kind::Claim if node.children.is_some() => self.give_up(link),
-            Kind::Claim | Kind::Exit => self.remove(link),
+            Kind::Claim => self.empty_claim(link),
+            Kind::Exit => self.remove(link),
             Kind::Root | Kind::Carve | Kind::Share => self.take_out(link, platform, budget),
         }
     }
@@ -141,6 +141,19 @@ impl<S: Store> Engine<S> {
         let tree = Tree::new(&self.store, Order::Siblings, children);
         tree.marked(mark::WORKABLE_CONTROL, (0, 0))
             .or_else(|| tree.marked(mark::WORKABLE, (0, 0)))
+    }
+
+    /// Drops a claim from which nothing workable is derived; cores that it pays for may still be on their way out, since
+    /// they are derived from its owner's, not from the claim.
+    fn empty_claim(&mut self, link: Link) -> Course {
+        let node = self.store.node(link);
+        let unowned = self.store.claim(node.payer).unowned;
+        let leaving = Tree::new(&self.store, Order::Holder, unowned).marked(mark::WORKABLE, (0, 0));
+        match leaving {
+            Some(cores) => Course::Across(cores),
+            None if node.children.is_some() || unowned.is_some() => self.give_up(link),
+            None => self.remove(link),
+        }
     }
 
     /// Does the next thing for a region or a range of cores from which nothing workable is derived.

@@ -4,6 +4,7 @@
 mod calls;
 mod compare;
 mod reference;
+mod silence;
 #[path = "../support/mod.rs"]
 mod support;
 mod verdict;
@@ -67,6 +68,18 @@ proptest! {
         calls in prop::collection::vec(any::<calls::Call>(), 1..150),
     ) {
         play(random, &calls);
+    }
+}
+
+proptest! {
+    #![proptest_config(configuration())]
+
+    #[test]
+    fn what_a_silent_core_may_reach_is_never_used_again(
+        random in any::<u64>(),
+        calls in prop::collection::vec(any::<calls::Call>(), 1..100),
+    ) {
+        silence::fall(random, &calls);
     }
 }
 
