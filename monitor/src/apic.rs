@@ -33,18 +33,18 @@ pub fn read(offset: u64) -> u32 {
     unsafe { ((DEFAULT_BASE + offset) as *const u32).read_volatile() }
 }
 
-/// Writes a register.
+/// Writes a register; whether there is such a register and it took the value (an xAPIC does not say).
 ///
 /// # Safety
 /// The write must be one that domain 0 may do, or what the monitor does to itself.
-pub unsafe fn write(offset: u64, value: u32) {
+pub unsafe fn write(offset: u64, value: u32) -> bool {
     if is_extended() {
-        // SAFETY: as the caller warrants; see `read`.
-        unsafe { write_msr(msr(offset), value.into()) };
-        return;
+        // SAFETY: as the caller warrants.
+        return unsafe { interrupts::try_write_msr(msr(offset), value.into()) };
     }
     // SAFETY: as the caller warrants; see `read`.
     unsafe { ((DEFAULT_BASE + offset) as *mut u32).write_volatile(value) };
+    true
 }
 
 /// Sends an interrupt command to one physical destination.
@@ -71,13 +71,13 @@ pub unsafe fn send(destination: u32, command: Command) {
     unsafe { write(register::COMMAND_HIGH, high) };
 }
 
-/// Sends an interrupt command in x2APIC mode as domain 0 wrote it.
+/// Sends an interrupt command in x2APIC mode as domain 0 wrote it; whether the hardware accepts it.
 ///
 /// # Safety
 /// See [`send`]; x2APIC mode is on.
-pub unsafe fn send_as_is(value: u64) {
+pub unsafe fn send_as_is(value: u64) -> bool {
     // SAFETY: as the caller warrants.
-    unsafe { write_msr(msr(register::COMMAND), value) };
+    unsafe { interrupts::try_write_msr(msr(register::COMMAND), value) }
 }
 
 /// Sends an NMI to a core.

@@ -63,11 +63,33 @@ exception_\vector:
 .endr
 
 exception_any:
-    cld
+    // The one instruction that may fault: see try_write_msr.
+    cmp qword ptr [rsp], 13
+    jne 1f
+    lea rax, [rip + attempt]
+    cmp [rsp + 16], rax
+    jne 1f
+    lea rax, [rip + attempt_failed]
+    mov [rsp + 16], rax
+    add rsp, 16
+    iretq
+1:  cld
     mov rdi, rsp
     and rsp, -16
     call {exception}
     ud2
+
+// edi: the register; esi, edx: the halves of the value. Returns whether the CPU took it.
+attempt_write_msr:
+    mov ecx, edi
+    mov eax, esi
+attempt:
+    wrmsr
+    mov eax, 1
+    ret
+attempt_failed:
+    xor eax, eax
+    ret
 
 // NMIs come only inside drain_nmis and sleep_until. Counts, and takes a sleeper past its HLT.
 nmi_entry:
@@ -144,6 +166,7 @@ exception_stubs:
 
 unsafe extern "C" {
     static exception_stubs: [u64; EXCEPTIONS];
+    fn attempt_write_msr(register: u32, low: u32, high: u32) -> u32;
     fn nmi_entry();
     fn discard_entry();
     fn sleep_until_attention(word: *const AtomicU32, bits: u32);
@@ -218,6 +241,15 @@ pub fn load_table() {
 pub unsafe fn hold() {
     // SAFETY: as the caller warrants; with GIF off, IF has no effect here.
     unsafe { asm!("clgi; sti", options(nostack)) };
+}
+
+/// Writes a model-specific register that may not exist, or not take the value: whether it did.
+///
+/// # Safety
+/// If the register takes the value, what that changes must be the caller's to change.
+pub unsafe fn try_write_msr(register: u32, value: u64) -> bool {
+    // SAFETY: as the caller warrants; the handler above turns a fault into the answer 0.
+    unsafe { attempt_write_msr(register, value as u32, (value >> 32) as u32) != 0 }
 }
 
 /// Takes the NMIs that are latched; each is counted.

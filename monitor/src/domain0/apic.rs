@@ -10,7 +10,7 @@ use adyton_x86::apic::{Command, Delivery, Shorthand, register};
 use super::memory;
 use crate::apic;
 use crate::cores::{self, Core, Startup};
-use crate::guest::instruction::Direction;
+use crate::guest::instruction::{Direction, Transfer};
 use crate::guest::walk::Fault;
 use crate::guest_memory::FetchError;
 use crate::vcpu::Vcpu;
@@ -30,10 +30,8 @@ pub(super) fn emulate_store(core: &'static Core, vcpu: &mut Vcpu, offset: u64) {
             return vcpu.inject_general_protection();
         }
     };
-    if let Some(transfer) = instruction
-        .transfer()
-        .filter(|transfer| transfer.width == 4)
-    {
+    let is_register = |transfer: &Transfer| transfer.width == 4 && !apic::is_extended();
+    if let Some(transfer) = instruction.transfer().filter(is_register) {
         let value = match transfer.direction {
             Direction::Store(register) | Direction::Exchange(register) => {
                 Some(vcpu.register_by_number(register.number) as u32)
@@ -48,7 +46,7 @@ pub(super) fn emulate_store(core: &'static Core, vcpu: &mut Vcpu, offset: u64) {
             write(core, offset, value);
         }
     }
-    // A store of another kind has no defined effect on an APIC: it has none here.
+    // A store of another kind has no defined effect on an APIC: it has none here. In x2APIC mode the page is dead.
     vcpu.advance(instruction.length().into());
 }
 
@@ -83,17 +81,16 @@ pub(super) fn write_msr(core: &'static Core, msr: u32, value: u64) -> bool {
     if !apic::is_extended() {
         return false;
     }
-    if offset != register::COMMAND {
-        // SAFETY: see `write`; the register exists in x2APIC mode.
-        unsafe { apic::write(offset, permitted_vector(offset, value as u32)) };
-        return value >> 32 == 0;
-    }
-    let (destination, command) = ((value >> 32) as u32, Command(value as u32));
-    if filter(core, destination, command) {
+    if offset == register::COMMAND {
+        let (destination, command) = ((value >> 32) as u32, Command(value as u32));
         // SAFETY: an ordinary interrupt.
-        unsafe { apic::send_as_is(value) };
+        return !filter(core, destination, command) || unsafe { apic::send_as_is(value) };
     }
-    true
+    let Ok(value) = u32::try_from(value) else {
+        return false;
+    };
+    // SAFETY: the register concerns domain 0's interrupts on this core only.
+    unsafe { apic::write(offset, permitted_vector(offset, value)) }
 }
 
 /// What may be written to a register that could be a local vector.

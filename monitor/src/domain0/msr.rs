@@ -4,7 +4,8 @@ use adyton_x86::apic::base;
 
 use super::apic;
 use crate::cores::Core;
-use crate::instructions::{read_msr, write_msr};
+use crate::instructions::read_msr;
+use crate::interrupts::try_write_msr;
 use crate::policy::msr::{Domain, Filter, Verdict, verdict};
 use crate::vcpu::{Register, Vcpu};
 
@@ -69,9 +70,6 @@ fn write_apic_base(value: u64) -> bool {
     let old = unsafe { read_msr(base::MSR) };
     let accepted =
         (old ^ value) & !base::EXTENDED == 0 && value & base::EXTENDED >= old & base::EXTENDED;
-    if accepted {
-        // SAFETY: at most the x2APIC bit changes, from off to on; a CPU without it never shows it to domain 0.
-        unsafe { write_msr(base::MSR, value) };
-    }
-    accepted
+    // SAFETY: at most the x2APIC bit changes, from off to on.
+    accepted && unsafe { try_write_msr(base::MSR, value) }
 }
