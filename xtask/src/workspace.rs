@@ -50,23 +50,26 @@ impl Workspace {
         command
     }
 
-    /// The commit that is checked out, with `-dirty` when tracked files differ from it.
+    /// The commit that is checked out, with `-dirty` when tracked files other than results differ
+    /// from it.
     pub fn commit(&self) -> String {
-        let output = Command::new("git")
-            .current_dir(&self.root)
-            .args([
-                "describe",
-                "--always",
-                "--dirty",
-                "--abbrev=12",
-                "--exclude=*",
-            ])
-            .output();
-        match output {
-            Ok(output) if output.status.success() => {
-                String::from_utf8_lossy(&output.stdout).trim().to_owned()
-            }
-            _ => "unknown".to_owned(),
+        let git = |arguments: &[&str]| {
+            let output = Command::new("git")
+                .current_dir(&self.root)
+                .args(arguments)
+                .output();
+            let text = output.ok().filter(|output| output.status.success())?.stdout;
+            Some(String::from_utf8_lossy(&text).trim().to_owned())
+        };
+        let changes = ["status", "--porcelain", "--untracked-files=no", "--"];
+        let but_results = [".", ":!bench/results.json", ":!docs/results"];
+        match (
+            git(&["rev-parse", "--short=12", "HEAD"]),
+            git(&[changes.as_slice(), &but_results].concat()),
+        ) {
+            (Some(commit), Some(changes)) if changes.is_empty() => commit,
+            (Some(commit), _) => format!("{commit}-dirty"),
+            (None, _) => "unknown".to_owned(),
         }
     }
 }

@@ -16,8 +16,12 @@ pub const NAME: &str = "startup";
 /// Odd, so that the median is a run.
 const RUNS: usize = 9;
 
-/// Measures with one and with two cores.
-pub fn measure(workspace: &Workspace, images: &Images, results: &mut Results) -> Result<()> {
+/// The largest ratio that is accepted.
+const GOAL: f64 = 1.10;
+
+/// Measures with one and with two cores. Whether the goal was reached.
+pub fn measure(workspace: &Workspace, images: &Images, results: &mut Results) -> Result<bool> {
+    let mut reached = true;
     for cpus in [1, 2] {
         let mut seconds = [Vec::new(), Vec::new()];
         for _ in 0..RUNS {
@@ -33,8 +37,12 @@ pub fn measure(workspace: &Workspace, images: &Images, results: &mut Results) ->
             unit: "s".to_owned(),
         };
         results.add(NAME, &measured, Some(bare));
+        if with_monitor > GOAL * bare {
+            println!("FAIL  {NAME}: more than {GOAL} times the time without the monitor");
+            reached = false;
+        }
     }
-    Ok(())
+    Ok(reached)
 }
 
 fn once(workspace: &Workspace, images: &Images, cpus: u32, monitor: bool) -> Result<f64> {
