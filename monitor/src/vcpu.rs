@@ -167,6 +167,8 @@ state! {
     fn fault_address(&self) -> u64;
     /// Whether an event waits to be delivered at the next entry.
     fn has_injection(&self) -> bool;
+    /// The vector of the exception that waits to be delivered at the next entry.
+    fn pending_exception(&self) -> Option<u8>;
     /// Whether it is in the shadow of STI or of a load of SS.
     fn is_in_interrupt_shadow(&self) -> bool;
     /// The address of the next instruction, if the hardware tells it.

@@ -14,6 +14,7 @@ use core::sync::atomic::Ordering;
 
 use super::Core;
 use crate::apic;
+use crate::domain0::private_view;
 use crate::vcpu::Vcpu;
 
 /// A kick's NMI is on its way.
@@ -57,12 +58,16 @@ impl Core {
         let is_domain0 = core::ptr::eq(next, self.domain0_vcpu());
         // What concerns domain 0's vCPU waits until that is the one to run: an NMI takes every core back to it.
         if is_domain0 && self.take(STARTUP) {
+            private_view::leave(self, next);
             self.wait_for_startup(next);
         }
-        if is_domain0 && self.attention.load(Ordering::Acquire) & NMI != 0 && next.inject_nmi() {
+        // Nothing is delivered in the middle of a step; that ends with an exit.
+        let takes_nmi = is_domain0 && !private_view::is_active(self);
+        if takes_nmi && self.attention.load(Ordering::Acquire) & NMI != 0 && next.inject_nmi() {
             self.take(NMI);
         }
         if self.take(FLUSH_AT_ENTRY) {
+            private_view::leave(self, next);
             next.flush_at_entry();
         }
     }

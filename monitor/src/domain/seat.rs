@@ -7,6 +7,7 @@ use super::context::Context;
 use super::entry::{Entry, Owner};
 use crate::address::HostPhysical;
 use crate::cores::Core;
+use crate::domain0::private_view;
 use crate::vcpu::Vcpu;
 
 /// What a vCPU needs beyond its registers. All zeros is a valid value: a vCPU of no domain.
@@ -63,9 +64,16 @@ impl Vcpu {
         let generation = core.presence.enter(self.seat.context());
         let here = core.index.wrapping_add(1);
         if self.seat.generation != generation || self.seat.ran_on != here {
-            self.seat.generation = generation;
-            self.seat.ran_on = here;
-            self.flush_at_entry();
+            self.renew(core, generation);
         }
+    }
+
+    /// Takes no translation along from before.
+    #[cold]
+    fn renew(&mut self, core: &Core, generation: u64) {
+        self.seat.generation = generation;
+        self.seat.ran_on = core.index.wrapping_add(1);
+        private_view::leave(core, self);
+        self.flush_at_entry();
     }
 }

@@ -1,12 +1,17 @@
-//! Domain 0 touches memory that is not its own at present: design note 003.
+//! Domain 0 touches memory that is not its own: carved from it at present, or the monitor's. Design note 003.
 //!
-//! The nested fault gives the guest-physical address; what Linux needs to know is the linear one. So the instruction is
-//! fetched and decoded, and of the addresses that it uses, the one that leads to the faulting page is taken.
+//! The nested fault gives the guest-physical address; what decides is the linear one. So the instruction is fetched and
+//! decoded, and of the addresses that it uses, the one that leads to the faulting page is taken. A program, and a kernel that
+//! copies from or to one, gets a page fault; a kernel that uses a mapping of its own goes on with ones
+//! ([`private_view`]); what can do with neither is refused by #GP.
 
-use super::memory;
+use super::{PAGE_FAULT, memory, private_view, shut_down};
 use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
-use crate::guest::instruction::State;
+use crate::cores::Core;
+use crate::frames::FRAMES;
+use crate::guest::instruction::{Instruction, State};
 use crate::guest::walk::{Access, Kind, Regime};
+use crate::nested::Rights;
 use crate::vcpu::Vcpu;
 use crate::vendor::NestedFault;
 
@@ -21,30 +26,80 @@ const SGX: u32 = 1 << 15;
 /// Where the upper half of the linear address space begins: the kernel's.
 const UPPER_HALF: u64 = 1 << 63;
 
+/// The privilege level of programs.
+const PROGRAM: u8 = 3;
+
+const DOUBLE_FAULT: u8 = 8;
+
 /// Answers the fault.
-pub(super) fn handle(vcpu: &mut Vcpu, fault: NestedFault) {
-    match linear_address(vcpu, fault) {
+pub(super) fn handle(core: &Core, vcpu: &mut Vcpu, fault: NestedFault) {
+    if is_allowed(fault) {
+        // Another core has given it back meanwhile.
+        return private_view::forget(core);
+    }
+    if vcpu.has_injection() {
+        return undeliverable(core, vcpu);
+    }
+    // Ones as a table entry would be one more garbage translation; an exception ends it.
+    if fault.table_walk {
+        return vcpu.inject_general_protection();
+    }
+    let instruction = vcpu.fetch(memory()).ok();
+    match linear_address(vcpu, fault, instruction.as_ref()) {
         Some(address) if address.value() < UPPER_HALF => {
-            let mut error = PRESENT | SGX;
-            error |= if fault.write { WRITE } else { 0 };
-            error |= if fault.execute { FETCH } else { 0 };
-            error |= if vcpu.cpl() == 3 { USER } else { 0 };
-            vcpu.inject_page_fault(address.value(), error);
+            vcpu.inject_page_fault(address.value(), error_code(vcpu, fault));
         }
+        _ if vcpu.cpl() == PROGRAM => vcpu.inject_general_protection(),
+        // Ones are no instruction.
+        _ if fault.execute => vcpu.inject_undefined(),
+        _ => {
+            let is_plain = instruction.is_some_and(|found| found.is_plain_access());
+            if !is_plain || !private_view::enter(core, vcpu, GuestPhysical(fault.address)) {
+                vcpu.inject_general_protection();
+            }
+        }
+    }
+}
+
+/// An event cannot be delivered, as the stack, a descriptor or a table that it takes is not domain 0's: what bare metal does
+/// when delivery faults (SDM volume 3, table 6-5), so that it does not go on for ever.
+fn undeliverable(core: &Core, vcpu: &mut Vcpu) {
+    match vcpu.pending_exception() {
+        Some(DOUBLE_FAULT) => shut_down(core),
+        Some(0 | 10..=13 | PAGE_FAULT) => vcpu.inject_exception(DOUBLE_FAULT, Some(0)),
         _ => vcpu.inject_general_protection(),
     }
 }
 
+/// Whether domain 0's tables allow the access now.
+fn is_allowed(fault: NestedFault) -> bool {
+    let needed = match (fault.write, fault.execute) {
+        (true, _) => Rights::READ_WRITE,
+        (_, true) => Rights::EXECUTE,
+        _ => Rights::READ,
+    };
+    let found = memory().0.translate(&FRAMES, GuestPhysical(fault.address));
+    found.is_some_and(|found| found.rights.contains(needed))
+}
+
+fn error_code(vcpu: &Vcpu, fault: NestedFault) -> u32 {
+    let mut error = PRESENT | SGX;
+    error |= if fault.write { WRITE } else { 0 };
+    error |= if fault.execute { FETCH } else { 0 };
+    error |= if vcpu.cpl() == PROGRAM { USER } else { 0 };
+    error
+}
+
 /// The linear address by which the instruction at RIP reaches the page that faulted.
-fn linear_address(vcpu: &Vcpu, fault: NestedFault) -> Option<GuestVirtual> {
-    if fault.table_walk {
-        return None;
-    }
+fn linear_address(
+    vcpu: &Vcpu,
+    fault: NestedFault,
+    instruction: Option<&Instruction>,
+) -> Option<GuestVirtual> {
     if fault.execute {
         return Some(GuestVirtual(vcpu.rip()));
     }
-    let regime = vcpu.regime()?;
-    let instruction = vcpu.fetch(memory()).ok()?;
+    let (regime, instruction) = (vcpu.regime()?, instruction?);
     let general = core::array::from_fn(|number| vcpu.register_by_number(number as u8));
     let state = State {
         general: &general,
@@ -70,7 +125,7 @@ fn linear_address(vcpu: &Vcpu, fault: NestedFault) -> Option<GuestVirtual> {
 fn leads_to(vcpu: &Vcpu, regime: &Regime, address: u64, write: bool, page: GuestPhysical) -> bool {
     let access = Access {
         kind: if write { Kind::Write } else { Kind::Read },
-        user: vcpu.cpl() == 3,
+        user: vcpu.cpl() == PROGRAM,
         // Whether the access was allowed is not the question: the CPU has let it through.
         alignment_check: true,
     };

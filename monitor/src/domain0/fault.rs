@@ -18,6 +18,6 @@ pub(super) fn handle(
         apic::emulate_store(core, vcpu, fault.address & 0xff0);
         return vcpu;
     }
-    carved::handle(vcpu, fault);
+    carved::handle(core, vcpu, fault);
     vcpu
 }

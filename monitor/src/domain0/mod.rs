@@ -9,6 +9,7 @@ mod cpuid;
 mod fault;
 mod io;
 mod msr;
+pub(crate) mod private_view;
 mod tables;
 
 use crate::address::HostPhysical;
@@ -19,11 +20,15 @@ use crate::policy::msr::{Domain, fill_permission_map};
 use crate::vcpu::{Owner, Register, Vcpu};
 use crate::vendor::{Exit, Vendor, svm};
 use crate::{log, machine, platform, scrub};
+use private_view::After;
 
 pub use tables::memory;
 
 /// Exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX.
 pub const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;
+
+/// The vector of a page fault.
+const PAGE_FAULT: u8 = 14;
 
 /// Makes domain 0: its nested tables, its permission maps, and a vCPU for each core.
 ///
@@ -33,6 +38,7 @@ pub fn create(vendor: Vendor, cores: &'static [Core]) {
     let machine = machine::get();
     let tables = tables::create(vendor, machine);
     let root = tables.root();
+    private_view::create(cores.len());
     let context = engine::create(&machine.layout, cores, tables);
     io::trap(machine);
     svm::maps::with_msrs(|map| fill_permission_map(map, Domain::Zero));
@@ -55,6 +61,9 @@ pub fn start_bootstrap(core: &'static Core, entry: u64, parameters: u64) {
 
 /// Answers an exit of domain 0 that is not a call. Returns the vCPU that runs next.
 pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
+    if private_view::exit(core, vcpu, exit) == After::Nothing {
+        return vcpu;
+    }
     match exit {
         Exit::Cpuid => cpuid::emulate(vcpu),
         Exit::ReadMsr => msr::read(vcpu),
@@ -75,11 +84,7 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
             write_back_caches();
             vcpu.advance(2);
         }
-        Exit::Shutdown => {
-            log!("domain 0 has shut itself down on core {}", core.index);
-            scrub::everything();
-            platform::reset();
-        }
+        Exit::Shutdown => shut_down(core),
         Exit::Invalid => {
             log!("domain 0's state on core {} cannot be entered", core.index);
             scrub::everything();
@@ -99,4 +104,11 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
         }
     }
     vcpu
+}
+
+/// Domain 0 has met a fault that no processor goes on from.
+fn shut_down(core: &Core) -> ! {
+    log!("domain 0 has shut itself down on core {}", core.index);
+    scrub::everything();
+    platform::reset();
 }

@@ -16,6 +16,7 @@
 //! - *No more than asked.* Rights that the hardware cannot express are left out, never rounded up.
 
 mod change;
+mod detour;
 mod format;
 mod frames;
 mod rights;
@@ -26,6 +27,7 @@ mod tests;
 
 use adyton_x86::paging::span;
 
+pub use detour::{Detour, NoWay};
 pub use format::Format;
 pub use frames::{Frames, MustFlush};
 pub use rights::Rights;

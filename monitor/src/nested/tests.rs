@@ -1,4 +1,4 @@
-mod pages;
+pub(super) mod pages;
 
 use std::collections::BTreeMap;
 

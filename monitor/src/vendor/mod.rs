@@ -26,6 +26,10 @@ pub struct EntryState {
     pub argument: u64,
 }
 
+/// A single step that has begun, with what is to be put back after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step(svm::Step);
+
 /// A virtualization extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vendor {
@@ -97,6 +101,23 @@ impl Vendor {
     ) {
         match self {
             Self::Svm => svm::domain::configure(vcpu, nested_root, exceptions, state),
+        }
+    }
+
+    /// Prepares `vcpu` to execute exactly one instruction under the nested tables at `nested_root`. Until [`Self::end_step`]
+    /// physical interrupts are held, every exception exits, and nothing may be injected.
+    #[must_use]
+    pub fn begin_step(self, vcpu: &mut Vcpu, nested_root: HostPhysical) -> Step {
+        match self {
+            Self::Svm => Step(svm::begin_step(vcpu, nested_root)),
+        }
+    }
+
+    /// Puts back what the step changed. `exit` says why the vCPU exited, if it did. Whether the instruction was executed;
+    /// the debug trap that the guest itself is due then is injected.
+    pub fn end_step(self, vcpu: &mut Vcpu, step: Step, exit: Option<Exit>) -> bool {
+        match self {
+            Self::Svm => svm::end_step(vcpu, step.0, exit),
         }
     }
 

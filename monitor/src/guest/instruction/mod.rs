@@ -14,6 +14,7 @@
 
 mod decode;
 mod opcode;
+mod plain;
 mod touched;
 
 #[cfg(test)]

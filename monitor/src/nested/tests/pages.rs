@@ -10,7 +10,7 @@ use crate::address::{HostPhysical, PAGE_SIZE};
 use crate::nested::{Frames, MustFlush};
 
 /// Table pages at made-up addresses, which checks the rules of [`Frames`] as it goes.
-pub(super) struct Pages {
+pub(in crate::nested) struct Pages {
     pages: Vec<[AtomicU64; ENTRIES]>,
     free: RefCell<Vec<usize>>,
     retired: RefCell<BTreeSet<usize>>,
@@ -19,7 +19,7 @@ pub(super) struct Pages {
 impl Pages {
     const BASE: u64 = 0x7000_0000_0000;
 
-    pub(super) fn new(count: usize) -> Self {
+    pub(in crate::nested) fn new(count: usize) -> Self {
         Self {
             pages: (0..count)
                 .map(|_| [const { AtomicU64::new(0) }; ENTRIES])
@@ -33,7 +33,7 @@ impl Pages {
         ((table.0 - Self::BASE) / PAGE_SIZE) as usize
     }
 
-    pub(super) fn flush(&self, flush: MustFlush) {
+    pub(in crate::nested) fn flush(&self, flush: MustFlush) {
         assert!(flush.is_needed() || self.retired.borrow().is_empty());
         self.free
             .borrow_mut()
@@ -41,7 +41,7 @@ impl Pages {
         flush.flushed();
     }
 
-    pub(super) fn used(&self) -> u64 {
+    pub(in crate::nested) fn used(&self) -> u64 {
         (self.pages.len() - self.free.borrow().len()) as u64
     }
 }

@@ -7,6 +7,9 @@ pub mod maps;
 #[cfg(not(test))]
 pub mod run;
 pub mod state;
+mod step;
+
+pub use step::{Step, begin_step, end_step};
 
 use super::Unsupported;
 use crate::cores::Core;

@@ -122,6 +122,12 @@ pub(crate) fn has_injection(vcpu: &Vcpu) -> bool {
     vcpu.vmcb().inject.is_valid()
 }
 
+pub(crate) fn pending_exception(vcpu: &Vcpu) -> Option<u8> {
+    const EXCEPTION: u8 = 3;
+    let event = vcpu.vmcb().inject;
+    (event.is_valid() && event.kind() == EXCEPTION).then(|| event.vector())
+}
+
 pub(crate) fn is_in_interrupt_shadow(vcpu: &Vcpu) -> bool {
     vcpu.vmcb().interrupt_shadow & 1 != 0
 }
