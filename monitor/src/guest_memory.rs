@@ -69,6 +69,43 @@ impl Vcpu {
         Regime::new(&registers, implemented)
     }
 
+    /// Ends an instruction whose opcode begins with 0F and which has `length` bytes without prefixes: RIP moves behind it,
+    /// prefixes included.
+    pub fn advance_past(&mut self, memory: NestedMemory, length: u64) {
+        const TWO_BYTE_OPCODES: u8 = 0x0f;
+        let known = self.next_rip().is_some()
+            || self
+                .first_byte(memory)
+                .is_none_or(|byte| byte == TWO_BYTE_OPCODES);
+        let length = if known {
+            length
+        } else {
+            self.fetch(memory)
+                .map_or(length, |instruction| instruction.length().into())
+        };
+        self.advance(length);
+    }
+
+    /// The byte at RIP, in 64-bit mode.
+    fn first_byte(&self, memory: NestedMemory) -> Option<u8> {
+        let regime = self.regime().filter(|_| self.is_64_bit())?;
+        let access = self.fetch_access();
+        let place = regime
+            .translate(&memory, GuestVirtual(self.rip()), access)
+            .ok()?
+            .address;
+        let word = memory.read_entry(place).ok()?;
+        Some((word >> (8 * (place.0 % 8))) as u8)
+    }
+
+    fn fetch_access(&self) -> Access {
+        Access {
+            kind: Kind::Execute,
+            user: self.cpl() == 3,
+            alignment_check: false,
+        }
+    }
+
     /// The instruction at its RIP.
     ///
     /// # Errors
@@ -86,11 +123,7 @@ impl Vcpu {
             self.segment_base(1)
         };
         let start = GuestVirtual(base.wrapping_add(self.rip()));
-        let access = Access {
-            kind: Kind::Execute,
-            user: self.cpl() == 3,
-            alignment_check: false,
-        };
+        let access = self.fetch_access();
         let mut bytes = [0; LONGEST];
         let mut fetched = 0;
         let mut place = regime
