@@ -111,7 +111,7 @@ calls! {
     DebugRead = 19,
     /// `cores(control, key, first, count)` → region. Derives the right to be entered
     /// on the cores `first .. first + count` (numbered as the monitor numbers
-    /// them) for the domain, out of the caller's own.
+    /// them) for the domain, out of the caller's own. A count of 0: all of the caller's first range.
     Cores = 20,
 }
 

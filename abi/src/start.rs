@@ -3,8 +3,7 @@
 //!
 //! The SDK's loader builds it into the domain's measured memory; RDI holds its address (virtual
 //! and guest-physical are the same in the page tables that the loader builds) at the first
-//! instruction of vCPU 0. Other vCPUs start at the same entry with [`StartPage::vcpus`] telling
-//! apart by RSI = 0, see `runtime/`.
+//! instruction. vCPU n starts with n added to that address, which is how it knows its number.
 
 /// [`StartPage::magic`].
 pub const START_MAGIC: u64 = 0x3174_7261_7453_4441;

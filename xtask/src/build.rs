@@ -55,10 +55,12 @@ pub fn everything(workspace: &Workspace, with_monitor: bool) -> Result<Programs>
     let binaries = Binaries::of(workspace)?;
     let freestanding = Kind {
         folder: workspace.target("freestanding"),
+        profile: "release",
         flags: FREESTANDING_FLAGS,
     };
     let hosted = Kind {
         folder: workspace.target("static"),
+        profile: "program",
         flags: STATIC_FLAGS,
     };
     let packages = |names: &[&'static str]| -> Vec<&'static str> {
@@ -79,7 +81,7 @@ pub fn everything(workspace: &Workspace, with_monitor: bool) -> Result<Programs>
         names
             .iter()
             .flat_map(|name| binaries.named(name))
-            .map(|binary| kind.folder.join(TARGET).join("release").join(binary))
+            .map(|binary| kind.folder.join(TARGET).join(kind.profile).join(binary))
             .collect()
     };
     Ok(Programs {
@@ -94,6 +96,7 @@ pub fn everything(workspace: &Workspace, with_monitor: bool) -> Result<Programs>
 /// One way to compile, with the folder where its artefacts are kept.
 struct Kind {
     folder: PathBuf,
+    profile: &'static str,
     flags: &'static str,
 }
 
@@ -107,7 +110,8 @@ impl Kind {
             .args([
                 "build",
                 "--quiet",
-                "--release",
+                "--profile",
+                self.profile,
                 "--bins",
                 "--target",
                 TARGET,
@@ -119,7 +123,7 @@ impl Kind {
             command.args(["--package", package]);
         }
         let what = format!("building {}", packages.join(", "));
-        let status = if is_first(&self.folder) {
+        let status = if is_first(&self.folder, self.profile) {
             progress::step(&what, || command.status())?
         } else {
             command.status()?
@@ -130,8 +134,12 @@ impl Kind {
 }
 
 /// The first build takes long enough to be announced.
-fn is_first(folder: &Path) -> bool {
-    !folder.join(TARGET).join("release/.fingerprint").exists()
+fn is_first(folder: &Path, profile: &str) -> bool {
+    !folder
+        .join(TARGET)
+        .join(profile)
+        .join(".fingerprint")
+        .exists()
 }
 
 /// The workspace's packages and the names of their binaries, as Cargo tells them.

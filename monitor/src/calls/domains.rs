@@ -5,6 +5,8 @@ use adyton_abi::call::CLAIM_OPERATION;
 use adyton_abi::error::Error;
 use adyton_abi::exit::ExitKind;
 use adyton_abi::policy::{Flags, Policy};
+use adyton_abi::record::Topic;
+use adyton_capability::Engine;
 use adyton_capability::identity::DomainId;
 use adyton_capability::node;
 use adyton_capability::operation::Progress;
@@ -18,7 +20,7 @@ use crate::domain::directory::DIRECTORY;
 use crate::domain::engine;
 use crate::domain::name::{self, Refusal, require};
 use crate::domain::report;
-use crate::domain::store::WORDS;
+use crate::domain::store::{FrameStore, WORDS};
 use crate::domain::tables::PoolFrames;
 use crate::frames::FRAMES;
 use crate::machine;
@@ -164,11 +166,25 @@ pub(super) fn cores(request: &Request<'_>) -> Result<Results, Refusal> {
     let page = naming::page(request)?;
     let mut engine = engine::lock();
     let (claim, context) = naming::domain(&engine, request, page)?;
+    let (first, count) = if count == 0 {
+        own_cores(&engine, request)?
+    } else {
+        (first, count)
+    };
     let operation = engine.derive_cores(claim, context.id, first, count)?;
     match operation::advance(&mut engine, request, operation) {
         Progress::Done(region) => Ok(Results::of(&[region?])),
         // Allowing a core waits for nobody.
         Progress::Again => Err(Error::Busy.into()),
+    }
+}
+
+/// The caller's first range of cores.
+fn own_cores(engine: &Engine<FrameStore>, request: &Request<'_>) -> Result<(u64, u64), Error> {
+    let caller = naming::caller(request);
+    match engine.enumerate(caller, 0, Topic::Cores, 0, 0)?.record {
+        Some([first, count, ..]) => Ok((first, count)),
+        None => Err(Error::Rights),
     }
 }
 
