@@ -74,8 +74,9 @@ fn claim_refusals() -> Result<()> {
         calls::claim(place, free + PAGE_SIZE, ROOM),
         Reason::Alignment,
     )?;
+    let domain = empty(&claim, Flags::NONE)?;
     refused(
-        calls::claim(place, raw::anonymous_page()?, 2 << 20),
+        domain.carve(at(raw::anonymous_page()?, 0x1000)),
         Reason::NotPool,
     )?;
     refused(calls::release(place, free), Reason::NotFound)?;
