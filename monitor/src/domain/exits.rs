@@ -29,8 +29,8 @@ pub fn handle(vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
         | Exit::Call
         | Exit::PerformanceCounter
         | Exit::MonitorWait
-        | Exit::TimeStamp
-        | Exit::SetExtendedControl => vcpu.inject_undefined(),
+        | Exit::TimeStamp => vcpu.inject_undefined(),
+        Exit::SetExtendedControl => set_components(vcpu),
         Exit::ReadMsr
         | Exit::WriteMsr
         | Exit::Io(_)
@@ -66,6 +66,26 @@ fn exception(vcpu: &'static mut Vcpu, vector: u8, error: u32) -> &'static mut Vc
         operands[2] = vcpu.fault_address();
     }
     leave(vcpu, ExitKind::Exception, &operands)
+}
+
+/// XSETBV, where the hardware makes it exit: only what the monitor saves and restores for a domain.
+fn set_components(vcpu: &mut Vcpu) {
+    const X87: u64 = 1;
+    const LENGTH: u64 = 3;
+    let value = vcpu.edx_eax();
+    let allowed = u64::from(components() & DOMAIN_COMPONENTS);
+    let register = vcpu.register(Register::Rcx) as u32;
+    if register != 0
+        || value & X87 == 0
+        || value & !allowed != 0
+        || value & 6 == 4
+        || vcpu.cpl() != 0
+    {
+        vcpu.inject_general_protection();
+    } else {
+        vcpu.guest_components = value as u32;
+        vcpu.advance(LENGTH);
+    }
 }
 
 /// What the monitor does not switch for a domain, the domain does not see.

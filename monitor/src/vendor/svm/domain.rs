@@ -62,7 +62,8 @@ pub fn configure(vcpu: &mut Vcpu, nested_root: HostPhysical, exceptions: u32, st
         | Intercept2::SKINIT
         | Intercept2::WBINVD
         | Intercept2::MONITOR
-        | Intercept2::MWAIT;
+        | Intercept2::MWAIT
+        | Intercept2::XSETBV;
     vmcb.interrupt_control = virtual_interrupt::MASKING;
     vmcb.io_map = maps::all_io().value();
     vmcb.msr_map = maps::all_msrs().value();
