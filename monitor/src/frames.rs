@@ -2,9 +2,6 @@
 //!
 //! A page is either free (then its first word links to the next free one) or belongs to whoever allocated it. The
 //! reserve is in no domain's nested tables, so nobody else ever reads or writes these pages.
-//!
-//! Table pages that were taken out of nested tables are *retired*: hardware may still walk them, so they keep their contents
-//! and are linked through an array beside them until whoever flushed gives them back ([`FrameAllocator::take_retired`]).
 
 use core::sync::atomic::AtomicU64;
 
@@ -21,20 +18,7 @@ pub static FRAMES: FrameAllocator = FrameAllocator::new();
 /// An allocator of single pages; in boot, also of contiguous ones.
 pub struct FrameAllocator(Lock<State>);
 
-/// Retired pages, to be given back after a flush that began later than this list was taken.
-#[must_use = "these pages are lost unless they are given back"]
-#[derive(Debug)]
-pub struct Retired {
-    first: u32,
-}
-
 struct State {
-    /// All of the allocator's pages, so that a page has a number.
-    base: u64,
-    /// A word for each page: the number of the next retired one, and one.
-    links: u64,
-    /// The first retired page, as in a link; 0 for none.
-    retired: u32,
     /// Never allocated yet.
     fresh: Range,
     /// The first page of the list of those that were given back, 0 for none.
@@ -48,9 +32,6 @@ impl FrameAllocator {
     pub const fn new() -> Self {
         let fresh = Range { start: 0, end: 0 };
         Self(Lock::new(State {
-            base: 0,
-            links: 0,
-            retired: 0,
             fresh,
             returned: 0,
             free: 0,
@@ -62,46 +43,11 @@ impl FrameAllocator {
     /// # Safety
     /// `reserve` is page-aligned memory that nobody else uses from now on.
     pub unsafe fn initialize(&self, reserve: Range) {
-        let links =
-            (reserve.size() / PAGE_SIZE * size_of::<u32>() as u64).next_multiple_of(PAGE_SIZE);
-        let fresh = Range {
-            start: (reserve.start + links).min(reserve.end),
-            end: reserve.end,
-        };
         *self.0.lock() = State {
-            base: reserve.start,
-            links: reserve.start,
-            retired: 0,
-            fresh,
+            fresh: reserve,
             returned: 0,
-            free: fresh.size() / PAGE_SIZE,
+            free: reserve.size() / PAGE_SIZE,
         };
-    }
-
-    /// Takes over all pages that are retired so far. Flush every core that may walk them, then call
-    /// [`Self::free_retired`].
-    pub fn take_retired(&self) -> Retired {
-        let mut state = self.0.lock();
-        Retired {
-            first: core::mem::take(&mut state.retired),
-        }
-    }
-
-    /// Gives back what was taken over, at most `budget` pages of it; the rest if any is left.
-    ///
-    /// # Safety
-    /// No core's hardware walks these pages any more.
-    pub unsafe fn free_retired(&self, retired: Retired, budget: usize) -> Option<Retired> {
-        let mut state = self.0.lock();
-        let mut first = retired.first;
-        for _ in 0..budget {
-            let number = first.checked_sub(1)?;
-            // SAFETY: the page is on the list that this caller owns, so it has a link.
-            first = unsafe { *state.link(number) };
-            let frame = state.base + u64::from(number) * PAGE_SIZE;
-            state.put(frame);
-        }
-        (first != 0).then_some(Retired { first })
     }
 
     /// A page of zeros.
@@ -159,17 +105,15 @@ impl Default for FrameAllocator {
     }
 }
 
+/// For tables that are made while booting.
 impl Frames for FrameAllocator {
     fn allocate(&self) -> Option<HostPhysical> {
         Self::allocate(self)
     }
 
     fn retire(&self, table: HostPhysical) {
-        let mut state = self.0.lock();
-        let number = ((table.value() - state.base) / PAGE_SIZE) as u32;
-        // SAFETY: the page came from here, so it has a link.
-        unsafe { *state.link(number) = state.retired };
-        state.retired = number + 1;
+        // SAFETY: the page came from here, and no core walks these tables before they are complete.
+        unsafe { self.free(table) };
     }
 
     fn table(&self, table: HostPhysical) -> &[AtomicU64; ENTRIES] {
@@ -179,10 +123,6 @@ impl Frames for FrameAllocator {
 }
 
 impl State {
-    fn link(&self, number: u32) -> *mut u32 {
-        (self.links + u64::from(number) * size_of::<u32>() as u64) as *mut u32
-    }
-
     fn take(&mut self) -> Option<u64> {
         let frame = if self.returned != 0 {
             let frame = self.returned;
@@ -221,7 +161,7 @@ mod tests {
         unsafe {
             frames.initialize(Range {
                 start,
-                end: start + 17 * PAGE_SIZE,
+                end: start + 16 * PAGE_SIZE,
             })
         };
         let single = frames.allocate().unwrap();
@@ -241,15 +181,5 @@ mod tests {
         }
         assert_eq!(seen.len(), 12);
         assert_eq!(frames.free_pages(), 0);
-
-        seen.iter().take(5).for_each(|&frame| frames.retire(frame));
-        assert_eq!(frames.free_pages(), 0);
-        let retired = frames.take_retired();
-        // SAFETY: there is no hardware here.
-        let rest = unsafe { frames.free_retired(retired, 3) }.unwrap();
-        assert_eq!(frames.free_pages(), 3);
-        // SAFETY: as above.
-        assert!(unsafe { frames.free_retired(rest, 3) }.is_none());
-        assert_eq!(frames.free_pages(), 5);
     }
 }

@@ -1,8 +1,7 @@
 //! A spin lock for short stretches.
 //!
 //! The monitor runs with interrupts held, so a holder is never preempted. A holder must not wait for another core in
-//! any other way than by spinning, or two cores that wait for each other's flush would hang; for that there is
-//! [`crate::cores::Core::poll`].
+//! any other way than by spinning: what takes longer is done in slices, and the call is executed again.
 
 use core::cell::UnsafeCell;
 use core::hint::spin_loop;

@@ -147,8 +147,6 @@ state! {
     fn rflags(&self) -> u64;
     /// CR0.
     fn cr0(&self) -> u64;
-    /// CR2.
-    fn cr2(&self) -> u64;
     /// CR3.
     fn cr3(&self) -> u64;
     /// CR4.
@@ -169,12 +167,8 @@ state! {
     fn has_injection(&self) -> bool;
     /// The vector of the exception that waits to be delivered at the next entry.
     fn pending_exception(&self) -> Option<u8>;
-    /// Whether it is in the shadow of STI or of a load of SS.
-    fn is_in_interrupt_shadow(&self) -> bool;
     /// The address of the next instruction, if the hardware tells it.
     fn next_rip(&self) -> Option<u64>;
-    /// The time-stamp counter's offset in it.
-    fn time_offset(&self) -> u64;
 }
 
 state! {
@@ -189,8 +183,6 @@ state! {
     fn set_rflags(&mut self, value: u64);
     /// Sets CR2.
     fn set_cr2(&mut self, value: u64);
-    /// Sets CR3.
-    fn set_cr3(&mut self, value: u64);
     /// Sets EFER, as the guest would.
     fn set_efer(&mut self, value: u64);
     /// Ends the instruction that exited: RIP moves to `rip`, an interrupt shadow ends.
@@ -209,8 +201,6 @@ state! {
     fn reset_to_flat_mode(&mut self, rip: u64);
     /// Sees to it that the next IRET exits, or does not.
     fn intercept_interrupt_return(&mut self, intercept: bool);
-    /// Adds to the time-stamp counter that it reads.
-    fn set_time_offset(&mut self, offset: u64);
 }
 
 impl Vcpu {

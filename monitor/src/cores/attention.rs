@@ -19,17 +19,10 @@ use crate::vcpu::Vcpu;
 
 /// A kick's NMI is on its way.
 const KICKED: u32 = 1 << 0;
-/// Another core waits for a flush of this core's translations.
-pub(super) const FLUSH: u32 = 1 << 1;
-/// The flush was promised: the next entry must do it.
-pub(super) const FLUSH_AT_ENTRY: u32 = 1 << 2;
 /// Domain 0 has sent an INIT or a start-up, see [`super::park`].
-pub(super) const STARTUP: u32 = 1 << 3;
+pub(super) const STARTUP: u32 = 1 << 1;
 /// Domain 0 has an NMI to take.
-pub(super) const NMI: u32 = 1 << 4;
-
-/// What ends the sleep of a core that waits for a start-up.
-pub(super) const WAKES: u32 = FLUSH | STARTUP;
+pub(super) const NMI: u32 = 1 << 2;
 
 impl Core {
     /// Sets `bits` and makes sure that the core sees them soon, even inside a guest.
@@ -54,29 +47,27 @@ impl Core {
 
     /// Does everything that is asked, before `next` runs. Called with nothing held and nothing in flight.
     pub fn attend(&'static self, next: &mut Vcpu) {
-        self.answer_flush();
-        let is_domain0 = core::ptr::eq(next, self.domain0_vcpu());
-        // What concerns domain 0's vCPU waits until that is the one to run: an NMI takes every core back to it.
-        if is_domain0 && self.take(STARTUP) {
+        // All of it concerns domain 0's vCPU and waits until that is the one to run: an NMI takes every core back to it.
+        if !core::ptr::eq(next, self.domain0_vcpu()) {
+            return;
+        }
+        if self.take(STARTUP) {
             private_view::leave(self, next);
             self.wait_for_startup(next);
         }
         // Nothing is delivered in the middle of a step; that ends with an exit.
-        let takes_nmi = is_domain0 && !private_view::is_active(self);
-        if takes_nmi && self.attention.load(Ordering::Acquire) & NMI != 0 && next.inject_nmi() {
-            self.take(NMI);
-        }
-        if self.take(FLUSH_AT_ENTRY) {
-            private_view::leave(self, next);
-            next.flush_at_entry();
+        if self.attention.load(Ordering::Acquire) & NMI != 0 && !private_view::is_active(self) {
+            self.deliver_nmi(next);
         }
     }
 
-    /// To be called while waiting for other cores, which may be waiting for this one. Not while this core holds
-    /// translations of a guest in flight.
-    pub fn poll(&self) {
-        self.answer_flush();
-        core::hint::spin_loop();
+    fn deliver_nmi(&self, next: &mut Vcpu) {
+        if next.inject_nmi() {
+            self.take(NMI);
+        } else if next.has_injection() {
+            // Another event goes first: come out again right behind it.
+            self.kick_out();
+        }
     }
 
     /// Sends domain 0's vCPU on this core an NMI.

@@ -9,12 +9,11 @@
 
 pub mod attention;
 mod counters;
-mod flush;
 mod park;
 #[cfg(not(test))]
 mod start;
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use crate::address::{HostPhysical, PAGE_SIZE};
 use crate::domain::presence::Presence;
@@ -22,7 +21,6 @@ use crate::frames::FRAMES;
 use crate::once::Once;
 use crate::vcpu::Vcpu;
 
-pub use flush::FlushTicket;
 pub use park::Startup;
 #[cfg(not(test))]
 pub use start::start_all;
@@ -60,8 +58,6 @@ pub struct Core {
     attention: AtomicU32,
     /// Whether domain 0 has it running, see [`park`].
     startup: AtomicU32,
-    flush_wanted: AtomicU64,
-    flush_done: AtomicU64,
     /// The monitor runs on it.
     started: AtomicBool,
     /// Domain 0's logical APIC id of it (LDR and DFR), as far as it set one.
@@ -110,8 +106,6 @@ impl Core {
             apic_id,
             attention: AtomicU32::new(0),
             startup: AtomicU32::new(park::WAITING),
-            flush_wanted: AtomicU64::new(0),
-            flush_done: AtomicU64::new(0),
             started: AtomicBool::new(false),
             logical_id: AtomicU32::new(0),
             destination_format: AtomicU32::new(u32::MAX),
@@ -185,12 +179,6 @@ pub fn all() -> &'static [Core] {
     CORES.try_get().copied().unwrap_or(&[])
 }
 
-/// The core with this APIC id.
-#[must_use]
-pub fn by_apic_id(apic_id: u32) -> Option<&'static Core> {
-    all().iter().find(|core| core.apic_id == apic_id)
-}
-
 fn contiguous(pages: u64, alignment: u64) -> HostPhysical {
     FRAMES
         .allocate_contiguous(pages, alignment)
@@ -208,8 +196,6 @@ mod tests {
             apic_id: 0,
             attention: AtomicU32::new(0),
             startup: AtomicU32::new(0),
-            flush_wanted: AtomicU64::new(0),
-            flush_done: AtomicU64::new(0),
             started: AtomicBool::new(false),
             logical_id: AtomicU32::new(0x0200_0000),
             destination_format: AtomicU32::new(u32::MAX),

@@ -75,14 +75,13 @@ impl Core {
         }
     }
 
-    /// Sleeps until some core asks for something, and answers flushes.
+    /// Sleeps until domain 0 asks for something. Meanwhile the core uses nothing that others could take away.
     fn sleep(&self) {
         self.presence.rest();
-        interrupts::sleep_until(&self.attention, attention::WAKES);
+        interrupts::sleep_until(&self.attention, attention::STARTUP);
         self.presence.exit();
         self.account_nmis();
         self.forget_nmi();
-        self.answer_flush();
         self.take(attention::STARTUP);
     }
 }

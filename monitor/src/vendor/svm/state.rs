@@ -57,12 +57,19 @@ plain! {
     rsp set_rsp rsp;
     rax set_rax rax;
     rflags set_rflags rflags;
-    cr2 set_cr2 cr2;
-    cr3 set_cr3 cr3;
 }
 
 pub(crate) fn exit(vcpu: &Vcpu) -> Exit {
     exit::decode(vcpu.vmcb())
+}
+
+#[inline]
+pub(crate) fn cr3(vcpu: &Vcpu) -> u64 {
+    vcpu.vmcb().save.cr3
+}
+
+pub(crate) fn set_cr2(vcpu: &mut Vcpu, value: u64) {
+    vcpu.vmcb_mut().save.cr2 = value;
 }
 
 #[inline]
@@ -128,10 +135,6 @@ pub(crate) fn pending_exception(vcpu: &Vcpu) -> Option<u8> {
     (event.is_valid() && event.kind() == EXCEPTION).then(|| event.vector())
 }
 
-pub(crate) fn is_in_interrupt_shadow(vcpu: &Vcpu) -> bool {
-    vcpu.vmcb().interrupt_shadow & 1 != 0
-}
-
 pub(crate) fn next_rip(vcpu: &Vcpu) -> Option<u64> {
     const UNKNOWN: u8 = 0;
     const ABSENT: u8 = 1;
@@ -143,14 +146,6 @@ pub(crate) fn next_rip(vcpu: &Vcpu) -> Option<u64> {
         FEATURE.store(feature, Ordering::Relaxed);
     }
     (feature == PRESENT).then(|| vcpu.vmcb().next_rip)
-}
-
-pub(crate) fn time_offset(vcpu: &Vcpu) -> u64 {
-    vcpu.vmcb().tsc_offset
-}
-
-pub(crate) fn set_time_offset(vcpu: &mut Vcpu, offset: u64) {
-    vcpu.vmcb_mut().tsc_offset = offset;
 }
 
 #[inline]
