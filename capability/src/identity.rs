@@ -31,7 +31,18 @@ impl PageNumber {
         }
     }
 
+    /// The number as it is kept.
+    pub(crate) const fn plus_one(self) -> NonZeroU32 {
+        self.0
+    }
+
+    /// From a number as it is kept.
+    pub(crate) const fn from_plus_one(word: NonZeroU32) -> Self {
+        Self(word)
+    }
+
     /// The number, from 0.
+    #[inline]
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0.get() - 1

@@ -20,18 +20,26 @@ pub(crate) struct Link(NonZeroU32);
 impl Link {
     const SLOT_BITS: u32 = 5;
 
-    pub(crate) fn new(page: PageNumber, slot: usize) -> Self {
-        let word = page.number() << Self::SLOT_BITS | (slot as u32 & 31);
-        Self(NonZeroU32::MIN.saturating_add(word))
+    /// The slot in the low bits, the page's number plus one above.
+    pub(crate) const fn new(page: PageNumber, slot: usize) -> Self {
+        let word = page.plus_one().get() << Self::SLOT_BITS | (slot as u32 & 31);
+        match NonZeroU32::new(word) {
+            Some(word) => Self(word),
+            None => unreachable!(),
+        }
     }
 
-    pub(crate) fn page(self) -> PageNumber {
-        let number = (self.0.get() - 1) >> Self::SLOT_BITS;
-        PageNumber::new(number).expect("a link is made from a page number")
+    #[inline]
+    pub(crate) const fn page(self) -> PageNumber {
+        match NonZeroU32::new(self.0.get() >> Self::SLOT_BITS) {
+            Some(word) => PageNumber::from_plus_one(word),
+            None => unreachable!(),
+        }
     }
 
+    #[inline]
     pub(crate) const fn slot(self) -> usize {
-        ((self.0.get() - 1) & 31) as usize
+        (self.0.get() & 31) as usize
     }
 }
 
@@ -280,10 +288,12 @@ impl NodePage {
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self, slot: usize) -> Option<&Node> {
         self.nodes.get(slot)?.as_ref()
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, slot: usize) -> Option<&mut Node> {
         self.nodes.get_mut(slot)?.as_mut()
     }

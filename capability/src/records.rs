@@ -18,6 +18,7 @@ fn contradiction() -> ! {
 
 /// Records in a store.
 pub(crate) trait Records: Store {
+    #[inline]
     fn node_page(&self, page: PageNumber) -> &NodePage {
         match self.page(page) {
             Page::Nodes(nodes) => nodes,
@@ -25,6 +26,7 @@ pub(crate) trait Records: Store {
         }
     }
 
+    #[inline]
     fn node_page_mut(&mut self, page: PageNumber) -> &mut NodePage {
         match self.page_mut(page) {
             Page::Nodes(nodes) => nodes,
@@ -32,6 +34,7 @@ pub(crate) trait Records: Store {
         }
     }
 
+    #[inline]
     fn node(&self, link: Link) -> &Node {
         match self.node_page(link.page()).get(link.slot()) {
             Some(node) => node,
@@ -39,6 +42,7 @@ pub(crate) trait Records: Store {
         }
     }
 
+    #[inline]
     fn node_mut(&mut self, link: Link) -> &mut Node {
         match self.node_page_mut(link.page()).get_mut(link.slot()) {
             Some(node) => node,

@@ -36,22 +36,24 @@ pub(crate) fn remove<S: Store>(store: &mut S, order: Order, root: &mut Option<Li
     let TreeLinks {
         up, left, right, ..
     } = *links(store, order, link);
-    let start = match (left, right) {
+    match (left, right) {
         (Some(left), Some(right)) => {
             let heir = leftmost(store, order, right);
             let start = detach_heir(store, order, link, heir, right);
             links_mut(store, order, heir).left = Some(left);
             links_mut(store, order, left).up = Some(heir);
+            // What the heir knew is of where it was: nothing may pass for unchanged.
+            links_mut(store, order, heir).height = 0;
             replace(store, order, root, up, link, Some(heir));
-            start
+            rebalance(store, order, root, start);
+            rebalance(store, order, root, Some(heir));
         }
         (child, None) | (None, child) => {
             replace(store, order, root, up, link, child);
-            up
+            rebalance(store, order, root, up);
         }
-    };
+    }
     *links_mut(store, order, link) = TreeLinks::default();
-    rebalance(store, order, root, start);
 }
 
 /// Takes `heir` from below `right`, the right child of `link`, and puts `right` below it instead.
@@ -79,8 +81,8 @@ fn detach_heir<S: Store>(
 pub(crate) fn refresh<S: Store>(store: &mut S, order: Order, link: Link) {
     let mut here = Some(link);
     while let Some(at) = here {
-        update(store, order, at);
-        here = links(store, order, at).up;
+        let look = update(store, order, at);
+        here = look.up.filter(|_| look.changed);
     }
 }
 
@@ -116,29 +118,59 @@ fn replace<S: Store>(
     }
 }
 
-fn update<S: Store>(store: &mut S, order: Order, link: Link) {
-    let TreeLinks { left, right, .. } = *links(store, order, link);
+/// What a look at a node and its children showed.
+struct Look {
+    up: Option<Link>,
+    left: Option<Link>,
+    right: Option<Link>,
+    /// How much higher the left side is than the right.
+    lean: i16,
+    /// The node knows something new of what is below it, so those above must, too.
+    changed: bool,
+}
+
+/// Works out what the node knows of what is below it.
+fn update<S: Store>(store: &mut S, order: Order, link: Link) -> Look {
     let node = store.node(link);
+    let TreeLinks {
+        up, left, right, ..
+    } = node.links[order as usize];
     let mut marks = own_marks(node);
     let mut reach = node.end();
     let mut exclusive_reach = if node.kind.is_exclusive() { reach } else { 0 };
-    let mut height = 0;
-    for child in [left, right].into_iter().flatten() {
+    let mut heights = [0; 2];
+    for (child, height) in [left, right].into_iter().zip(&mut heights) {
+        let Some(child) = child else { continue };
         let child = store.node(child);
         let links = &child.links[order as usize];
         marks |= links.marks;
-        height = height.max(links.height);
+        *height = links.height;
         reach = reach.max(child.reach);
         exclusive_reach = exclusive_reach.max(child.exclusive_reach);
     }
-    let node = store.node_mut(link);
+    let height = heights[0].max(heights[1]) + 1;
+    let links = &node.links[order as usize];
+    let mut changed = (links.marks, links.height) != (marks, height);
     if order == Order::Siblings {
-        node.reach = reach;
-        node.exclusive_reach = exclusive_reach;
+        changed |= (node.reach, node.exclusive_reach) != (reach, exclusive_reach);
     }
-    let links = &mut node.links[order as usize];
-    links.marks = marks;
-    links.height = height + 1;
+    if changed {
+        let node = store.node_mut(link);
+        if order == Order::Siblings {
+            node.reach = reach;
+            node.exclusive_reach = exclusive_reach;
+        }
+        let links = &mut node.links[order as usize];
+        links.marks = marks;
+        links.height = height;
+    }
+    Look {
+        up,
+        left,
+        right,
+        lean: i16::from(heights[0]) - i16::from(heights[1]),
+        changed,
+    }
 }
 
 fn rebalance<S: Store>(
@@ -148,21 +180,29 @@ fn rebalance<S: Store>(
     mut from: Option<Link>,
 ) {
     while let Some(link) = from {
-        update(store, order, link);
-        let top = straighten(store, order, root, link);
-        from = links(store, order, top).up;
+        let look = update(store, order, link);
+        let heavy = match look.lean {
+            2.. => look.left,
+            ..=-2 => look.right,
+            _ if look.changed => None,
+            _ => return,
+        };
+        if let Some(heavy) = heavy {
+            straighten(store, order, root, link, heavy);
+        }
+        from = look.up;
     }
 }
 
-/// Rotates at `link` where one side is two higher than the other; returns what now stands there.
-fn straighten<S: Store>(store: &mut S, order: Order, root: &mut Option<Link>, link: Link) -> Link {
-    let TreeLinks { left, right, .. } = *links(store, order, link);
-    let (high_left, high_right) = (height(store, order, left), height(store, order, right));
-    let (heavy, to_the_right) = match (left, right) {
-        (Some(left), _) if high_left > high_right + 1 => (left, true),
-        (_, Some(right)) if high_right > high_left + 1 => (right, false),
-        _ => return link,
-    };
+/// Rotates at `link`, below which `heavy` is two higher than its sibling.
+fn straighten<S: Store>(
+    store: &mut S,
+    order: Order,
+    root: &mut Option<Link>,
+    link: Link,
+    heavy: Link,
+) {
+    let to_the_right = links(store, order, link).left == Some(heavy);
     let TreeLinks { left, right, .. } = *links(store, order, heavy);
     let (outer, inner) = if to_the_right {
         (left, right)
@@ -172,7 +212,7 @@ fn straighten<S: Store>(store: &mut S, order: Order, root: &mut Option<Link>, li
     if height(store, order, inner) > height(store, order, outer) {
         rotate(store, order, root, heavy, !to_the_right);
     }
-    rotate(store, order, root, link, to_the_right)
+    rotate(store, order, root, link, to_the_right);
 }
 
 /// Lets a child of `link` take its place, so that `link` sinks to the right or to the left.
@@ -182,12 +222,12 @@ fn rotate<S: Store>(
     root: &mut Option<Link>,
     link: Link,
     to_the_right: bool,
-) -> Link {
+) {
     let TreeLinks {
         up, left, right, ..
     } = *links(store, order, link);
     let Some(child) = (if to_the_right { left } else { right }) else {
-        return link;
+        return;
     };
     let TreeLinks {
         left: child_left,
@@ -210,5 +250,4 @@ fn rotate<S: Store>(
     links_mut(store, order, link).up = Some(child);
     update(store, order, link);
     update(store, order, child);
-    child
 }

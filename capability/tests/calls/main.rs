@@ -5,6 +5,7 @@ mod effects;
 mod errors;
 mod offers;
 mod quarantine;
+mod scale;
 mod seal;
 #[path = "../support/mod.rs"]
 mod support;
