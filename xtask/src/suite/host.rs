@@ -69,19 +69,20 @@ fn format(workspace: &Workspace) -> Result<Vec<Report>> {
 /// Lints everything. What runs without an operating system is looked at apart from the rest: in one
 /// command Cargo would unite the features of common dependencies, and so bring `std` in.
 fn clippy(workspace: &Workspace) -> Result<Vec<Report>> {
-    let mut hosted = vec!["--workspace"];
+    let mut hosted = vec!["--all-targets", "--workspace"];
     for package in FREESTANDING {
         hosted.extend(["--exclude", package]);
     }
-    let alone = FREESTANDING
-        .iter()
-        .map(|package| vec!["--package", package]);
+    let alone = FREESTANDING.iter().flat_map(|package| {
+        [
+            vec!["--package", package],
+            vec!["--tests", "--package", package],
+        ]
+    });
     let started = Instant::now();
     for packages in std::iter::once(hosted).chain(alone) {
         let mut command = workspace.cargo();
-        command
-            .args(["clippy", "--quiet", "--all-targets"])
-            .args(packages);
+        command.args(["clippy", "--quiet"]).args(packages);
         command.args(["--", "-D", "warnings"]);
         let (report, _) = judge(workspace, "clippy", &mut command)?;
         if report.outcome != Outcome::Passed {

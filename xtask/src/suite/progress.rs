@@ -172,7 +172,14 @@ impl<'boot> Progress<'boot> {
             "SKIP" => Outcome::Skipped(reason),
             _ => Outcome::Failed(reason),
         };
-        self.outcomes[index] = Some((outcome, self.began.elapsed()));
+        // A program may tell its own result, with a better reason than its status that follows. The
+        // latter counts only where it is the worse.
+        match &mut self.outcomes[index] {
+            Some((Outcome::Passed, _)) if outcome == Outcome::Passed => {}
+            Some((told @ Outcome::Passed, _)) => *told = outcome,
+            Some(_) => {}
+            none => *none = Some((outcome, self.began.elapsed())),
+        }
         self.enter(Stage::Between, GRACE);
     }
 
@@ -254,6 +261,22 @@ mod tests {
             Outcome::Skipped("no such device".to_owned()),
             Outcome::Failed("status 1".to_owned()),
         ];
+        assert_eq!(outcomes(&boot, &lines, &Ending::PowerOff), expected);
+    }
+
+    #[test]
+    fn the_better_reason_and_the_worse_result_count() {
+        let boot = boot(&[("a", None), ("b", None)]);
+        let lines = [
+            "ADYTON-TEST a begin",
+            "ADYTON-TEST a FAIL expected 1, got 2",
+            "ADYTON-TEST a FAIL status 1",
+            "ADYTON-TEST b begin",
+            "ADYTON-TEST b ok",
+            "ADYTON-TEST b FAIL status 139",
+        ];
+        let failed = |reason: &str| Outcome::Failed(reason.to_owned());
+        let expected = [failed("expected 1, got 2"), failed("status 139")];
         assert_eq!(outcomes(&boot, &lines, &Ending::PowerOff), expected);
     }
 
