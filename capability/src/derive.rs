@@ -6,7 +6,8 @@
 //! - what is shared can only be shared on, so an unbroken line of carves leads to every carve: it is exclusive;
 //! - `POOL` needs a carve of pool that can be read and written, since a claim's pages are written by its owner;
 //! - `MEASURED` needs a carve, since nobody else may write what is measured;
-//! - `CLEAN` needs a carve, and every carve for a confidential domain gets it unasked;
+//! - `CLEAN` needs a carve, and every carve for a confidential domain gets it unasked, as does a carve that belongs to nobody once a
+//!   confidential domain shares it: who made it cannot read it, and is not to find there what the sharers left;
 //! - `VITAL` anybody may ask for what he places himself; an offer cannot carry it (see [`crate::grant`]).
 
 use adyton_abi::error::Error;
@@ -98,7 +99,7 @@ impl<S: Store> Engine<S> {
             Some(target) => Some(self.building_in(claim, target.domain)?),
             None => None,
         };
-        let attributes = self.check_attributes(parent, kind, domain, attributes)?;
+        let attributes = self.check_attributes(parent, kind, attributes)?;
         self.check_overlap(parent, kind, base, size)?;
         let place = target.map_or(0, |target| target.place);
         if let Some(domain) = domain {
@@ -118,7 +119,10 @@ impl<S: Store> Engine<S> {
             },
         )?;
         match domain {
-            Some(domain) => placement::attach(&mut self.store, link, domain),
+            Some(domain) => {
+                self.force_clean(link, domain);
+                placement::attach(&mut self.store, link, domain);
+            }
             None => self.list_unowned(link),
         }
         let taken = kind == Kind::Carve && self.holder_of_parent(link).is_some();
@@ -178,7 +182,6 @@ impl<S: Store> Engine<S> {
         &self,
         parent: Link,
         kind: Kind,
-        domain: Option<PageNumber>,
         asked: Attributes,
     ) -> Result<Attributes, Error> {
         let parent = self.store.node(parent);
@@ -195,20 +198,32 @@ impl<S: Store> Engine<S> {
             && (!carve || parent.kind != Kind::Share)
             && (!asked.contains(Attributes::MEASURED) || carve)
             && (!asked.contains(Attributes::CLEAN) || carve);
-        if !allowed {
-            return Err(Error::Rights);
-        }
-        let confidential = domain.is_some_and(|domain| self.is_confidential(domain));
-        Ok(if carve && confidential {
-            asked | Attributes::CLEAN
+        if allowed {
+            Ok(asked)
         } else {
-            asked
-        })
+            Err(Error::Rights)
+        }
     }
 
-    pub(crate) fn is_confidential(&self, domain: PageNumber) -> bool {
+    /// Sees to it that what a confidential domain gets with the node is zeroed before who made it can read it again: the node
+    /// itself if it is a carve, otherwise the carve that it shares, if that belongs to nobody.
+    pub(crate) fn force_clean(&mut self, link: Link, domain: PageNumber) {
         let policy = &self.store.domain(domain).policy;
-        policy.flags.contains(Flags::CONFIDENTIAL)
+        if !policy.flags.contains(Flags::CONFIDENTIAL) {
+            return;
+        }
+        let mut here = Some(link);
+        while let Some(at) = here {
+            let node = self.store.node_mut(at);
+            match node.kind {
+                Kind::Carve => {
+                    node.attributes = node.attributes | Attributes::CLEAN;
+                    return;
+                }
+                Kind::Share => here = node.parent,
+                _ => return,
+            }
+        }
     }
 
     /// A carve needs a range in which nothing is; a share one in which nothing is exclusive.

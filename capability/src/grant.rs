@@ -12,7 +12,7 @@ use adyton_abi::region::Attributes;
 
 use crate::engine::Engine;
 use crate::identity::{ClaimId, DomainId, NodeId, PageNumber};
-use crate::node::{Kind, Link, Resource, Stage, flag};
+use crate::node::{Link, Resource, Stage, flag};
 use crate::operation::{Grant, Operation};
 use crate::placement;
 use crate::records::Records;
@@ -109,13 +109,6 @@ impl<S: Store> Engine<S> {
         tree::insert(&mut self.store, Order::Offers, &mut root, link);
         self.store.domain_mut(domain).offers = root;
         Ok(())
-    }
-
-    fn force_clean(&mut self, link: Link, domain: PageNumber) {
-        if self.store.node(link).kind == Kind::Carve && self.is_confidential(domain) {
-            let node = self.store.node_mut(link);
-            node.attributes = node.attributes | Attributes::CLEAN;
-        }
     }
 
     fn move_to(&mut self, link: Link, domain: PageNumber, place: u64) -> Operation {

@@ -194,3 +194,28 @@ fn losing_what_is_vital_kills_before_it_is_given_back() {
     assert!(retired.unwrap() < back.unwrap());
     assert_eq!(scene.engine.domain_facts(domain), None);
 }
+
+#[test]
+fn what_confidential_siblings_shared_is_not_left_to_their_maker() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let one = scene.domain(claim, POOL, confidential());
+    let base = POOL + pages(4);
+    let unowned = scene.carve(claim, range(base, 1), None, data());
+    let clean = |scene: &Scene| {
+        let facts = scene.engine.region_facts(unowned).unwrap();
+        facts.attributes.contains(Attributes::CLEAN)
+    };
+    assert!(!clean(&scene), "nobody confidential has it");
+    let source = Source::Region {
+        region: unowned,
+        offset: 0,
+        size: pages(1),
+    };
+    scene.share(claim, source, into(one, PLACE), data());
+    assert!(clean(&scene));
+    let revoke = scene.engine.revoke(claim, unowned).unwrap();
+    let effects = scene.effects(revoke);
+    let size = pages(1);
+    assert!(effects.contains(&Effect::Scrub { base, size }));
+}

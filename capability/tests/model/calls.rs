@@ -412,6 +412,9 @@ impl World {
             id: Some(id),
             ..node
         });
+        if let Some(owner) = self.reference.nodes[index].owner {
+            self.reference.force_clean(index, owner);
+        }
         self.begin(operation, Aim::Place(index));
         self.learn();
     }
@@ -436,12 +439,9 @@ impl World {
             |reference| reference.grant(claim, region, target, place),
             |engine| engine.grant(id, name, goal, place),
         )?;
-        let clean = self.reference.is_confidential(target);
+        self.reference.force_clean(region, target);
         let node = &mut self.reference.nodes[region];
         node.place = place;
-        if clean && node.kind == Kind::Carve {
-            node.attributes = node.attributes | Attributes::CLEAN;
-        }
         match grant {
             Grant::Granted(operation) => {
                 assert!(at_once);

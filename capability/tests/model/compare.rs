@@ -200,10 +200,21 @@ impl World {
         let mine =
             |node: &Node| node.claim == Some(claim) && node.is_region() && node.owner.is_none();
         let unowned = self.sorted(mine, |node| node.id.map_or(0, |id| id.word()));
-        let names: Vec<u64> = unowned.iter().map(|node| self.name(Some(*node))).collect();
+        let described = |node: &usize| {
+            let attributes = self.reference.nodes[*node].attributes;
+            (
+                self.name(Some(*node)),
+                attributes.word(),
+                self.reference.sharing(*node) as u64,
+            )
+        };
+        let expected: Vec<_> = unowned.iter().map(described).collect();
         let listed = self.list(domain, place, Topic::Unowned, 0);
-        let listed: Vec<u64> = listed.iter().map(|record| record[0]).collect();
-        assert_eq!(listed, names);
+        let listed: Vec<_> = listed
+            .iter()
+            .map(|record| (record[0], record[3], record[4]))
+            .collect();
+        assert_eq!(listed, expected);
 
         let pins = self.sorted(
             |node| node.claim == Some(claim) && matches!(node.kind, Kind::Control(_)),

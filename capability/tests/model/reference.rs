@@ -257,7 +257,25 @@ impl Reference {
         home.map_or(0, |claim| 1 + self.depth(self.claims[claim].domain))
     }
 
-    pub fn is_confidential(&self, domain: usize) -> bool {
+    /// Zeroed before its maker reads it again: the carve that a confidential domain gets, or shares.
+    pub fn force_clean(&mut self, node: usize, domain: usize) {
+        if !self.is_confidential(domain) {
+            return;
+        }
+        if let Some(carve) = self.carve_of(node) {
+            let node = &mut self.nodes[carve];
+            node.attributes = node.attributes | Attributes::CLEAN;
+        }
+    }
+
+    /// The node, or the carve that it shares.
+    pub fn carve_of(&self, node: usize) -> Option<usize> {
+        let line = self.line(node).into_iter();
+        let mut regions = line.take_while(|node| self.nodes[*node].is_region());
+        regions.find(|node| self.nodes[*node].kind == Kind::Carve)
+    }
+
+    fn is_confidential(&self, domain: usize) -> bool {
         let flags = self.domains[domain].policy.flags;
         flags.contains(Flags::CONFIDENTIAL)
     }

@@ -227,7 +227,7 @@ impl Reference {
         if let Some((domain, _)) = target {
             self.building(claim, domain)?;
         }
-        let attributes = self.attributes(parent, carve, target, asked)?;
+        let attributes = self.attributes(parent, carve, asked)?;
         let overlapping = self.siblings(parent, base, size);
         if overlapping
             .iter()
@@ -281,13 +281,7 @@ impl Reference {
         }
     }
 
-    fn attributes(
-        &self,
-        parent: usize,
-        carve: bool,
-        target: Option<(usize, u64)>,
-        asked: Attributes,
-    ) -> Verdict<Attributes> {
+    fn attributes(&self, parent: usize, carve: bool, asked: Attributes) -> Verdict<Attributes> {
         let asked = asked.without(Attributes::NOBODY);
         let wants = |attribute| asked.contains(attribute);
         if !wants(Attributes::READ) {
@@ -305,12 +299,7 @@ impl Reference {
         if refused {
             return Err(Error::Rights);
         }
-        let forced = carve && target.is_some_and(|(domain, _)| self.is_confidential(domain));
-        Ok(if forced {
-            asked | Attributes::CLEAN
-        } else {
-            asked
-        })
+        Ok(asked)
     }
 
     /// Whether the grant takes effect at once; otherwise it is an offer.

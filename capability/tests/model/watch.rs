@@ -59,9 +59,8 @@ impl Watch<'_> {
         let secrets = self.secrets.entry(page).or_default();
         let line = self.reference.line(node);
         assert!(secrets.iter().all(|secret| line.contains(secret)));
-        if given.kind == Kind::Carve && given.has(Attributes::CLEAN) {
-            secrets.insert(node);
-        }
+        let carve = self.reference.carve_of(node);
+        secrets.extend(carve.filter(|carve| self.reference.nodes[*carve].has(Attributes::CLEAN)));
     }
 
     /// What comes back holds no secrets but those of what it comes back into.
