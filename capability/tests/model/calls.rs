@@ -3,12 +3,12 @@
 use adyton_abi::PAGE_SIZE;
 use adyton_abi::policy::{Flags, Policy};
 use adyton_abi::region::Attributes;
-use adyton_capability::derive::{Source, Target};
+use adyton_capability::derive::Source;
 use adyton_capability::grant::{ANY_PLACE, Expected};
 use adyton_capability::node::Entry;
-use adyton_capability::operation::{Grant, Operation};
+use adyton_capability::operation::Grant;
 
-use crate::reference::{Claim, Domain, Kind, Node, State};
+use crate::reference::{Kind, Node, State};
 use crate::support::{CORES, POOLS};
 use crate::verdict::From;
 use crate::world::{Aim, World};
@@ -221,61 +221,6 @@ impl World {
         self.make_claim(domain, start + offset * PAGE_SIZE, size * PAGE_SIZE)
     }
 
-    fn make_claim(&mut self, domain: usize, place: u64, size: u64) -> Option<()> {
-        let id = self.reference.domains[domain].id;
-        let ((region, base), claim) = self.play(
-            |reference| reference.claim(domain, place, size),
-            |engine| engine.claim(id, place, size, [7, 9]),
-        )?;
-        let facts = self.engine.claim_facts(claim)?;
-        let index = self.reference.claims.len();
-        let record = Claim {
-            id: claim,
-            domain,
-            node: self.reference.nodes.len(),
-            limit: facts.account.limit,
-            pages: 1,
-        };
-        let parent = &self.reference.nodes[region];
-        let node = Node {
-            id: None,
-            kind: Kind::Claim(index),
-            parent: Some(region),
-            base,
-            size,
-            place,
-            owner: None,
-            claim: Some(index),
-            closed: false,
-            offered: None,
-            ..parent.clone()
-        };
-        self.add_claim(record, node);
-        self.count("claim");
-        if domain != 0 {
-            self.count("claim in a domain");
-        }
-        Some(())
-    }
-
-    fn pin(&self, claim: usize, kind: Kind, base: u64, owner: Option<usize>, place: u64) -> Node {
-        Node {
-            id: None,
-            kind,
-            core: false,
-            parent: Some(self.reference.claims[claim].node),
-            base,
-            size: PAGE_SIZE,
-            place,
-            owner,
-            attributes: Attributes::NONE,
-            closed: false,
-            offered: None,
-            claim: Some(claim),
-            alive: true,
-        }
-    }
-
     fn call_create(&mut self, bytes: [u8; 7]) -> Option<()> {
         let claim = self.pick_claim(bytes[0])?;
         let (base, _) = self.range(claim, bytes[1], 0);
@@ -284,32 +229,6 @@ impl World {
             exceptions: u32::from(bytes[3]),
         };
         self.make_domain(claim, base, policy, u64::from(bytes[4]) % 200)
-    }
-
-    fn make_domain(&mut self, claim: usize, base: u64, policy: Policy, quota: u64) -> Option<()> {
-        let id = self.reference.claims[claim].id;
-        let ((), domain) = self.play(
-            |reference| reference.create(claim, base, policy, quota),
-            |engine| engine.create(id, base, policy, quota),
-        )?;
-        let index = self.reference.domains.len();
-        self.reference.domains.push(Domain {
-            id: domain,
-            state: State::Building,
-            policy,
-            claim: Some(claim),
-            control: Some(self.reference.nodes.len()),
-            limit: quota,
-            epoch: 0,
-        });
-        let pin = self.pin(claim, Kind::Control(index), base, None, 0);
-        self.reference.nodes.push(pin);
-        self.learn();
-        self.count("create");
-        if self.reference.depth(index) >= 3 {
-            self.count("create at depth 3");
-        }
-        Some(())
     }
 
     fn call_vcpu(&mut self, bytes: [u8; 7]) -> Option<()> {
@@ -323,28 +242,6 @@ impl World {
             argument: 2,
         };
         self.make_vcpu(claim, domain, base, entry)
-    }
-
-    fn make_vcpu(&mut self, claim: usize, domain: usize, base: u64, entry: Entry) -> Option<()> {
-        let id = self.reference.claims[claim].id;
-        let child = self.reference.domains[domain].id;
-        let ((), index) = self.play(
-            |reference| reference.vcpu(claim, domain, base),
-            |engine| engine.add_vcpu(id, child, base, entry),
-        )?;
-        assert_eq!(u64::from(index), self.reference.vcpus(domain));
-        assert_eq!(self.engine.exit_page(child, index), Some(base));
-        let pin = self.pin(
-            claim,
-            Kind::Exit(entry),
-            base,
-            Some(domain),
-            u64::from(index),
-        );
-        self.reference.nodes.push(pin);
-        self.learn();
-        self.count("vcpu");
-        Some(())
     }
 
     fn call_derive(&mut self, kind: Kind, bytes: [u8; 7]) -> Option<()> {
@@ -369,54 +266,6 @@ impl World {
         let to_nobody = bytes[4].is_multiple_of(3);
         let target = (!to_nobody).then(|| (self.pick_child(bytes[4], claim), place(bytes[5])));
         self.make_region(claim, kind, (from, source), target, attributes(bytes[6]))
-    }
-
-    fn make_region(
-        &mut self,
-        claim: usize,
-        kind: Kind,
-        (from, source): (From, Source),
-        target: Option<(usize, u64)>,
-        attributes: Attributes,
-    ) -> Option<()> {
-        let goal = target.map(|(domain, place)| Target {
-            domain: self.reference.domains[domain].id,
-            place,
-        });
-        let id = self.reference.claims[claim].id;
-        let (node, operation) = self.play(
-            |reference| reference.derive(claim, kind, from, target, attributes),
-            |engine| match kind {
-                Kind::Carve => engine.carve(id, source, goal, attributes),
-                _ => engine.share(id, source, goal, attributes),
-            },
-        )?;
-        self.count(if kind == Kind::Carve {
-            "carve"
-        } else {
-            "share"
-        });
-        if let From::Region(..) = from {
-            self.count("derive from a region");
-        }
-        self.add_region(node, operation);
-        Some(())
-    }
-
-    fn add_region(&mut self, node: Node, operation: Operation) {
-        let Operation::Place(id) = operation else {
-            panic!("a derivation places a node");
-        };
-        let index = self.reference.nodes.len();
-        self.reference.nodes.push(Node {
-            id: Some(id),
-            ..node
-        });
-        if let Some(owner) = self.reference.nodes[index].owner {
-            self.reference.force_clean(index, owner);
-        }
-        self.begin(operation, Aim::Place(index));
-        self.learn();
     }
 
     fn call_grant(&mut self, bytes: [u8; 7]) -> Option<()> {
@@ -519,17 +368,6 @@ impl World {
         Some(())
     }
 
-    fn revoked(&mut self, node: usize, operation: Operation) {
-        let dead = self.reference.kill(node);
-        let subject = &self.reference.nodes[node];
-        let vital =
-            subject.is_region() && subject.has(Attributes::VITAL) && subject.owner.is_some();
-        if vital {
-            self.count("death by a vital region");
-        }
-        self.begin(operation, Aim::Revoke(dead));
-    }
-
     fn call_revoke(&mut self, bytes: [u8; 7]) -> Option<()> {
         let claim = self.pick_claim(bytes[0])?;
         let region = self.pick_region(bytes[1], claim, false)?;
@@ -548,20 +386,6 @@ impl World {
         let claim = self.pick_claim(bytes[0])?;
         let domain = self.pick_child(bytes[1], claim);
         self.make_sealed(claim, domain)
-    }
-
-    fn make_sealed(&mut self, claim: usize, domain: usize) -> Option<()> {
-        let id = self.reference.claims[claim].id;
-        let child = self.reference.domains[domain].id;
-        self.drain();
-        let ((), operation) = self.play(
-            |reference| reference.seal(claim, domain),
-            |engine| engine.seal(id, child),
-        )?;
-        self.reference.domains[domain].state = State::Sealed;
-        self.count("seal");
-        self.begin(operation, Aim::Seal(domain, true));
-        Some(())
     }
 
     fn call_destroy(&mut self, bytes: [u8; 7]) -> Option<()> {

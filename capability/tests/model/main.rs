@@ -3,6 +3,7 @@
 
 mod calls;
 mod compare;
+mod make;
 mod reference;
 mod silence;
 #[path = "../support/mod.rs"]
