@@ -3,6 +3,7 @@
 //! What it does is in `demo/`: `/demo/run.sh` in the guest. It checks our signatures with the
 //! distribution's own OpenSSL, which is packed with its libraries.
 
+use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -78,11 +79,15 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
 /// Prints the console and returns the status that the demonstration told.
 fn show(session: &mut Session, deadline: Instant) -> Result<Option<String>> {
     let mut status = None;
+    let in_colour = stdout().is_terminal();
     loop {
         match session.next(deadline) {
             Event::Line(line) => match line.strip_prefix(STATUS) {
                 Some(number) => status = Some(number.to_owned()),
-                None => println!("{line}"),
+                None if status.is_none() && in_colour => println!("{line}"),
+                None if status.is_none() => println!("{}", without_colour(&line)),
+                // What the kernel says when it goes down.
+                None => {}
             },
             Event::Closed => return Ok(status),
             Event::Deadline => {
@@ -90,5 +95,27 @@ fn show(session: &mut Session, deadline: Instant) -> Result<Option<String>> {
                 return Ok(status);
             }
         }
+    }
+}
+
+/// A line without the escape sequences that set colours.
+fn without_colour(line: &str) -> String {
+    let mut parts = line.split('\x1b');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // A sequence ends with its letter.
+        text.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn colours_go_and_text_stays() {
+        assert_eq!(
+            super::without_colour("\x1b[1mone\x1b[0m more\x1b[2m"),
+            "one more"
+        );
     }
 }
