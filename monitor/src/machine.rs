@@ -1,8 +1,13 @@
 //! What was found out about the machine while booting, for everybody to read.
 
+use arrayvec::ArrayVec;
+
 use crate::acpi::{Fixed, SleepType};
 use crate::memory::Layout;
 use crate::once::Once;
+
+/// The most I/O APICs that a machine may have: one could otherwise stay unwatched.
+pub const MOST_IO_APICS: usize = 64;
 
 /// The machine.
 #[derive(Debug)]
@@ -13,6 +18,8 @@ pub struct Machine {
     pub fixed: Option<Fixed>,
     /// How to switch off.
     pub power_off: Option<SleepType>,
+    /// Physical addresses of the I/O APICs.
+    pub io_apics: ArrayVec<u64, MOST_IO_APICS>,
     /// Whether the firmware describes an IOMMU.
     pub has_iommu: bool,
     /// Bits of a physical address.

@@ -47,8 +47,25 @@ pub mod register {
     pub const LOCAL_ERROR: u64 = 0x370;
     /// Initial count of the timer.
     pub const TIMER_COUNT: u64 = 0x380;
+    /// AMD's further local vectors.
+    pub const EXTENDED_LOCAL: core::ops::RangeInclusive<u64> = 0x500..=0x530;
     /// Send an interrupt to oneself (x2APIC only).
     pub const SELF: u64 = 0x3f0;
+}
+
+/// What may stand in a local vector or an I/O APIC's entry whose other bits are `value`: masked, if it would deliver what
+/// takes a core away from whoever runs it.
+#[must_use]
+pub const fn permitted_vector(value: u32) -> u32 {
+    const MASKED: u32 = 1 << 16;
+    match Command(value).delivery() {
+        Delivery::SystemManagement | Delivery::Init | Delivery::StartUp | Delivery::Reserved => {
+            value | MASKED
+        }
+        Delivery::Fixed | Delivery::LowestPriority | Delivery::NonMaskable | Delivery::External => {
+            value
+        }
+    }
 }
 
 /// How an interrupt is delivered: bits 10:8 of the command register and of the local vectors.

@@ -9,6 +9,7 @@ const LOCAL_APIC_ADDRESS: u32 = HEADER_SIZE;
 const FIRST_ENTRY: u32 = HEADER_SIZE + 8;
 
 const LOCAL_APIC: u8 = 0;
+const IO_APIC: u8 = 1;
 const LOCAL_APIC_ADDRESS_OVERRIDE: u8 = 5;
 const LOCAL_X2APIC: u8 = 9;
 
@@ -59,6 +60,19 @@ impl<M: PhysicalMemory> Tables<'_, M> {
         })
     }
 
+    /// Calls `visit` with the physical address of each I/O APIC.
+    ///
+    /// # Errors
+    /// If there is no MADT or an entry of it does not parse.
+    pub fn io_apics(&self, mut visit: impl FnMut(u64)) -> Result<(), AcpiError> {
+        self.for_each_interrupt_entry(|table, offset, kind| {
+            if kind == IO_APIC {
+                visit(table.double(self.memory, offset + 4)?.into());
+            }
+            Some(())
+        })
+    }
+
     /// The physical address of the local APICs' registers.
     ///
     /// # Errors
@@ -93,7 +107,7 @@ impl<M: PhysicalMemory> Tables<'_, M> {
             let [kind, length] = table.bytes(self.memory, offset).ok_or(bad)?;
             let shortest = match kind {
                 LOCAL_APIC => 8,
-                LOCAL_APIC_ADDRESS_OVERRIDE => 12,
+                IO_APIC | LOCAL_APIC_ADDRESS_OVERRIDE => 12,
                 LOCAL_X2APIC => 16,
                 _ => 2,
             };

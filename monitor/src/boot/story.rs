@@ -146,8 +146,14 @@ fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES
         let hidden = sleep_states::hide(unsafe { physical::acpi_table(dsdt) });
         log!("{hidden} sleep states hidden");
     }
+    let mut io_apics = ArrayVec::new();
+    let listed = tables.io_apics(|address| io_apics.push(address));
+    if let Err(reason) = listed {
+        log!("no list of I/O APICs: {reason:?}");
+    }
     machine::set(Machine {
         layout,
+        io_apics,
         fixed,
         power_off,
         has_iommu: tables.has_iommu(),

@@ -5,49 +5,30 @@
 //! their targets, system-management interrupts are dropped. The identifier cannot be changed, and a local vector with such
 //! a delivery is written masked.
 
-use adyton_x86::apic::{Command, Delivery, Shorthand, register};
+use adyton_x86::apic::{Command, Delivery, Shorthand, permitted_vector, register};
 
-use super::memory;
+use super::store::Registers;
 use crate::apic;
 use crate::cores::{self, Core, Startup};
-use crate::guest::instruction::{Direction, Transfer};
-use crate::guest::walk::Fault;
-use crate::guest_memory::FetchError;
-use crate::vcpu::Vcpu;
 
-const VECTOR_MASKED: u32 = 1 << 16;
+/// The registers of the APIC of the core that runs this.
+pub(super) struct LocalApic(pub(super) &'static Core);
 
-/// Carries out the store at RIP, which goes to the APIC's page at `offset`.
-pub(super) fn emulate_store(core: &'static Core, vcpu: &mut Vcpu, offset: u64) {
-    let instruction = match vcpu.fetch(memory()) {
-        Ok(instruction) => instruction,
-        Err(FetchError::Walk(Fault::Page(fault))) => {
-            return vcpu.inject_page_fault(fault.address.value(), fault.error_code);
-        }
-        // The tables are being changed by another core: the CPU will fetch again.
-        Err(FetchError::Walk(_)) => return,
-        Err(FetchError::NotLongMode | FetchError::NoInstruction) => {
-            return vcpu.inject_general_protection();
-        }
-    };
-    let is_register = |transfer: &Transfer| transfer.width == 4 && !apic::is_extended();
-    if let Some(transfer) = instruction.transfer().filter(is_register) {
-        let value = match transfer.direction {
-            Direction::Store(register) | Direction::Exchange(register) => {
-                Some(vcpu.register_by_number(register.number) as u32)
-            }
-            Direction::StoreImmediate(value) => Some(value as u32),
-            Direction::Load(_) => None,
-        };
-        if let Direction::Exchange(register) = transfer.direction {
-            vcpu.set_register_by_number(register.number, apic::read(offset).into());
-        }
-        if let Some(value) = value {
-            write(core, offset, value);
+impl Registers for LocalApic {
+    fn read(&self, offset: u64) -> u32 {
+        // In x2APIC mode the page is dead.
+        if apic::is_extended() {
+            u32::MAX
+        } else {
+            apic::read(offset)
         }
     }
-    // A store of another kind has no defined effect on an APIC: it has none here. In x2APIC mode the page is dead.
-    vcpu.advance(instruction.length().into());
+
+    fn write(&self, offset: u64, value: u32) {
+        if !apic::is_extended() {
+            write(self.0, offset, value);
+        }
+    }
 }
 
 /// A 32-bit write to a register of this core's APIC.
@@ -72,7 +53,7 @@ fn write(core: &'static Core, offset: u64, value: u32) {
         _ => {}
     }
     // SAFETY: the register concerns domain 0's interrupts on this core only.
-    unsafe { apic::write(offset, permitted_vector(offset, value)) };
+    unsafe { apic::write(offset, permitted(offset, value)) };
 }
 
 /// A write to an x2APIC register that exits: the interrupt command and the local vectors. Whether it is accepted.
@@ -90,20 +71,19 @@ pub(super) fn write_msr(core: &'static Core, msr: u32, value: u64) -> bool {
         return false;
     };
     // SAFETY: the register concerns domain 0's interrupts on this core only.
-    unsafe { apic::write(offset, permitted_vector(offset, value)) }
+    unsafe { apic::write(offset, permitted(offset, value)) }
 }
 
-/// What may be written to a register that could be a local vector.
-fn permitted_vector(offset: u64, value: u32) -> u32 {
+/// What may be written to a register, which may be a local vector.
+fn permitted(offset: u64, value: u32) -> u32 {
+    // The timer's vector has no delivery mode.
     let is_vector = offset == register::LOCAL_MACHINE_CHECK
-        || (register::LOCAL_TIMER + 0x10..=register::LOCAL_ERROR).contains(&offset);
-    match Command(value).delivery() {
-        Delivery::SystemManagement | Delivery::Init | Delivery::StartUp | Delivery::Reserved
-            if is_vector =>
-        {
-            value | VECTOR_MASKED
-        }
-        _ => value,
+        || (register::LOCAL_TIMER + 0x10..=register::LOCAL_ERROR).contains(&offset)
+        || register::EXTENDED_LOCAL.contains(&offset);
+    if is_vector {
+        permitted_vector(value)
+    } else {
+        value
     }
 }
 
@@ -167,9 +147,10 @@ mod tests {
 
     #[test]
     fn dangerous_vectors_are_masked() {
-        let init = 5 << 8;
-        assert_eq!(permitted_vector(0x350, init), init | VECTOR_MASKED);
-        assert_eq!(permitted_vector(0x360, 4 << 8), 4 << 8);
-        assert_eq!(permitted_vector(register::SPURIOUS, init), init);
+        let (init, masked) = (5 << 8, 5 << 8 | 1 << 16);
+        assert_eq!(permitted(0x350, init), masked);
+        assert_eq!(permitted(0x500, init), masked);
+        assert_eq!(permitted(0x360, 4 << 8), 4 << 8);
+        assert_eq!(permitted(register::SPURIOUS, init), init);
     }
 }

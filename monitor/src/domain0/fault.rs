@@ -2,7 +2,8 @@
 
 use adyton_x86::apic::DEFAULT_BASE;
 
-use super::{apic, carved};
+use super::apic::LocalApic;
+use super::{carved, io_apic, store};
 use crate::cores::Core;
 use crate::vcpu::Vcpu;
 use crate::vendor::NestedFault;
@@ -13,10 +14,15 @@ pub(super) fn handle(
     vcpu: &'static mut Vcpu,
     fault: NestedFault,
 ) -> &'static mut Vcpu {
-    let is_apic = fault.address & !0xfff == DEFAULT_BASE;
-    if is_apic && fault.write && !fault.table_walk {
-        apic::emulate_store(core, vcpu, fault.address & 0xff0);
-        return vcpu;
+    if fault.write && fault.present && !fault.table_walk {
+        if fault.address & !0xfff == DEFAULT_BASE {
+            store::emulate(vcpu, &LocalApic(core), fault.address & 0xff0);
+            return vcpu;
+        }
+        if let Some(device) = io_apic::at(fault.address) {
+            store::emulate(vcpu, &device, device.offset(fault.address));
+            return vcpu;
+        }
     }
     carved::handle(core, vcpu, fault);
     vcpu

@@ -8,8 +8,10 @@ mod carved;
 mod cpuid;
 mod fault;
 mod io;
+mod io_apic;
 mod msr;
 pub(crate) mod private_view;
+mod store;
 mod tables;
 
 use crate::address::HostPhysical;

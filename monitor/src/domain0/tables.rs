@@ -29,7 +29,18 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
         let (place, size) = (GuestPhysical(hidden.start), hidden.size());
         complete(tables.unmap(&FRAMES, place, size, Emptied::Detach, u32::MAX));
     }
-    // Writes to the local APIC are looked at, see `apic`.
+    // Writes to the APICs are looked at, see `apic` and `io_apic`.
+    for address in &machine.io_apics {
+        let start = address & !0xfff;
+        identity(
+            &mut tables,
+            Range {
+                start,
+                end: start + 4096,
+            },
+            Rights::READ,
+        );
+    }
     let page = Range {
         start: apic::DEFAULT_BASE,
         end: apic::DEFAULT_BASE + 4096,

@@ -1,0 +1,54 @@
+//! Stores of domain 0's to a page of device registers that it may only read: decoded, and carried out as the device's
+//! filter says.
+
+use super::memory;
+use crate::guest::instruction::{Direction, Transfer};
+use crate::guest::walk::Fault;
+use crate::guest_memory::FetchError;
+use crate::vcpu::Vcpu;
+
+/// The registers of a device, 32 bits each.
+pub(super) trait Registers {
+    /// What a load from `offset` gives.
+    fn read(&self, offset: u64) -> u32;
+    /// A store of domain 0's to `offset`.
+    fn write(&self, offset: u64, value: u32);
+}
+
+/// Carries out the store at RIP, which goes to `offset` of the device's page.
+pub(super) fn emulate(vcpu: &mut Vcpu, device: &impl Registers, offset: u64) {
+    let instruction = match vcpu.fetch(memory()) {
+        Ok(instruction) => instruction,
+        Err(FetchError::Walk(Fault::Page(fault))) => {
+            return vcpu.inject_page_fault(fault.address.value(), fault.error_code);
+        }
+        // The tables are being changed by another core: the CPU will fetch again.
+        Err(FetchError::Walk(_)) => return,
+        Err(FetchError::NotLongMode | FetchError::NoInstruction) => {
+            return vcpu.inject_general_protection();
+        }
+    };
+    // A store of another kind has no defined effect on such registers: it has none here.
+    if let Some(transfer) = instruction
+        .transfer()
+        .filter(|transfer| transfer.width == 4)
+    {
+        carry_out(vcpu, device, offset, transfer);
+    }
+    vcpu.advance(instruction.length().into());
+}
+
+fn carry_out(vcpu: &mut Vcpu, device: &impl Registers, offset: u64, transfer: Transfer) {
+    match transfer.direction {
+        Direction::Store(register) => {
+            device.write(offset, vcpu.register_by_number(register.number) as u32);
+        }
+        Direction::StoreImmediate(value) => device.write(offset, value as u32),
+        Direction::Exchange(register) => {
+            let value = vcpu.register_by_number(register.number) as u32;
+            vcpu.set_register_by_number(register.number, device.read(offset).into());
+            device.write(offset, value);
+        }
+        Direction::Load(_) => {}
+    }
+}
