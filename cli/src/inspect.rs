@@ -1,5 +1,7 @@
 //! `adyton inspect`: everything that may be known about one domain without its key.
 
+use adyton::listing::Account;
+
 use crate::Arguments;
 use crate::failure::Failure;
 use crate::show::{
@@ -52,11 +54,13 @@ pub fn print(arguments: &Arguments, wanted: &str) -> Result<(), Failure> {
         record.epoch
     );
     if let Some(account) = &domain.account {
-        let pages = format!(
-            "{} of {}, {} passed on",
-            account.used, account.limit, account.passed
-        );
-        println!("  bookkeeping  {pages} pages");
+        let Account {
+            limit,
+            used,
+            passed,
+            ..
+        } = account;
+        println!("  bookkeeping  {used} of {limit} pages used, {passed} passed on");
         println!("  entries      {}", account.entries);
     }
     println!("  memory");

@@ -136,7 +136,8 @@ pub fn attributes(attributes: Attributes) -> String {
 
 /// Text in one of the terminal's colours, where standard output is a terminal.
 pub fn colour(code: u8, text: &str) -> String {
-    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+    if !text.is_empty() && std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    {
         format!("\x1b[{code}m{text}\x1b[0m")
     } else {
         text.to_owned()

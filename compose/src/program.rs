@@ -2,13 +2,12 @@
 
 use alloc::vec::Vec;
 
-use adyton_abi::call::Information;
 use adyton_abi::policy::{Flags, Policy};
 use adyton_abi::region::Attributes;
 use adyton_abi::start::{Range, START_MAGIC, StartPage, WINDOWS};
 use adyton_abi::{PAGE_SIZE, VERSION};
 
-use crate::calls::{self, Placement};
+use crate::calls::Placement;
 use crate::claim::{Claim, Failure, Pages};
 use crate::domain::{ALL_RIGHTS, Domain, READ_WRITE};
 use crate::environment::{Environment, Refusal};
@@ -162,15 +161,9 @@ impl<'data> Program<'data> {
     }
 
     fn allow_cores<E: Environment>(&self, domain: &Domain<E>) -> Result<(), Refusal> {
-        if let Some((first, count)) = self.cores {
-            return domain.cores(first, count).map(drop);
-        }
-        let place = domain.claim().environment();
-        let [all, here, ..] = calls::information(place, Information::Cores, 0)?;
-        domain
-            .cores(0, all)
-            .or_else(|_| domain.cores(here, 1))
-            .map(drop)
+        // A count of 0 means all of the caller's.
+        let (first, count) = self.cores.unwrap_or((0, 0));
+        domain.cores(first, count).map(drop)
     }
 
     fn write<E: Environment>(&self, plan: &Plan, arguments: &[u8], quota: u64, pages: &Pages<E>) {
@@ -337,13 +330,12 @@ mod tests {
         let expected = [
             Call::Create,
             Call::Vcpu,
-            Call::Information,
             Call::Cores,
             Call::Carve,
             Call::Share,
         ];
         assert_eq!(numbers(&calls), expected);
-        let [_, _, _, from, size, place, attributes, _] = calls[4].arguments;
+        let [_, _, _, from, size, place, attributes, _] = calls[3].arguments;
         assert_eq!((place, size % PAGE_SIZE), (0x40_0000, 0));
         assert_eq!(attributes, (ALL_RIGHTS | Attributes::MEASURED).word());
         let mut bytes = [0; 4];

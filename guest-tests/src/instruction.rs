@@ -1,0 +1,169 @@
+//! The calling instruction where it is unusual: stepped over, in compatibility mode, over a patched-up mapping.
+#![allow(unsafe_code)]
+
+use std::arch::asm;
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use adyton::abi::call::Call;
+use adyton::abi::error::Error as Reason;
+use adyton::calls;
+use anyhow::{Result, ensure};
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::fixture::{pool, refused};
+
+pub(crate) const TESTS: &[crate::Test] = &[
+    ("single-step", single_step),
+    ("compatibility-mode", compatibility_mode),
+    ("not-contiguous", not_contiguous),
+];
+
+/// Where the first trap was taken.
+static TRAPPED_AT: AtomicU64 = AtomicU64::new(0);
+const TRAP_FLAG: i64 = 1 << 8;
+
+/// Remembers the first place, and lets the rest run without traps.
+extern "C" fn on_trap(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel hands a ucontext to a handler that asks for one.
+    let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
+    let place = registers[libc::REG_RIP as usize] as u64;
+    let _later_ones = TRAPPED_AT.compare_exchange(0, place, Ordering::Relaxed, Ordering::Relaxed);
+    registers[libc::REG_EFL as usize] &= !TRAP_FLAG;
+}
+
+/// A debugger that steps over the call stops right behind it.
+fn single_step() -> Result<()> {
+    // SAFETY: an all-zero sigaction is valid, and the handler touches atomics and its own context only.
+    let status = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_trap as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigaction(libc::SIGTRAP, &raw const action, std::ptr::null_mut())
+    };
+    Errno::result(status)?;
+    let (behind, result): (u64, u64);
+    // SAFETY: sets the trap flag for one instruction, the call, whose registers are all declared.
+    unsafe {
+        asm!(
+            "lea {behind}, [rip + 2f]",
+            "pushfq",
+            "or qword ptr [rsp], 0x100",
+            "popfq",
+            "vmmcall",
+            "2:",
+            "nop",
+            behind = out(reg) behind,
+            inlateout("rax") Call::Information as u64 => result,
+            inlateout("rdi") 0_u64 => _,
+            inlateout("rsi") 0_u64 => _,
+            inlateout("rdx") 0_u64 => _,
+            inlateout("rcx") 0_u64 => _,
+            inlateout("r8") 0_u64 => _,
+            inlateout("r9") 0_u64 => _,
+            inlateout("r10") 0_u64 => _,
+            inlateout("r11") 0_u64 => _,
+            in("r12") 0_u64,
+        );
+    }
+    let trapped = TRAPPED_AT.load(Ordering::Relaxed);
+    ensure!(result == 0, "the call returned {result}");
+    ensure!(
+        trapped == behind,
+        "trapped at {trapped:#x}, the call ends at {behind:#x}"
+    );
+    Ok(())
+}
+
+/// Maps `size` bytes below 4 GiB, or at `place`.
+fn map(place: usize, size: usize, flags: i32, file: i32, offset: i64) -> Result<u64> {
+    let rights = libc::PROT_READ | libc::PROT_WRITE | if file < 0 { libc::PROT_EXEC } else { 0 };
+    // SAFETY: either the kernel chooses the place, or it lies in a mapping that this test reserved.
+    let base = unsafe {
+        libc::mmap(
+            place as *mut libc::c_void,
+            size,
+            rights,
+            flags,
+            file,
+            offset,
+        )
+    };
+    ensure!(base != libc::MAP_FAILED, "mmap: {}", Errno::last());
+    Ok(base as u64)
+}
+
+/// A far pointer into the 32-bit code segment that Linux gives every process.
+const COMPATIBILITY_SELECTOR: u16 = 0x23;
+/// Where things lie in the page of `compatibility_mode`.
+const FAR_POINTER: usize = 0x100;
+const CODE_32: usize = 0x200;
+const STACK_TOP: usize = 0x1000;
+
+/// From 32-bit code the call is refused, and does nothing else.
+fn compatibility_mode() -> Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+    let page = map(0, 4096, flags, -1, 0)? as usize;
+    // `vmmcall; retf`, in 32-bit mode.
+    let code = [0x0f, 0x01, 0xd9, 0xcb];
+    let target = ((page + CODE_32) as u32).to_le_bytes();
+    let selector = COMPATIBILITY_SELECTOR.to_le_bytes();
+    // `call far [rdi]; mov rsp, r13; ret`: returns to below 4 GiB, where this page is.
+    let entry = [0xff, 0x1f, 0x4c, 0x89, 0xec, 0xc3];
+    for (offset, bytes) in [
+        (0, &entry[..]),
+        (FAR_POINTER, &target[..]),
+        (FAR_POINTER + 4, &selector[..]),
+        (CODE_32, &code[..]),
+    ] {
+        // SAFETY: all offsets lie in the page that was mapped, to which no reference points.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), (page + offset) as *mut u8, bytes.len());
+        }
+    }
+    let status: u64;
+    // SAFETY: the code in the page calls, comes back, and puts RSP back from R13, which 32-bit code cannot reach; a
+    // stack below 4 GiB serves meanwhile.
+    unsafe {
+        asm!(
+            "lea r9, [rip + 2f]",
+            "push r9",
+            "mov r13, rsp",
+            "mov rsp, rsi",
+            "jmp r8",
+            "2:",
+            inlateout("rax") Call::Random as u64 => status,
+            inlateout("rdi") page + FAR_POINTER => _,
+            inlateout("rsi") page + STACK_TOP => _,
+            inlateout("r8") page => _,
+            out("r9") _, out("rdx") _, out("rcx") _, out("r10") _, out("r11") _, out("r12") _, out("r13") _,
+        );
+    }
+    ensure!(
+        status as u32 == Reason::Unsupported as u32,
+        "status {status:#x}"
+    );
+    Ok(())
+}
+
+/// Two pieces of the pool mapped one behind the other in the wrong order are no range.
+fn not_contiguous() -> Result<()> {
+    const PIECE: usize = 2 << 20;
+    let pool = pool()?;
+    let free = pool.claim(2 * PIECE as u64)?;
+    let offset = (free.address() - pool.environment().base()) as i64;
+    drop(free);
+    let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let room = map(0, 3 * PIECE, anonymous, -1, 0)?.next_multiple_of(PIECE as u64) as usize;
+    let device = File::options()
+        .read(true)
+        .write(true)
+        .open(&pool.device().path)?;
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&device);
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+    map(room, PIECE, flags, descriptor, offset + PIECE as i64)?;
+    map(room + PIECE, PIECE, flags, descriptor, offset)?;
+    let claimed = calls::claim(pool.environment(), room as u64, 2 * PIECE as u64);
+    refused(claimed, Reason::NotContiguous)
+}

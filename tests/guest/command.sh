@@ -1,0 +1,49 @@
+#!/bin/sh
+# The command does what its help says: status, run, ls, tree, inspect, kill, gc, log; text for people, JSON for programs.
+. /tests/lib.sh
+
+adyton status | grep -q "Not protected" || fail "status does not say what is not protected"
+adyton status --json | grep -q '"interface": 1' || fail "status --json"
+
+[ "$(echo input | adyton run /payloads/hello a | tail -n 1)" = input ] || fail "run does not carry the console"
+adyton run --sandbox /payloads/fault undefined 2> /dev/null
+[ $? = 125 ] || fail "run does not tell that a payload faulted"
+adyton run /payloads/smp
+[ $? = $((1000 % 256)) ] || fail "run does not give the payload's status"
+
+adyton run /payloads/spin 0 &
+runner=$!
+sleep 1
+domain=$(adyton ls | sed -n 's/^  \([0-9a-f]*\) *confidential.*/\1/p')
+[ -n "$domain" ] || fail "ls shows no domain"
+adyton tree | grep -q "$domain" || fail "tree does not show it"
+adyton inspect "$domain" | grep -q "state *sealed" || fail "inspect does not know it"
+adyton ls --json | grep -q "\"id\": \"$domain\"" || fail "ls --json does not show it"
+
+# Ctrl-C ends the domain and leaves nothing behind.
+kill -INT $runner
+wait $runner && fail "run succeeded although it was interrupted"
+adyton ls | grep -q "whole pool is free" || fail "an interrupted run left something behind"
+
+# What a killed owner leaves is collected.
+adyton run /payloads/spin 0 &
+runner=$!
+sleep 1
+adyton gc | grep -q "nothing to release" || fail "gc released a living claim"
+kill -KILL $runner
+wait $runner
+adyton ls | grep -q "owner is gone" || fail "ls does not see that the owner is gone"
+adyton gc | grep -q "released claim" || fail "gc released nothing"
+
+# The right to write the device suffices to end anybody's claim.
+adyton run /payloads/spin 0 2> /dev/null &
+runner=$!
+sleep 1
+domain=$(adyton ls | sed -n 's/^  \([0-9a-f]*\) *confidential.*/\1/p')
+adyton kill "$domain" || fail "kill failed"
+wait $runner && fail "run succeeded although its domain was killed"
+adyton ls | grep -q "whole pool is free" || fail "kill left something behind"
+adyton kill zzz 2> /dev/null && fail "killed what is not there"
+
+adyton log | grep -q . || fail "the log is empty"
+adyton --help | grep -q "adyton run" || fail "the help gives no examples"
