@@ -219,3 +219,37 @@ fn what_confidential_siblings_shared_is_not_left_to_their_maker() {
     let size = pages(1);
     assert!(effects.contains(&Effect::Scrub { base, size }));
 }
+
+#[test]
+fn a_release_stops_domains_before_it_takes_anything() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL + pages(8), confidential());
+    scene.carve(claim, range(POOL, 2), into(domain, PLACE), data());
+    let release = scene.engine.release(claim).unwrap();
+    let effects = scene.effects(release);
+    assert_eq!(effects[0], Effect::Stop { domain });
+}
+
+#[test]
+fn a_claim_ends_after_cores_that_somebody_else_is_taking_back() {
+    // Destroy the domain for some steps, then release its claim from beside; both must end with nothing left.
+    for steps in 0..12 {
+        let mut scene = Scene::new();
+        let first = scene.first;
+        let before = scene.engine.domain_facts(first);
+        let claim = scene.claim(POOL, 16);
+        let domain = scene.domain(claim, POOL, confidential());
+        let cores = scene.engine.derive_cores(claim, domain, 0, 2).unwrap();
+        scene.finish(cores).unwrap();
+        let revoke = scene.engine.revoke(claim, node(cores)).unwrap();
+        for _ in 0..steps {
+            let _ = scene.step(revoke);
+        }
+        let release = scene.engine.release(claim).unwrap();
+        assert_eq!(scene.finish(release), Ok(0));
+        assert_eq!(scene.finish(revoke), Ok(0));
+        assert_eq!(scene.engine.domain_facts(first), before);
+        assert!(scene.machine.cores.is_empty());
+    }
+}

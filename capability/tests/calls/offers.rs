@@ -151,3 +151,13 @@ fn a_domain_that_dies_leaves_its_offers_to_the_giver() {
     assert_eq!((facts.owner, facts.offered_to), (None, None));
     assert!(facts.in_place);
 }
+
+#[test]
+fn an_offer_that_is_being_withdrawn_is_not_accepted() {
+    let (mut scene, claim, domain, region) = scene();
+    scene.engine.grant(claim, region, domain, PLACE).unwrap();
+    let revoke = scene.engine.revoke(claim, region).unwrap();
+    let accept = scene.engine.accept(domain, None, region, expected());
+    assert_eq!(accept, Err(Error::Dead));
+    scene.finish(revoke).unwrap();
+}

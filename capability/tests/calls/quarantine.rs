@@ -2,6 +2,8 @@
 
 use adyton_abi::error::Error;
 use adyton_abi::region::Attributes;
+use adyton_capability::derive::{Source, Target};
+use adyton_capability::effect::Effect;
 
 use crate::support::POOLS;
 use crate::support::scene::{Scene, confidential, data, into, node, pages, range};
@@ -106,4 +108,46 @@ fn a_silent_core_below_keeps_everything_above() {
     assert_eq!(scene.finish(destroy), Err(Error::Quarantined));
     let release = scene.engine.release(outer).unwrap();
     assert_eq!(scene.finish(release), Err(Error::Quarantined));
+}
+
+#[test]
+fn what_a_silent_sharer_may_reach_is_neither_zeroed_nor_given_back() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL, confidential());
+    let base = POOL + pages(4);
+    let unowned = scene.carve(claim, range(base, 2), None, data());
+    let source = Source::Region {
+        region: unowned,
+        offset: 0,
+        size: pages(1),
+    };
+    scene.share(claim, source, into(domain, PLACE), data());
+    scene.machine.silent.insert(domain);
+    let revoke = scene.engine.revoke(claim, unowned).unwrap();
+    assert_eq!(scene.finish(revoke), Err(Error::Quarantined));
+    assert!(!scene.machine.zeroed.contains(&base));
+    assert_eq!(scene.machine.accessors(base), [(domain, PLACE)]);
+    assert_eq!(scene.machine.accessors(base + pages(1)), []);
+}
+
+#[test]
+fn a_dying_domain_waits_once_for_a_silent_core() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL, confidential());
+    for page in 4..8 {
+        let place = Target {
+            domain,
+            place: pages(page),
+        };
+        scene.carve(claim, range(POOL + pages(page), 1), Some(place), data());
+    }
+    scene.machine.silent.insert(domain);
+    scene.machine.log.clear();
+    let destroy = scene.engine.destroy(claim, domain).unwrap();
+    assert_eq!(scene.finish(destroy), Err(Error::Quarantined));
+    let flush = Effect::Flush { domain };
+    let flushes = scene.machine.log.iter().filter(|effect| **effect == flush);
+    assert_eq!(flushes.count(), 1);
 }
