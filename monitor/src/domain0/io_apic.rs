@@ -49,7 +49,7 @@ impl Registers for IoApic {
     fn write(&self, offset: u64, value: u32) {
         let guard = WRITING.lock();
         let chosen = self.read(SELECT) & 0xff;
-        let is_low_half = chosen >= FIRST_ENTRY && chosen % 2 == 0;
+        let is_low_half = chosen >= FIRST_ENTRY && chosen.is_multiple_of(2);
         let value = if offset == WINDOW && is_low_half {
             permitted_vector(value)
         } else {
