@@ -6,10 +6,16 @@ use adyton_capability::Engine;
 use adyton_capability::identity::{ClaimId, DomainId};
 
 use super::Request;
+use crate::address::GuestVirtual;
 use crate::domain::context::Context;
+use crate::domain::memory::CallerMemory;
 use crate::domain::name::{self, Place, Refusal};
 use crate::domain::store::FrameStore;
-use crate::vcpu::Owner;
+use crate::guest::walk::{Access, GuestMemory, Kind, Regime, Translation};
+use crate::vcpu::{Owner, Vcpu};
+
+/// RFLAGS.AC: the supervisor means to touch user pages.
+const ALIGNMENT_CHECK: u64 = 1 << 18;
 
 /// Most leaf entries of the caller's page tables that one call looks at.
 const WALK_LIMIT: u64 = 1024;
@@ -88,23 +94,82 @@ pub(super) fn range(request: &Request<'_>, address: u64, size: u64) -> Result<St
         return Err(Error::Alignment.into());
     }
     let end = address.checked_add(size).ok_or(Error::Invalid)?;
-    let mut at = address;
-    let mut start = None;
-    for _ in 0..WALK_LIMIT {
-        let found = name::walk(request.caller, at)?;
-        let place = found.place.value();
-        let start = *start.get_or_insert(place);
-        if place.checked_sub(start) != Some(at - address) {
+    let mut pages = Pages::new(request.caller)?;
+    let first = pages.next(address)?;
+    let mut page = first;
+    let mut left = WALK_LIMIT;
+    // To the end of the caller's page.
+    let mut at = (address & !(page.page_size - 1)).saturating_add(page.page_size);
+    while at < end {
+        left -= 1;
+        if left == 0 {
+            return Err(Error::TooLarge.into());
+        }
+        page = pages.next(at)?;
+        if page.address.checked_offset_from(first.address) != Some(at - address) {
             return Err(Error::NotContiguous.into());
         }
-        // To the end of the caller's page.
-        let step = found.page_size - (place & (found.page_size - 1));
-        at = at.saturating_add(step);
-        if at >= end {
-            return Ok(Stretch { place: start, size });
-        }
+        at = at.saturating_add(page.page_size);
     }
-    Err(Error::TooLarge.into())
+    Ok(Stretch {
+        place: first.address.value(),
+        size,
+    })
+}
+
+/// The pages of a caller, one after another.
+///
+/// A page whose entry stands behind the last one's in the same table, and says the same of the next page, needs no walk: so a
+/// call that names many pages stays short.
+struct Pages {
+    regime: Regime,
+    access: Access,
+    memory: CallerMemory,
+    last: Option<Translation>,
+}
+
+impl Pages {
+    fn new(caller: &Vcpu) -> Result<Self, Error> {
+        Ok(Self {
+            regime: caller.regime().ok_or(Error::Unsupported)?,
+            access: Access {
+                kind: Kind::Write,
+                user: caller.cpl() == 3,
+                alignment_check: caller.rflags() & ALIGNMENT_CHECK != 0,
+            },
+            memory: CallerMemory::new(caller),
+            last: None,
+        })
+    }
+
+    /// The page at `address`, which the caller may write: behind the last one, if there was one.
+    fn next(&mut self, address: u64) -> Result<Translation, Refusal> {
+        let found = match self.last.and_then(|last| self.neighbour(last)) {
+            Some(neighbour) => neighbour,
+            None => self
+                .regime
+                .translate(&self.memory, GuestVirtual(address), self.access)?,
+        };
+        self.last = Some(found);
+        Ok(found)
+    }
+
+    fn neighbour(&self, last: Translation) -> Option<Translation> {
+        let (place, word) = last.entry;
+        let next = place
+            .checked_add(8)
+            .filter(|next| next.page() == place.page())?;
+        let expected = word.checked_add(last.page_size)?;
+        if self.memory.read_entry(next).ok()? != expected {
+            return None;
+        }
+        let start = last.address.align_down(last.page_size);
+        Some(Translation {
+            address: start.checked_add(last.page_size)?,
+            page_size: last.page_size,
+            entry: (next, expected),
+        })
+    }
 }
 
 /// What an address or size in domain 0's claims must be a multiple of; elsewhere a page.

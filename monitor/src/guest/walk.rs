@@ -90,6 +90,9 @@ pub struct Translation {
     pub address: GuestPhysical,
     /// The size of the guest's page, in bytes.
     pub page_size: u64,
+    /// Where the entry stands that maps the page, and what it says: what allows this page allows any neighbour whose entry
+    /// is in the same table and differs by the address alone.
+    pub entry: (GuestPhysical, u64),
 }
 
 /// What the CPU model can do, from CPUID.
@@ -217,6 +220,7 @@ impl Regime {
                 return Ok(Translation {
                     address: GuestPhysical(entry.page(level) | offset),
                     page_size: span(level),
+                    entry: (place, word | marks),
                 });
             }
             combined = with_this;
