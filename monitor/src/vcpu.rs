@@ -10,6 +10,7 @@ use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::domain::report::Operands;
 use crate::domain::seat::Seat;
 use crate::frames::FRAMES;
 use crate::vendor::{Exit, Vendor, svm};
@@ -56,6 +57,55 @@ pub enum Register {
     R15 = 15,
 }
 
+impl Register {
+    /// Where [`Vcpu`] keeps it: the registers of a call first and in their order, so that operands move as a block.
+    #[inline]
+    pub(crate) const fn place(self) -> usize {
+        match self {
+            Self::Rdi => 0,
+            Self::Rsi => 1,
+            Self::Rdx => 2,
+            Self::Rcx => 3,
+            Self::R8 => 4,
+            Self::R9 => 5,
+            Self::R10 => 6,
+            Self::R11 => 7,
+            Self::Rbx => 8,
+            Self::Rbp => 9,
+            Self::R12 => 10,
+            Self::R13 => 11,
+            Self::R14 => 12,
+            Self::R15 => 13,
+            Self::Rax => 14,
+            Self::Rsp => 15,
+        }
+    }
+
+    /// The register that instructions mean by `number`, modulo 16.
+    #[inline]
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        match number & 15 {
+            0 => Self::Rax,
+            1 => Self::Rcx,
+            2 => Self::Rdx,
+            3 => Self::Rbx,
+            4 => Self::Rsp,
+            5 => Self::Rbp,
+            6 => Self::Rsi,
+            7 => Self::Rdi,
+            8 => Self::R8,
+            9 => Self::R9,
+            10 => Self::R10,
+            11 => Self::R11,
+            12 => Self::R12,
+            13 => Self::R13,
+            14 => Self::R14,
+            _ => Self::R15,
+        }
+    }
+}
+
 /// Whose vCPU it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -70,7 +120,7 @@ pub enum Owner {
 #[derive(Debug)]
 #[repr(C, align(4096))]
 pub struct Vcpu {
-    /// By number; RAX and RSP may live in the vendor's structure, so use [`Vcpu::register`].
+    /// By [`Register::place`]; RAX and RSP may live in the vendor's structure, so use [`Vcpu::register`].
     pub(crate) registers: [u64; 16],
     /// The vendor's control structure.
     pub(crate) control: HostPhysical,
@@ -92,6 +142,9 @@ const _: () = {
     assert!(size_of::<Vcpu>() == PAGE_SIZE as usize);
     assert!(offset_of!(Vcpu, vector) % 64 == 0);
     assert!(offset_of!(Vcpu, seat) == 152);
+    assert!(offset_of!(Vcpu, registers) % align_of::<Operands>() == 0);
+    assert!(Register::Rdx.place() * 8 % align_of::<Operands>() == 0);
+    assert!(Register::R11.place() == Register::Rdx.place() + 5);
 };
 
 /// Notes which vector state the CPU has, and where PKRU stands in the XSAVE area (0: nowhere).
@@ -264,8 +317,8 @@ impl Vcpu {
         match register {
             Register::Rax => self.rax(),
             Register::Rsp => self.rsp(),
-            // The enum has 16 values, so the index is always inside.
-            other => self.registers[other as usize & 15],
+            // There are 16 places, so the index is always inside.
+            other => self.registers[other.place() & 15],
         }
     }
 
@@ -275,29 +328,42 @@ impl Vcpu {
         match register {
             Register::Rax => self.set_rax(value),
             Register::Rsp => self.set_rsp(value),
-            other => self.registers[other as usize & 15] = value,
+            other => self.registers[other.place() & 15] = value,
         }
+    }
+
+    /// RDI, RSI, RDX, RCX, R8, R9: the operands of an exit and the words of a reply.
+    #[inline]
+    #[must_use]
+    pub fn operands(&self) -> *const Operands {
+        (&raw const self.registers).cast()
+    }
+
+    /// [`Self::operands`], to be replaced by a reply.
+    #[inline]
+    pub fn operands_mut(&mut self) -> *mut Operands {
+        (&raw mut self.registers).cast()
+    }
+
+    /// The registers in which a caller gets the operands of an exit: RDX, RCX, R8 to R11.
+    #[inline]
+    pub fn outcome_mut(&mut self) -> *mut Operands {
+        const FIRST: usize = Register::Rdx.place();
+        // Still inside the array.
+        self.registers.as_mut_ptr().wrapping_add(FIRST).cast()
     }
 
     /// A general register by the number that instructions use, modulo 16.
     #[inline]
     #[must_use]
     pub fn register_by_number(&self, number: u8) -> u64 {
-        match number & 15 {
-            0 => self.rax(),
-            4 => self.rsp(),
-            other => self.registers[other as usize & 15],
-        }
+        self.register(Register::from_number(number))
     }
 
     /// Sets a general register by the number that instructions use, modulo 16.
     #[inline]
     pub fn set_register_by_number(&mut self, number: u8, value: u64) {
-        match number & 15 {
-            0 => self.set_rax(value),
-            4 => self.set_rsp(value),
-            other => self.registers[other as usize & 15] = value,
-        }
+        self.set_register(Register::from_number(number), value);
     }
 
     /// Sets EDX:EAX to the halves of `value`, as RDMSR does.

@@ -243,7 +243,7 @@ pub(super) fn abandon(request: &Request<'_>) -> Result<Results, Refusal> {
             vcpu,
             ExitKind::Abandoned,
             sequence,
-            &[0; adyton_abi::exit::WORDS],
+            &report::Operands::default(),
         );
     }
     let sequence = vcpu.seat.entry.sequence();

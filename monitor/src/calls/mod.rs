@@ -16,10 +16,10 @@ mod regions;
 
 use adyton_abi::call::{CALL_BASE, Call};
 use adyton_abi::error::{Error, SUCCESS};
-use adyton_abi::exit::{ExitKind, WORDS};
+use adyton_abi::exit::ExitKind;
 
 use crate::cores::Core;
-use crate::domain::name::{Refusal, complete};
+use crate::domain::name::{CALL_LENGTH, Refusal, complete};
 use crate::domain::{enter, exits};
 use crate::vcpu::{Owner, Register, Vcpu};
 use crate::vendor::Exit;
@@ -104,13 +104,12 @@ pub fn handle_exit(vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
 }
 
 /// `exit`: the caller of `enter` gets the six words.
+#[inline]
 fn exit(vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
-    let mut words = [0; WORDS];
-    for (word, register) in words.iter_mut().zip(ARGUMENTS) {
-        *word = vcpu.register(register);
-    }
     complete(vcpu, SUCCESS);
-    enter::leave(vcpu, ExitKind::Call, &words)
+    let operands = vcpu.operands();
+    // SAFETY: they are part of the vCPU, and only its caller's registers change meanwhile.
+    enter::leave(vcpu, ExitKind::Call, unsafe { &*operands })
 }
 
 #[inline(never)]
@@ -132,7 +131,10 @@ fn other(core: &'static Core, vcpu: &'static mut Vcpu, number: u64) -> &'static 
             }
             Err(refusal) => refusal.answer(vcpu),
         },
-        _ => complete(vcpu, Error::Unsupported as u64),
+        _ => {
+            vcpu.set_rax(Error::Unsupported as u64);
+            vcpu.advance(CALL_LENGTH);
+        }
     }
     vcpu
 }

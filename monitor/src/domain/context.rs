@@ -6,7 +6,7 @@
 //! left the monitor once since its directory word was cleared ([`super::presence`]).
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use adyton_abi::policy::Policy;
 use adyton_capability::identity::DomainId;
@@ -21,6 +21,11 @@ use crate::vcpu::Vcpu;
 pub const CORE_LIMIT: u64 = 64 * CORE_WORDS as u64;
 const CORE_WORDS: usize = 64;
 const VCPU_SLOTS: usize = 384;
+
+// The states of a domain, which it goes through in this order.
+const BUILDING: u8 = 0;
+const SEALED: u8 = 1;
+const DEAD: u8 = 2;
 
 /// A domain's page.
 #[repr(C, align(4096))]
@@ -39,8 +44,7 @@ pub struct Context {
     pub generation: AtomicU64,
     /// Entries so far.
     pub entries: AtomicU64,
-    sealed: AtomicBool,
-    dead: AtomicBool,
+    state: AtomicU8,
     vcpu_count: AtomicU32,
     cores: [AtomicU64; CORE_WORDS],
     vcpus: [AtomicU64; VCPU_SLOTS],
@@ -109,8 +113,7 @@ impl Context {
             view: origin.tables.view(),
             generation: AtomicU64::new(1),
             entries: AtomicU64::new(0),
-            sealed: AtomicBool::new(false),
-            dead: AtomicBool::new(false),
+            state: AtomicU8::new(BUILDING),
             vcpu_count: AtomicU32::new(0),
             cores: [const { AtomicU64::new(0) }; CORE_WORDS],
             vcpus: [const { AtomicU64::new(0) }; VCPU_SLOTS],
@@ -142,28 +145,31 @@ impl Context {
         unsafe { &mut *self.changing.get() }
     }
 
-    /// Whether it was sealed and may be entered.
+    /// Whether it may be entered: it was sealed and is not being destroyed.
     #[inline]
     #[must_use]
-    pub fn is_sealed(&self) -> bool {
-        self.sealed.load(Ordering::Acquire)
+    pub fn is_open(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == SEALED
     }
 
-    /// From now on it may be entered.
+    /// From now on it may be entered, unless it is dead already.
     pub fn set_sealed(&self) {
-        self.sealed.store(true, Ordering::Release);
+        let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
+        let _was_dead = self
+            .state
+            .compare_exchange(BUILDING, SEALED, success, failure);
     }
 
     /// Whether it is being destroyed.
     #[inline]
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::SeqCst)
+        self.state.load(Ordering::SeqCst) == DEAD
     }
 
     /// From now on nobody enters it.
     pub fn set_dead(&self) {
-        self.dead.store(true, Ordering::SeqCst);
+        self.state.store(DEAD, Ordering::SeqCst);
     }
 
     /// Whether it may run on this core.

@@ -45,7 +45,14 @@ impl Directory {
     #[inline]
     #[must_use]
     pub fn domain_at(&self, address: HostPhysical) -> Option<&'static Context> {
-        let context = self.word(address)?.load(Ordering::Acquire);
+        Self::domain_in(self.word(address)?)
+    }
+
+    /// The domain that a word of the directory leads to.
+    #[inline]
+    #[must_use]
+    pub fn domain_in(word: &AtomicU64) -> Option<&'static Context> {
+        let context = word.load(Ordering::Acquire);
         // SAFETY: a word that is not 0 is the address of a context that outlives this visit to the monitor.
         (context != 0).then(|| unsafe { &*(context as *const Context) })
     }
@@ -64,8 +71,10 @@ impl Directory {
         }
     }
 
+    /// The word for the page that holds `address`; `None` if that is not in the pool.
     #[inline]
-    fn word(&self, address: HostPhysical) -> Option<&'static AtomicU64> {
+    #[must_use]
+    pub fn word(&self, address: HostPhysical) -> Option<&'static AtomicU64> {
         let offset = address.value().checked_sub(self.pool.start)?;
         self.words.get((offset / PAGE_SIZE) as usize)
     }

@@ -8,13 +8,13 @@
 use core::sync::atomic::Ordering;
 
 use adyton_abi::error::{Error, SUCCESS};
-use adyton_abi::exit::{ExitKind, WORDS};
+use adyton_abi::exit::ExitKind;
 use adyton_abi::policy::Flags;
 
 use super::context::Context;
 use super::entry::Begin;
 use super::name::{self, Refusal};
-use super::report;
+use super::report::{self, Operands};
 use crate::cores::Core;
 use crate::instructions::time_stamp;
 use crate::vcpu::{Owner, Register, Vcpu};
@@ -23,26 +23,43 @@ const INTERRUPT_FLAG: u64 = 1 << 9;
 
 /// `enter`, from the registers of `caller`. Returns the vCPU that runs next: the domain's, the caller's with an error, or
 /// the leaf of a nest that was interrupted.
+#[inline]
 pub fn enter(core: &'static Core, caller: &'static mut Vcpu) -> &'static mut Vcpu {
-    let mut caller = caller;
-    loop {
-        match begin(core, caller) {
-            Ok(child) => {
-                // SAFETY: `begin` made this core the owner of the child.
-                let child = unsafe { &mut *child };
-                if !child.seat.calling {
-                    return child;
-                }
-                // It was interrupted in an `enter` of its own: that is executed again on its behalf, with every check.
-                child.seat.calling = false;
-                caller = child;
+    match begin(core, caller) {
+        Ok(child) => {
+            // SAFETY: `begin` made this core the owner of the child.
+            let child = unsafe { &mut *child };
+            if child.seat.calling {
+                descend(core, child)
+            } else {
+                child
             }
+        }
+        Err(refusal) => {
+            refusal.answer(caller);
+            caller
+        }
+    }
+}
+
+/// `vcpu` was interrupted in an `enter` of its own: that is executed again on its behalf, with every check, and so are those of
+/// the levels below.
+#[cold]
+#[inline(never)]
+fn descend(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
+    let mut vcpu = vcpu;
+    while vcpu.seat.calling {
+        vcpu.seat.calling = false;
+        match begin(core, vcpu) {
+            // SAFETY: `begin` made this core the owner of the child.
+            Ok(child) => vcpu = unsafe { &mut *child },
             Err(refusal) => {
-                refusal.answer(caller);
-                return caller;
+                refusal.answer(vcpu);
+                return vcpu;
             }
         }
     }
+    vcpu
 }
 
 /// Judges one `enter` and, if it is let in, links the child to its caller.
@@ -59,7 +76,7 @@ fn begin(core: &Core, caller: &mut Vcpu) -> Result<*mut Vcpu, Refusal> {
     let vcpu = unsafe { &mut *child };
     let sequence = caller.register(Register::R8);
     let limit = caller.register(Register::R9);
-    match vcpu.seat.entry.begin(sequence, token, limit, time_stamp()) {
+    match vcpu.seat.entry.begin(sequence, token, limit, time_stamp) {
         Ok(Begin::Continue) => {}
         Ok(Begin::New) => {
             report::deliver_reply(vcpu);
@@ -77,39 +94,35 @@ fn begin(core: &Core, caller: &mut Vcpu) -> Result<*mut Vcpu, Refusal> {
 /// Makes this core the owner of the vCPU, if the domain may run here at all.
 #[inline]
 fn admitted(core: &Core, context: &Context, index: u64) -> Result<*mut Vcpu, Error> {
-    if !context.is_sealed() {
-        return Err(if context.is_dead() {
+    let refused = |otherwise| {
+        if context.is_dead() {
             Error::Dead
+        } else if context.is_open() {
+            otherwise
         } else {
             Error::WrongState
-        });
-    }
-    let vcpu = context.vcpu(index).ok_or(Error::NotFound)?;
+        }
+    };
+    let vcpu = context
+        .vcpu(index)
+        .ok_or_else(|| refused(Error::NotFound))?;
     // SAFETY: the vCPU lives as long as its context; `owner` is atomic, nothing else is touched before it is taken.
     let owner = unsafe { &(*vcpu).seat.owner };
     if !owner.take(core.index) {
-        return Err(Error::Busy);
+        return Err(refused(Error::Busy));
     }
     // Whoever stops the domain or denies it the core first says so and then looks for owners, so one of the two sees
     // the other.
-    if context.is_dead() || !context.may_run_on(core.index) {
-        owner.release();
-        return Err(if context.is_dead() {
-            Error::Dead
-        } else {
-            Error::WrongCore
-        });
+    if context.is_open() && context.may_run_on(core.index) {
+        return Ok(vcpu);
     }
-    Ok(vcpu)
+    owner.release();
+    Err(refused(Error::WrongCore))
 }
 
 /// The vCPU has come to an exit of this kind: its caller gets the result and runs next.
 #[inline]
-pub fn leave(
-    vcpu: &'static mut Vcpu,
-    kind: ExitKind,
-    operands: &[u64; WORDS],
-) -> &'static mut Vcpu {
+pub fn leave(vcpu: &'static mut Vcpu, kind: ExitKind, operands: &Operands) -> &'static mut Vcpu {
     let caller = vcpu.seat.caller;
     // SAFETY: this core owns the whole chain, and the caller is another vCPU than this one.
     let caller = unsafe { &mut *caller };
@@ -120,17 +133,13 @@ pub fn leave(
 
 /// Records the exit and completes the caller's `enter`.
 #[inline]
-fn conclude(vcpu: &mut Vcpu, caller: &mut Vcpu, kind: ExitKind, operands: &[u64; WORDS]) {
+fn conclude(vcpu: &mut Vcpu, caller: &mut Vcpu, kind: ExitKind, operands: &Operands) {
     let sequence = vcpu.seat.entry.finish(kind);
     report::record(vcpu, kind, sequence, operands);
     caller.set_register(Register::Rdi, kind as u64);
     caller.set_register(Register::Rsi, sequence);
-    caller.set_register(Register::Rdx, operands[0]);
-    caller.set_register(Register::Rcx, operands[1]);
-    caller.set_register(Register::R8, operands[2]);
-    caller.set_register(Register::R9, operands[3]);
-    caller.set_register(Register::R10, operands[4]);
-    caller.set_register(Register::R11, operands[5]);
+    // SAFETY: both are the monitor's own, and this core's.
+    unsafe { report::move_words(operands, caller.outcome_mut()) };
     name::complete(caller, SUCCESS);
 }
 
@@ -157,7 +166,12 @@ pub fn suspend(leaf: &'static mut Vcpu, interrupted: bool) -> &'static mut Vcpu 
         if let Some(vcpu) = exhausted {
             let caller = (*vcpu).seat.caller;
             (*caller).seat.calling = false;
-            conclude(&mut *vcpu, &mut *caller, ExitKind::Budget, &[0; WORDS]);
+            conclude(
+                &mut *vcpu,
+                &mut *caller,
+                ExitKind::Budget,
+                &Operands::default(),
+            );
         }
         release_chain(leaf);
         let answered = exhausted.is_some_and(|vcpu| core::ptr::eq((*vcpu).seat.caller, root));

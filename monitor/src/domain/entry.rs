@@ -76,7 +76,8 @@ impl Default for Entry {
 }
 
 impl Entry {
-    /// Judges an `enter` with this `sequence`, `token` (not 0) and `limit` (0 for none), at time `now`.
+    /// Judges an `enter` with this `sequence`, `token` (not 0) and `limit` (0 for none). `now` tells the time; it
+    /// is not asked where there is no limit.
     ///
     /// # Errors
     /// `Busy` if another entry is unfinished, `Stale` if the sequence is not that of the last exit, `WrongState` if the
@@ -87,7 +88,7 @@ impl Entry {
         sequence: u64,
         token: u64,
         limit: u64,
-        now: u64,
+        now: impl FnOnce() -> u64,
     ) -> Result<Begin, Error> {
         if sequence != self.sequence {
             // A repetition that comes after its own exit is late; another caller's is in the way.
@@ -101,15 +102,20 @@ impl Entry {
             if self.token != token {
                 return Err(Error::Busy);
             }
-            self.since = now;
+            if self.remaining != UNLIMITED {
+                self.since = now();
+            }
             return Ok(Begin::Continue);
         }
         if self.kind == ExitKind::Shutdown {
             return Err(Error::WrongState);
         }
         self.token = token;
-        self.since = now;
-        self.remaining = if limit == 0 { UNLIMITED } else { limit };
+        self.remaining = UNLIMITED;
+        if limit != 0 {
+            self.remaining = limit;
+            self.since = now();
+        }
         Ok(Begin::New)
     }
 
@@ -168,43 +174,43 @@ mod tests {
     #[test]
     fn a_repetition_continues_and_is_never_taken_for_a_new_entry() {
         let mut entry = Entry::default();
-        assert_eq!(entry.begin(0, 7, 0, 100), Ok(Begin::New));
-        assert_eq!(entry.begin(0, 7, 0, 200), Ok(Begin::Continue));
+        assert_eq!(entry.begin(0, 7, 0, || 100), Ok(Begin::New));
+        assert_eq!(entry.begin(0, 7, 0, || 200), Ok(Begin::Continue));
         assert_eq!(
-            entry.begin(0, 8, 0, 200),
+            entry.begin(0, 8, 0, || 200),
             Err(Error::Busy),
             "a signal handler with a token of its own"
         );
         assert_eq!(entry.finish(ExitKind::Call), 1);
         assert_eq!(
-            entry.begin(0, 7, 0, 300),
+            entry.begin(0, 7, 0, || 300),
             Err(Error::Stale),
             "the repetition came after its exit"
         );
-        assert_eq!(entry.begin(1, 9, 0, 300), Ok(Begin::New));
-        assert_eq!(entry.begin(0, 7, 0, 300), Err(Error::Busy));
+        assert_eq!(entry.begin(1, 9, 0, || 300), Ok(Begin::New));
+        assert_eq!(entry.begin(0, 7, 0, || 300), Err(Error::Busy));
     }
 
     #[test]
     fn the_limit_counts_over_interrupts_and_only_while_running() {
         let mut entry = Entry::default();
-        entry.begin(0, 1, 100, 1000).unwrap();
+        entry.begin(0, 1, 100, || 1000).unwrap();
         assert!(!entry.charge(1060));
-        entry.begin(0, 1, 100, 5000).unwrap();
+        entry.begin(0, 1, 100, || 5000).unwrap();
         assert!(!entry.charge(5039));
-        entry.begin(0, 1, 100, 9000).unwrap();
+        entry.begin(0, 1, 100, || 9000).unwrap();
         assert!(entry.charge(9001));
         assert_eq!(entry.finish(ExitKind::Budget), 1);
-        entry.begin(1, 2, 0, 9100).unwrap();
+        entry.begin(1, 2, 0, || 9100).unwrap();
         assert!(!entry.charge(u64::MAX));
     }
 
     #[test]
     fn a_vcpu_that_shut_down_stays_down() {
         let mut entry = Entry::default();
-        entry.begin(0, 1, 0, 0).unwrap();
+        entry.begin(0, 1, 0, || 0).unwrap();
         let last = entry.finish(ExitKind::Shutdown);
-        assert_eq!(entry.begin(last, 2, 0, 0), Err(Error::WrongState));
+        assert_eq!(entry.begin(last, 2, 0, || 0), Err(Error::WrongState));
     }
 
     #[test]

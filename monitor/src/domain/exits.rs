@@ -3,9 +3,10 @@
 //! What belongs to domain 0 (interrupts, NMIs) takes the core back to it. What the policy sends to the parent ends the entry.
 //! All else a domain cannot do: it gets the exception that says so.
 
-use adyton_abi::exit::{ExitKind, WORDS};
+use adyton_abi::exit::ExitKind;
 
 use super::enter::{leave, suspend};
+use super::report::Operands;
 use crate::domain0::WITH_ERROR_CODE;
 use crate::instructions;
 use crate::policy::cpuid::{CallInstruction, Context, child};
@@ -21,10 +22,12 @@ pub fn handle(vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
         Exit::Exception { vector, error } => return exception(vcpu, vector, error),
         Exit::Halt => {
             vcpu.advance(1);
-            return leave(vcpu, ExitKind::Halt, &[0; WORDS]);
+            return leave(vcpu, ExitKind::Halt, &Operands::default());
         }
         Exit::Cpuid => cpuid(vcpu),
-        Exit::Shutdown | Exit::Invalid => return leave(vcpu, ExitKind::Shutdown, &[0; WORDS]),
+        Exit::Shutdown | Exit::Invalid => {
+            return leave(vcpu, ExitKind::Shutdown, &Operands::default());
+        }
         Exit::Virtualization
         | Exit::Call
         | Exit::PerformanceCounter
@@ -43,10 +46,10 @@ pub fn handle(vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
 
 /// An access outside the domain's memory. A confidential domain's address is its own affair.
 fn report_memory(vcpu: &'static mut Vcpu, fault: NestedFault) -> &'static mut Vcpu {
-    let mut operands = [0; WORDS];
-    operands[0] = u64::from(fault.write) | u64::from(fault.execute) << 1;
+    let mut operands = Operands::default();
+    operands.0[0] = u64::from(fault.write) | u64::from(fault.execute) << 1;
     if vcpu.seat.context().policy.flags.registers_visible() {
-        operands[1] = fault.address;
+        operands.0[1] = fault.address;
     }
     leave(vcpu, ExitKind::Memory, &operands)
 }
@@ -59,11 +62,11 @@ fn exception(vcpu: &'static mut Vcpu, vector: u8, error: u32) -> &'static mut Vc
         vcpu.inject_exception(vector, (WITH_ERROR_CODE & bit != 0).then_some(error));
         return vcpu;
     }
-    let mut operands = [0; WORDS];
-    operands[0] = vector.into();
+    let mut operands = Operands::default();
+    operands.0[0] = vector.into();
     if policy.flags.registers_visible() {
-        operands[1] = error.into();
-        operands[2] = vcpu.fault_address();
+        operands.0[1] = error.into();
+        operands.0[2] = vcpu.fault_address();
     }
     leave(vcpu, ExitKind::Exception, &operands)
 }

@@ -87,6 +87,14 @@ impl CallerMemory {
     }
 }
 
+impl CallerMemory {
+    /// The word of a page-table entry, for as long as this core stays in the monitor.
+    #[inline]
+    pub(super) fn entry(self, place: GuestPhysical) -> Result<&'static AtomicU64, Denied> {
+        self.word(place, Rights::READ)
+    }
+}
+
 impl GuestMemory for CallerMemory {
     #[inline]
     fn read_entry(&self, place: GuestPhysical) -> Result<u64, Denied> {

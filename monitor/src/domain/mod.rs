@@ -18,4 +18,5 @@ pub mod report;
 pub mod seat;
 pub mod store;
 pub mod tables;
+pub mod trail;
 mod zero;

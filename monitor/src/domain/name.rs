@@ -1,13 +1,16 @@
 //! From what a caller says to what it means: the naming triple, the mode, the policy, and the answer to a refusal.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use adyton_abi::error::Error;
 use adyton_abi::policy::Flags;
 
 use super::context::Context;
-use super::directory::DIRECTORY;
+use super::directory::{DIRECTORY, Directory};
 use super::memory::CallerMemory;
+use super::trail::Recorder;
 use crate::address::{GuestPhysical, GuestVirtual, HostPhysical};
-use crate::guest::walk::{Access, Fault, Kind};
+use crate::guest::walk::{Access, Fault, GuestMemory, Kind};
 use crate::vcpu::{Owner, Register, Vcpu};
 
 /// Bytes of VMMCALL and of VMCALL.
@@ -56,11 +59,11 @@ impl Refusal {
     }
 }
 
-/// Ends a call with `status`: the caller goes on behind it, or into its single-step handler.
+/// Ends a call of 64-bit code with `status`: the caller goes on behind it, or into its single-step handler.
 #[inline]
 pub fn complete(caller: &mut Vcpu, status: u64) {
     caller.set_rax(status);
-    caller.advance(CALL_LENGTH);
+    caller.advance_to(caller.rip().wrapping_add(CALL_LENGTH));
     if caller.rflags() & TRAP_FLAG != 0 {
         caller.inject_single_step();
     }
@@ -94,7 +97,6 @@ pub struct Place {
 ///
 /// # Errors
 /// The fault that a store would raise; `NotPool` if the memory is not pool that the caller reaches.
-#[inline]
 pub fn writable(caller: &Vcpu, address: u64) -> Result<Place, Refusal> {
     let found = walk(caller, address)?;
     let base = resolve(caller, found.place).ok_or(Error::NotPool)?;
@@ -106,16 +108,18 @@ pub fn writable(caller: &Vcpu, address: u64) -> Result<Place, Refusal> {
 ///
 /// # Errors
 /// The fault that a store would raise.
-#[inline]
 pub fn walk(caller: &Vcpu, address: u64) -> Result<Place, Refusal> {
+    walk_in(caller, address, &CallerMemory::new(caller))
+}
+
+fn walk_in(caller: &Vcpu, address: u64, memory: &impl GuestMemory) -> Result<Place, Refusal> {
     let access = Access {
         kind: Kind::Write,
         user: caller.cpl() == 3,
         alignment_check: caller.rflags() & ALIGNMENT_CHECK != 0,
     };
-    let memory = CallerMemory::new(caller);
     let regime = caller.regime().ok_or(Error::Unsupported)?;
-    let found = regime.translate(&memory, GuestVirtual(address), access)?;
+    let found = regime.translate(memory, GuestVirtual(address), access)?;
     Ok(Place {
         place: found.address,
         base: HostPhysical(0),
@@ -138,20 +142,42 @@ fn resolve(caller: &Vcpu, place: GuestPhysical) -> Option<HostPhysical> {
     CallerMemory::new(caller).writable(place)
 }
 
+/// The directory's word for the page behind `address`, found by a walk that is recorded.
+#[cold]
+#[inline(never)]
+fn directory_word(
+    caller: &Vcpu,
+    address: u64,
+    generation: u64,
+) -> Result<&'static AtomicU64, Refusal> {
+    let recorder = Recorder::new(CallerMemory::new(caller));
+    let found = walk_in(caller, address, &recorder)?;
+    let base = resolve(caller, found.place).ok_or(Error::NotPool)?;
+    let word = DIRECTORY.get().word(base).ok_or(Error::NotFound)?;
+    let trail = caller.seat.trails.of(address);
+    trail.record(caller, address, generation, &recorder, word);
+    Ok(word)
+}
+
 /// The domain that the naming triple in RDI, RSI, RDX means.
 ///
 /// # Errors
 /// As [`writable`]; `NotFound` if the page is not the control page of a domain of the caller's; `BadKey`.
 #[inline]
 pub fn domain(caller: &Vcpu) -> Result<&'static Context, Refusal> {
-    let page = writable(caller, caller.register(Register::Rdi))?;
-    let context = DIRECTORY
-        .get()
-        .domain_at(page.base)
-        .ok_or(Error::NotFound)?;
+    let own = caller.seat.context();
+    let address = caller.register(Register::Rdi);
+    // Before the walk: what it finds is good for this generation.
+    let generation = own.generation.load(Ordering::SeqCst);
+    let trail = caller.seat.trails.of(address);
+    let word = match trail.follow(caller, address, generation) {
+        Some(word) => word,
+        None => directory_word(caller, address, generation)?,
+    };
+    let context = Directory::domain_in(word).ok_or(Error::NotFound)?;
     // A control page is pinned in the space of the domain that made the claim, so that one reaches it; and it may
     // stand in memory that others reach too, who may not command it.
-    if context.owner != caller.seat.context().id {
+    if context.owner != own.id {
         return Err(Error::NotFound.into());
     }
     let key = [

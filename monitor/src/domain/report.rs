@@ -3,26 +3,42 @@
 //! The page lies in the owner's memory. It is written blindly, and read only for the reply and, where the policy shows
 //! registers, for the registers to set.
 
+use core::arch::x86_64::__m128i;
+use core::mem::offset_of;
+
 use adyton_abi::VERSION;
 use adyton_abi::exit::{ExitKind, ExitPage, WORDS};
 
 use crate::address::{HostPhysical, PAGE_SIZE};
-use crate::vcpu::{Register, Vcpu};
+use crate::vcpu::Vcpu;
 
 /// Flags that an owner may set: status flags, TF, IF, DF, AC, ID.
 const SETTABLE_FLAGS: u64 = 0x0024_0fd5;
 /// Bit 1 of RFLAGS is always 1.
 const FIXED_FLAGS: u64 = 2;
 
-/// The registers of a reply, by word.
-const REPLY: [Register; WORDS] = [
-    Register::Rdi,
-    Register::Rsi,
-    Register::Rdx,
-    Register::Rcx,
-    Register::R8,
-    Register::R9,
-];
+/// The operands of an exit, or the words of a reply: aligned, so that they move two at a time.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(16))]
+pub struct Operands(pub [u64; WORDS]);
+
+const _: () = {
+    assert!(offset_of!(ExitPage, operands) % align_of::<Operands>() == 0);
+    assert!(offset_of!(ExitPage, reply) % align_of::<Operands>() == 0);
+};
+
+/// Copies six words, of which others may change either side at any time; each is read once.
+///
+/// # Safety
+/// Both are valid for that.
+#[inline]
+pub unsafe fn move_words(from: *const Operands, to: *mut Operands) {
+    let (from, to) = (from.cast::<__m128i>(), to.cast::<__m128i>());
+    for pair in 0..WORDS / 2 {
+        // SAFETY: as the caller warrants.
+        unsafe { to.add(pair).write_volatile(from.add(pair).read_volatile()) };
+    }
+}
 
 /// Prepares a page for exits: all zeros but the version.
 ///
@@ -38,13 +54,13 @@ pub unsafe fn prepare(page: HostPhysical) {
 
 /// Writes down an exit.
 #[inline]
-pub fn record(vcpu: &Vcpu, kind: ExitKind, sequence: u64, operands: &[u64; WORDS]) {
+pub fn record(vcpu: &Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
     let page = vcpu.seat.exit_page.value() as *mut ExitPage;
     // SAFETY: exit pages are pinned RAM while the domain lives; the owner may read and write at the same time.
     unsafe {
         (&raw mut (*page).kind).write_volatile(kind as u32);
         (&raw mut (*page).sequence).write_volatile(sequence);
-        (&raw mut (*page).operands).write_volatile(*operands);
+        move_words(operands, (&raw mut (*page).operands).cast());
     }
     if vcpu.seat.context().policy.flags.registers_visible() {
         show_registers(vcpu, page);
@@ -68,11 +84,8 @@ fn show_registers(vcpu: &Vcpu, page: *mut ExitPage) {
 pub fn deliver_reply(vcpu: &mut Vcpu) {
     let page = vcpu.seat.exit_page.value() as *const ExitPage;
     if vcpu.seat.entry.last() == ExitKind::Call {
-        // SAFETY: as in `record`; each word is read once.
-        let reply = unsafe { (&raw const (*page).reply).read_volatile() };
-        for (register, word) in REPLY.into_iter().zip(reply) {
-            vcpu.set_register(register, word);
-        }
+        // SAFETY: as in `record`.
+        unsafe { move_words((&raw const (*page).reply).cast(), vcpu.operands_mut()) };
     }
     if vcpu.seat.context().policy.flags.registers_visible() {
         load_registers(vcpu, page);

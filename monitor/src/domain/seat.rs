@@ -5,6 +5,7 @@ use core::ptr::null_mut;
 
 use super::context::Context;
 use super::entry::{Entry, Owner};
+use super::trail::Trails;
 use crate::address::HostPhysical;
 use crate::cores::Core;
 use crate::domain0::private_view;
@@ -30,6 +31,8 @@ pub struct Seat {
     pub ran_on: u32,
     /// See [`Self::ran_on`].
     pub generation: u64,
+    /// Its last walks to control pages.
+    pub trails: Trails,
 }
 
 impl Seat {

@@ -13,114 +13,144 @@ use core::mem::offset_of;
 use adyton_x86::svm::{Event, ExitCode, vmcb::tlb_control};
 
 use crate::cores::{Core, StackEnd};
-use crate::vcpu::{Owner, Vcpu};
+use crate::vcpu::{Owner, Register, Vcpu, components};
 use crate::{calls, domain0, interrupts};
 
-global_asm!(
-    r#"
-.section .text.run, "ax"
-// rdi: the stack's end, which holds the core; rsi: the first vCPU.
-.align 64
-svm_run:
+/// The loop, with these instructions to load the vector state of the vCPU in RDI and to save that of the one in RBX.
+/// Both may use RAX, RCX, RDX, and labels from 40 on.
+macro_rules! run_loop {
+    ($name:literal, $load:literal, $save:literal, $rare:literal $(, $operand:ident = $value:expr)*) => {
+        global_asm!(
+            concat!(".section .text.run, \"ax\"\n.align 64\n", $name, ":"),
+            r#"
+    // rdi: the stack's end, which holds the core; rsi: the first vCPU.
     mov rsp, rdi
-    mov rax, rsi
-2:  // rax: the vCPU that runs next
-    mov rdi, rax
-    cmp rdi, [rsp + {running}]
-    jne 20f
-3:  mov r8d, [rdi + {all}]
-    test r8d, r8d
-    jz 30f
-    mov eax, -1
-    mov edx, eax
-    xrstor64 [rdi + {vector}]
-    mov eax, [rdi + {guest}]
-    cmp eax, r8d
-    jne 40f
-4:  mov rax, [rdi + {control}]
-    mov rcx, [rdi + 8 * 1]
-    mov rdx, [rdi + 8 * 2]
-    mov rbx, [rdi + 8 * 3]
-    mov rbp, [rdi + 8 * 5]
-    mov rsi, [rdi + 8 * 6]
-    mov r8, [rdi + 8 * 8]
-    mov r9, [rdi + 8 * 9]
-    mov r10, [rdi + 8 * 10]
-    mov r11, [rdi + 8 * 11]
-    mov r12, [rdi + 8 * 12]
-    mov r13, [rdi + 8 * 13]
-    mov r14, [rdi + 8 * 14]
-    mov r15, [rdi + 8 * 15]
-    mov rdi, [rdi + 8 * 7]
-    vmrun rax
-    mov rax, [rsp + {running}]
-    mov [rax + 8 * 1], rcx
-    mov [rax + 8 * 2], rdx
-    mov [rax + 8 * 3], rbx
-    mov [rax + 8 * 5], rbp
-    mov [rax + 8 * 6], rsi
-    mov [rax + 8 * 7], rdi
-    mov [rax + 8 * 8], r8
-    mov [rax + 8 * 9], r9
-    mov [rax + 8 * 10], r10
-    mov [rax + 8 * 11], r11
-    mov [rax + 8 * 12], r12
-    mov [rax + 8 * 13], r13
-    mov [rax + 8 * 14], r14
-    mov [rax + 8 * 15], r15
-    mov rdi, rax
-    mov r8d, [rdi + {all}]
-    test r8d, r8d
-    jz 50f
-    xor ecx, ecx
-    xgetbv
-    mov [rdi + {guest}], eax
-    cmp eax, r8d
-    jne 60f
-5:  mov eax, -1
-    mov edx, eax
-    xsave64 [rdi + {vector}]
-6:  mov rsi, rdi
-    mov rdi, [rsp + {core}]
-    call {exit}
-    jmp 2b
-
-20: // Another vCPU than before: what only VMSAVE and VMLOAD move.
-    mov rcx, [rsp + {running}]
-    test rcx, rcx
-    jz 21f
-    mov rax, [rcx + {control}]
-    vmsave rax
-21: mov rax, [rdi + {control}]
+    mov rdi, rsi
+    mov rax, [rdi + {control}]
     vmload rax
     mov [rsp + {running}], rdi
-    jmp 3b
-30: fxrstor64 [rdi + {vector}]
-    jmp 4b
-40: xor ecx, ecx
+    jmp 3f
+2:  // rax: the vCPU that runs next; rbx: the one that ran last. If that is another, what only VMSAVE and VMLOAD move.
+    mov rdi, rax
+    cmp rax, rbx
+    je 3f
+    mov rax, [rbx + {control}]
+    vmsave rax
+    mov rax, [rdi + {control}]
+    vmload rax
+    mov [rsp + {running}], rdi
+3:"#,
+            $load,
+            r#"
+    mov rax, [rdi + {control}]
+    mov rsi, [rdi + 8 * {rsi}]
+    mov rdx, [rdi + 8 * {rdx}]
+    mov rcx, [rdi + 8 * {rcx}]
+    mov r8, [rdi + 8 * {r8}]
+    mov r9, [rdi + 8 * {r9}]
+    mov r10, [rdi + 8 * {r10}]
+    mov r11, [rdi + 8 * {r11}]
+    mov rbx, [rdi + 8 * {rbx}]
+    mov rbp, [rdi + 8 * {rbp}]
+    mov r12, [rdi + 8 * {r12}]
+    mov r13, [rdi + 8 * {r13}]
+    mov r14, [rdi + 8 * {r14}]
+    mov r15, [rdi + 8 * {r15}]
+    mov rdi, [rdi + 8 * {rdi}]
+    vmrun rax
+    mov rax, [rsp + {running}]
+    mov [rax + 8 * {rdi}], rdi
+    mov [rax + 8 * {rsi}], rsi
+    mov [rax + 8 * {rdx}], rdx
+    mov [rax + 8 * {rcx}], rcx
+    mov [rax + 8 * {r8}], r8
+    mov [rax + 8 * {r9}], r9
+    mov [rax + 8 * {r10}], r10
+    mov [rax + 8 * {r11}], r11
+    mov [rax + 8 * {rbx}], rbx
+    mov [rax + 8 * {rbp}], rbp
+    mov [rax + 8 * {r12}], r12
+    mov [rax + 8 * {r13}], r13
+    mov [rax + 8 * {r14}], r14
+    mov [rax + 8 * {r15}], r15
+    mov rbx, rax"#,
+            $save,
+            r#"
+    mov rdi, [rsp + {core}]
+    mov rsi, rbx
+    call {exit}
+    jmp 2b"#,
+            $rare,
+            ".text",
+            core = const offset_of!(StackEnd, core),
+            running = const offset_of!(StackEnd, running),
+            control = const offset_of!(Vcpu, control),
+            vector = const offset_of!(Vcpu, vector),
+            rdi = const Register::Rdi.place(),
+            rsi = const Register::Rsi.place(),
+            rdx = const Register::Rdx.place(),
+            rcx = const Register::Rcx.place(),
+            r8 = const Register::R8.place(),
+            r9 = const Register::R9.place(),
+            r10 = const Register::R10.place(),
+            r11 = const Register::R11.place(),
+            rbx = const Register::Rbx.place(),
+            rbp = const Register::Rbp.place(),
+            r12 = const Register::R12.place(),
+            r13 = const Register::R13.place(),
+            r14 = const Register::R14.place(),
+            r15 = const Register::R15.place(),
+            exit = sym exit,
+            $($operand = const $value,)*
+        );
+    };
+}
+
+// XRSTOR and XSAVE take what EDX:EAX and XCR0 have in common, and XCR0 has no bit above 31: EAX, which holds XCR0, is enough.
+run_loop!(
+    "svm_run_extended",
+    r#"
+    mov eax, [rdi + {guest}]
+    cmp eax, [rdi + {all}]
+    jne 40f
+    xrstor64 [rdi + {vector}]
+41:"#,
+    r#"
+    xor ecx, ecx
+    xgetbv
+    mov [rbx + {guest}], eax
+    cmp eax, [rbx + {all}]
+    jne 42f
+43: xsave64 [rbx + {vector}]"#,
+    r#"
+40: // Everything is loaded before the guest's own choice: nothing of another vCPU's stays.
+    mov eax, [rdi + {all}]
+    xrstor64 [rdi + {vector}]
+    mov eax, [rdi + {guest}]
+    xor ecx, ecx
     xor edx, edx
     xsetbv
-    jmp 4b
-50: fxsave64 [rdi + {vector}]
-    jmp 6b
-60: mov eax, r8d
+    jmp 41b
+42: mov eax, [rbx + {all}]
     xor edx, edx
     xsetbv
-    jmp 5b
-.text
-"#,
-    core = const offset_of!(StackEnd, core),
-    running = const offset_of!(StackEnd, running),
-    control = const offset_of!(Vcpu, control),
-    guest = const offset_of!(Vcpu, guest_components),
-    all = const offset_of!(Vcpu, all_components),
-    vector = const offset_of!(Vcpu, vector),
-    exit = sym exit,
+    jmp 43b"#,
+    guest = offset_of!(Vcpu, guest_components),
+    all = offset_of!(Vcpu, all_components)
+);
+
+run_loop!(
+    "svm_run_plain",
+    "fxrstor64 [rdi + {vector}]",
+    "fxsave64 [rbx + {vector}]",
+    ""
 );
 
 unsafe extern "C" {
     /// The addresses of a [`StackEnd`] and of a [`Vcpu`].
-    fn svm_run(stack_end: u64, first: u64) -> !;
+    fn svm_run_extended(stack_end: u64, first: u64) -> !;
+    /// The same on a CPU without XSAVE.
+    fn svm_run_plain(stack_end: u64, first: u64) -> !;
 }
 
 /// Starts the loop with `first`.
@@ -128,8 +158,15 @@ unsafe extern "C" {
 /// # Safety
 /// SVM is on, GIF is off, `first` is configured, and no other core runs it.
 pub unsafe fn start(core: &'static Core, first: &mut Vcpu) -> ! {
+    let (stack_end, first) = (core.stack_end() as u64, &raw mut *first as u64);
     // SAFETY: as the caller warrants; nothing below on this stack is used any more.
-    unsafe { svm_run(core.stack_end() as u64, &raw mut *first as u64) }
+    unsafe {
+        if components() == 0 {
+            svm_run_plain(stack_end, first)
+        } else {
+            svm_run_extended(stack_end, first)
+        }
+    }
 }
 
 /// Every exit comes here. Returns the vCPU that runs next.

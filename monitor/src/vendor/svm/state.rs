@@ -89,6 +89,7 @@ pub(crate) fn efer(vcpu: &Vcpu) -> u64 {
 
 pub(crate) fn set_efer(vcpu: &mut Vcpu, value: u64) {
     vcpu.vmcb_mut().save.efer = value | EFER_SVME;
+    vcpu.seat.trails.forget();
 }
 
 #[inline]
