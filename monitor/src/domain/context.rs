@@ -70,7 +70,9 @@ pub struct Changing {
     pub retired: u64,
     /// See [`Self::retired`].
     pub retiring: u64,
-    /// What is being waited for.
+    /// A flush is being waited for. Apart from the other waits: nothing else that ends may end it.
+    pub flushing: Option<Wait>,
+    /// Cores are being waited for to let go of the domain's vCPUs, or of its context.
     pub wait: Option<Wait>,
 }
 
@@ -124,6 +126,7 @@ impl Context {
                 unmapped: false,
                 retired: 0,
                 retiring: 0,
+                flushing: None,
                 wait: None,
             }),
         };

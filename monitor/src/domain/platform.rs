@@ -300,9 +300,9 @@ impl Machine {
             changing.retiring = joined(changing.retired, changing.retiring);
             changing.retired = 0;
             context.generation.fetch_add(1, Ordering::SeqCst);
-            changing.wait = Some(begin_wait());
+            changing.flushing = Some(begin_wait());
         }
-        if let Some(wait) = changing.wait {
+        if let Some(wait) = changing.flushing {
             let mut behind = false;
             for core in self.others() {
                 if core.presence.may_use_old(context, wait.epoch) {
@@ -313,7 +313,7 @@ impl Machine {
             if behind {
                 return waiting(wait);
             }
-            changing.wait = None;
+            changing.flushing = None;
         }
         let limit = (budget.left() / FREE_COST).clamp(1, 512) as u32;
         changing.retiring = free_chain(changing.retiring, limit);
