@@ -35,17 +35,17 @@ fn report(arguments: &Arguments, ended: &[Claimed]) {
     if arguments.json {
         let one = |claim: &Claimed| json!({ "offset": claim.offset, "size": claim.record.size });
         let values: Vec<_> = ended.iter().map(one).collect();
-        println!("{:#}", json!({ "released": values }));
+        say!("{:#}", json!({ "released": values }));
         return;
     }
     for claim in ended {
         let (memory, count) = (size(claim.record.size), claim.record.domains);
-        println!(
+        say!(
             "released claim {:#x}: {memory}, {count} domains",
             claim.offset
         );
     }
     if ended.is_empty() {
-        println!("nothing to release");
+        say!("nothing to release");
     }
 }

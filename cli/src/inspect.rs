@@ -20,22 +20,22 @@ pub fn print(arguments: &Arguments, wanted: &str) -> Result<(), Failure> {
         .next()
         .ok_or_else(|| Failure::NoTarget(wanted.into()))?;
     if arguments.json {
-        println!("{:#}", domain.json());
+        say!("{:#}", domain.json());
         return Ok(());
     }
     let record = &domain.record;
-    println!("{} {}", colour(BOLD, &id(record.id)), kind(record.flags));
-    println!("  state        {}", state(record.state));
+    say!("{} {}", colour(BOLD, &id(record.id)), kind(record.flags));
+    say!("  state        {}", state(record.state));
     let digest = domain
         .measurement
         .as_ref()
         .map(|digest| hexadecimal(digest));
-    println!(
+    say!(
         "  measurement  {}",
         digest.unwrap_or_else(|| "none before it is sealed".into())
     );
     let may = abilities(record.flags).join(", ");
-    println!(
+    say!(
         "  may          {}",
         if may.is_empty() {
             "nothing but exit"
@@ -43,13 +43,13 @@ pub fn print(arguments: &Arguments, wanted: &str) -> Result<(), Failure> {
             &may
         }
     );
-    println!("  vCPUs        {}", record.vcpus);
+    say!("  vCPUs        {}", record.vcpus);
     let cores = domain
         .cores
         .iter()
         .map(|(first, count)| format!("{first} to {}", first + count - 1));
-    println!("  cores        {}", cores.collect::<Vec<_>>().join(", "));
-    println!(
+    say!("  cores        {}", cores.collect::<Vec<_>>().join(", "));
+    say!(
         "  epoch        {} (raised by each offer that it accepted)",
         record.epoch
     );
@@ -60,19 +60,19 @@ pub fn print(arguments: &Arguments, wanted: &str) -> Result<(), Failure> {
             passed,
             ..
         } = account;
-        println!("  bookkeeping  {used} of {limit} pages used, {passed} passed on");
-        println!("  entries      {}", account.entries);
+        say!("  bookkeeping  {used} of {limit} pages used, {passed} passed on");
+        say!("  entries      {}", account.entries);
     }
-    println!("  memory");
+    say!("  memory");
     for region in &domain.regions {
         let rights = attributes(region.attributes);
-        println!(
+        say!(
             "    {:>10} at {:<12x} {} {rights}",
             size(region.size),
             region.place,
             sharing(region.sharing)
         );
     }
-    println!("  children     {}", domain.children.len());
+    say!("  children     {}", domain.children.len());
     Ok(())
 }

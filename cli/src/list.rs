@@ -9,11 +9,11 @@ pub fn print(arguments: &Arguments) -> Result<(), Failure> {
     let claims = snapshot::take(&arguments.pool()?)?;
     if arguments.json {
         let values: Vec<_> = claims.iter().map(snapshot::Claim::json).collect();
-        println!("{:#}", serde_json::Value::from(values));
+        say!("{:#}", serde_json::Value::from(values));
         return Ok(());
     }
     if claims.is_empty() {
-        println!("No claims: the whole pool is free.");
+        say!("No claims: the whole pool is free.");
     }
     for claim in &claims {
         let claimed = &claim.claimed;
@@ -23,7 +23,7 @@ pub fn print(arguments: &Arguments) -> Result<(), Failure> {
         } else {
             "  its owner is gone: adyton gc"
         };
-        println!(
+        say!(
             "{}  {}  by {}{}",
             colour(BOLD, &heading),
             size(claimed.record.size),
@@ -43,7 +43,7 @@ fn line(domain: &Domain) {
         .map(|(bytes, what)| format!("{} {what}", size(*bytes)))
         .collect();
     let measured = domain.measurement.as_ref().map_or(String::new(), short);
-    println!(
+    say!(
         "  {:<12} {:<12} {:<8} {}  {}",
         id(domain.record.id),
         kind(domain.record.flags),

@@ -25,12 +25,12 @@ pub fn print(arguments: &Arguments) -> Result<(), Failure> {
     })?;
     let text = text(&bytes);
     if arguments.json {
-        println!(
+        say!(
             "{:#}",
             serde_json::json!({ "log": text.lines().collect::<Vec<_>>() })
         );
     } else {
-        print!("{text}");
+        say!("{}", text.trim_end());
     }
     Ok(())
 }

@@ -1,13 +1,15 @@
 //! The `adyton` command: what a person sees and does with security domains.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod show;
+
 mod end;
 mod failure;
 mod inspect;
 mod list;
 mod log;
 mod run;
-mod show;
 mod snapshot;
 mod status;
 mod tree;

@@ -1,9 +1,21 @@
 //! How sizes, ids, states and rights are written, and when in colour.
 
-use std::io::IsTerminal;
+use std::fmt::Arguments;
+use std::io::{self, IsTerminal, Write};
 
 use adyton::abi::record::{DomainState, Sharing};
 use adyton::{Attributes, Flags};
+
+/// Prints a line; see [`say!`].
+pub fn line(text: Arguments<'_>) {
+    // A reader that wants no more is no error.
+    let _gone = writeln!(io::stdout(), "{text}");
+}
+
+/// Prints a line to standard output.
+macro_rules! say {
+    ($($part:tt)*) => { $crate::show::line(format_args!($($part)*)) };
+}
 
 /// Bytes, in the largest unit that keeps them short.
 pub fn size(bytes: u64) -> String {
@@ -136,8 +148,7 @@ pub fn attributes(attributes: Attributes) -> String {
 
 /// Text in one of the terminal's colours, where standard output is a terminal.
 pub fn colour(code: u8, text: &str) -> String {
-    if !text.is_empty() && std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
-    {
+    if !text.is_empty() && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         format!("\x1b[{code}m{text}\x1b[0m")
     } else {
         text.to_owned()

@@ -15,34 +15,34 @@ pub fn print(arguments: &Arguments) -> Result<(), Failure> {
             .as_ref()
             .ok()
             .map(|pool| pool.device().path.display().to_string());
-        println!("{:#}", json(&monitor, device.as_deref()));
+        say!("{:#}", json(&monitor, device.as_deref()));
         return Ok(());
     }
     let [major, minor, patch] = monitor.version;
     let title = format!("Adyton {major}.{minor}.{patch}");
-    println!(
+    say!(
         "{} runs below this system (interface {})",
         colour(BOLD, &title),
         monitor.interface
     );
-    println!("  cores      {}", monitor.cores);
+    say!("  cores      {}", monitor.cores);
     let free = size(monitor.pool.saturating_sub(monitor.claimed));
-    println!(
+    say!(
         "  pool       {}: {} claimed, {free} free",
         size(monitor.pool),
         size(monitor.claimed)
     );
     match &pool {
-        Ok(pool) => println!("  device     {}", pool.device().path.display()),
-        Err(failure) => println!("  device     {}", colour(YELLOW, &failure.to_string())),
+        Ok(pool) => say!("  device     {}", pool.device().path.display()),
+        Err(failure) => say!("  device     {}", colour(YELLOW, &failure.to_string())),
     }
     let [limit, used, passed] = monitor.quota;
-    println!("  monitor's own memory   {limit} pages: {used} used, {passed} passed on to claims");
-    println!("{}", colour(GREEN, "Protected"));
-    println!("  - the memory of domains, from this Linux and its root, and from each other");
-    println!("  - it is scrubbed before anybody else gets it, at reboot and reset too");
-    println!("{}", colour(YELLOW, "Not protected"));
-    gaps(&monitor).iter().for_each(|gap| println!("  - {gap}"));
+    say!("  monitor's own memory   {limit} pages: {used} used, {passed} passed on to claims");
+    say!("{}", colour(GREEN, "Protected"));
+    say!("  - the memory of domains, from this Linux and its root, and from each other");
+    say!("  - it is scrubbed before anybody else gets it, at reboot and reset too");
+    say!("{}", colour(YELLOW, "Not protected"));
+    gaps(&monitor).iter().for_each(|gap| say!("  - {gap}"));
     Ok(())
 }
 

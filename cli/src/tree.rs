@@ -10,14 +10,14 @@ pub fn print(arguments: &Arguments) -> Result<(), Failure> {
     let claims = snapshot::take(&pool)?;
     if arguments.json {
         let values: Vec<_> = claims.iter().map(snapshot::Claim::json).collect();
-        println!("{:#}", serde_json::Value::from(values));
+        say!("{:#}", serde_json::Value::from(values));
         return Ok(());
     }
-    println!("{} this Linux", colour(BOLD, "domain 0"));
+    say!("{} this Linux", colour(BOLD, "domain 0"));
     for (index, claim) in claims.iter().enumerate() {
         let last = index + 1 == claims.len();
         let (branch, below) = arms("", last);
-        println!(
+        say!(
             "{branch}{} {}",
             colour(BOLD, &claim.owner()),
             colour(FAINT, &size(claim.claimed.record.size))
@@ -46,7 +46,7 @@ fn domains(all: &[Domain], before: &str) {
         } else {
             " (not sealed)"
         };
-        println!(
+        say!(
             "{branch}{} {}{state}",
             colour(BOLD, &id(domain.record.id)),
             colour(
@@ -68,7 +68,7 @@ fn domains(all: &[Domain], before: &str) {
             let rights = attributes(region.attributes);
             let who = sharing(region.sharing);
             let who = colour(if who == "shared" { YELLOW } else { GREEN }, who);
-            println!(
+            say!(
                 "{below}{trunk}{:>10} at {place:<12} {who} {}",
                 size(region.size),
                 colour(FAINT, &rights)

@@ -74,9 +74,8 @@ fn claim_refusals() -> Result<()> {
         calls::claim(place, free + PAGE_SIZE, ROOM),
         Reason::Alignment,
     )?;
-    let domain = empty(&claim, Flags::NONE)?;
     refused(
-        domain.carve(at(raw::anonymous_page()?, 0x1000)),
+        calls::release(place, raw::anonymous_page()?),
         Reason::NotPool,
     )?;
     refused(calls::release(place, free), Reason::NotFound)?;

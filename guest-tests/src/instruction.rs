@@ -94,28 +94,31 @@ fn map(place: usize, size: usize, flags: i32, file: i32, offset: i64) -> Result<
     Ok(base as u64)
 }
 
-/// A far pointer into the 32-bit code segment that Linux gives every process.
+/// The 32-bit code segment that Linux gives every process.
 const COMPATIBILITY_SELECTOR: u16 = 0x23;
 /// Where things lie in the page of `compatibility_mode`.
 const FAR_POINTER: usize = 0x100;
 const CODE_32: usize = 0x200;
-const STACK_TOP: usize = 0x1000;
+const LANDING: usize = 0x300;
 
-/// From 32-bit code the call is refused, and does nothing else.
+/// From 32-bit code the call is refused, and does nothing else. Only far jumps lead there and back: emulators push
+/// and pop far calls with the wrong privilege.
 fn compatibility_mode() -> Result<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
     let page = map(0, 4096, flags, -1, 0)? as usize;
-    // `vmmcall; retf`, in 32-bit mode.
-    let code = [0x0f, 0x01, 0xd9, 0xcb];
-    let target = ((page + CODE_32) as u32).to_le_bytes();
-    let selector = COMPATIBILITY_SELECTOR.to_le_bytes();
-    // `call far [rdi]; mov rsp, r13; ret`: returns to below 4 GiB, where this page is.
-    let entry = [0xff, 0x1f, 0x4c, 0x89, 0xec, 0xc3];
+    let low = |offset: usize| ((page + offset) as u32).to_le_bytes();
+    // `jmp far [rdi]`.
+    let entry = [0xff, 0x2f];
+    let far_pointer = [&low(CODE_32)[..], &COMPATIBILITY_SELECTOR.to_le_bytes()].concat();
+    // `vmmcall; jmp far 0x33:landing`, in 32-bit mode.
+    let code = [&[0x0f, 0x01, 0xd9, 0xea][..], &low(LANDING), &[0x33, 0]].concat();
+    // `mov rsp, r13; ret`, in 64-bit mode.
+    let landing = [0x4c, 0x89, 0xec, 0xc3];
     for (offset, bytes) in [
         (0, &entry[..]),
-        (FAR_POINTER, &target[..]),
-        (FAR_POINTER + 4, &selector[..]),
-        (CODE_32, &code[..]),
+        (FAR_POINTER, &far_pointer),
+        (CODE_32, &code),
+        (LANDING, &landing),
     ] {
         // SAFETY: all offsets lie in the page that was mapped, to which no reference points.
         unsafe {
@@ -123,19 +126,17 @@ fn compatibility_mode() -> Result<()> {
         }
     }
     let status: u64;
-    // SAFETY: the code in the page calls, comes back, and puts RSP back from R13, which 32-bit code cannot reach; a
-    // stack below 4 GiB serves meanwhile.
+    // SAFETY: the code in the page calls, comes back, and puts RSP back from R13, which 32-bit code cannot reach.
     unsafe {
         asm!(
             "lea r9, [rip + 2f]",
             "push r9",
             "mov r13, rsp",
-            "mov rsp, rsi",
             "jmp r8",
             "2:",
             inlateout("rax") Call::Random as u64 => status,
             inlateout("rdi") page + FAR_POINTER => _,
-            inlateout("rsi") page + STACK_TOP => _,
+            out("rsi") _,
             inlateout("r8") page => _,
             out("r9") _, out("rdx") _, out("rcx") _, out("r10") _, out("r11") _, out("r12") _, out("r13") _,
         );
