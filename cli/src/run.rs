@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
 use std::{fs, io, thread};
 
@@ -87,9 +88,17 @@ pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure
     } = loaded;
     let domain = Arc::new(domain);
     end_on_signals(Arc::downgrade(&domain));
-    let outcome = enter_all(vcpus, console)?;
-    Ok(report(arguments, outcome))
+    let outcome = enter_all(vcpus, console);
+    match (outcome, ENDED_BY.load(Ordering::Acquire)) {
+        (Ok(outcome), _) => Ok(report(arguments, outcome)),
+        (Err(failure), 0) => Err(failure),
+        // As a shell tells of programs that a signal ended.
+        (Err(_), signal) => Ok(ExitCode::from(128 + signal as u8)),
+    }
 }
+
+/// The signal that ended the domain, if one did.
+static ENDED_BY: AtomicI32 = AtomicI32::new(0);
 
 /// A signal that asks this process to end destroys the domain first: entries then return, and everything is
 /// taken back in order.
@@ -101,7 +110,8 @@ fn end_on_signals(domain: Weak<Domain>) {
         return;
     }
     thread::spawn(move || {
-        while let Ok(_signal) = signals.wait() {
+        while let Ok(signal) = signals.wait() {
+            ENDED_BY.store(signal as i32, Ordering::Release);
             if let Some(domain) = domain.upgrade() {
                 let _gone_already = domain.destroy();
             }

@@ -76,7 +76,7 @@ fn claim_refusals() -> Result<()> {
     )?;
     refused(
         calls::release(place, raw::anonymous_page()?),
-        Reason::NotPool,
+        Reason::NotFound,
     )?;
     refused(calls::release(place, free), Reason::NotFound)?;
     let untokened = Request::new(Call::Claim, [free, ROOM]);

@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("single-step", single_step),
     ("compatibility-mode", compatibility_mode),
     ("not-contiguous", not_contiguous),
+    ("not-pool", not_pool),
 ];
 
 /// Where the first trap was taken.
@@ -167,4 +168,21 @@ fn not_contiguous() -> Result<()> {
     map(room + PIECE, PIECE, flags, descriptor, offset)?;
     let claimed = calls::claim(pool.environment(), room as u64, 2 * PIECE as u64);
     refused(claimed, Reason::NotContiguous)
+}
+
+/// Ordinary memory, in one of the large pages that a claim needs.
+fn not_pool() -> Result<()> {
+    const LARGE: usize = 2 << 20;
+    let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let room = map(0, 3 * LARGE, anonymous, -1, 0)?.next_multiple_of(LARGE as u64);
+    let pointer = room as *mut libc::c_void;
+    // SAFETY: the range lies in the mapping of this test, to which no reference points.
+    let status = unsafe { libc::madvise(pointer, LARGE, libc::MADV_HUGEPAGE) };
+    Errno::result(status)?;
+    crate::raw::store(room, 1);
+    let pool = pool()?;
+    refused(
+        calls::claim(pool.environment(), room, LARGE as u64),
+        Reason::NotPool,
+    )
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 
-use crate::fixture::{ROOM, agent, agent_with, payload, pool, run};
+use crate::fixture::{ROOM, Running, agent, agent_with, payload, pool, run};
 use crate::raw;
 
 pub(crate) const TESTS: &[crate::Test] = &[
@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
         same_program_same_measurement,
     ),
     ("fork-cleans-up-nothing", fork_cleans_up_nothing),
+    ("released-by-others", released_by_others),
 ];
 
 /// The heap's words, as the domain's owner sees them afterwards.
@@ -183,5 +184,35 @@ fn fork_cleans_up_nothing() -> Result<()> {
         collected.is_empty(),
         "the copy's end unlocked the claim: {collected:?}"
     );
+    Ok(())
+}
+
+/// Somebody else releases the claim while its owner runs a domain in it, destroys it, and releases the claim too.
+fn released_by_others() -> Result<()> {
+    for _ in 0..20 {
+        let running = run("spin", &["0"], Flags::CONFIDENTIAL)?;
+        let pool = pool()?;
+        let offset = running.claim.address() - running.pool.environment().base();
+        std::thread::scope(|scope| {
+            let Running {
+                mut loaded,
+                claim,
+                pool: own,
+            } = running;
+            let owner = scope.spawn(move || {
+                let refusal = loaded.vcpus[0].enter(0).expect_err("released");
+                drop(loaded);
+                drop(claim);
+                drop(own);
+                refusal
+            });
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            pool.release(&pool.claim_at(offset)?)?;
+            let refusal = owner.join().expect("no panic");
+            let expected = refusal.is(Reason::Dead) || refusal.is(Reason::NotFound);
+            ensure!(expected, "{refusal}");
+            anyhow::Ok(())
+        })?;
+    }
     Ok(())
 }

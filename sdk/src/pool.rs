@@ -208,7 +208,11 @@ impl Pool {
     /// # Errors
     /// What the monitor refuses.
     pub fn release(&self, claim: &Claimed) -> Result<(), Error> {
-        Ok(calls::release(&self.place, claim.record.address)?)
+        match calls::release(&self.place, claim.record.address) {
+            // Its owner was faster.
+            Err(refusal) if refusal.is(Reason::NotFound) => Ok(()),
+            outcome => Ok(outcome?),
+        }
     }
 
     /// Releases the claims whose owners are gone, and says which.
