@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
 use std::{fs, io, thread};
 
 use adyton::{Console, Domain, Exit, Flags, Image, Loaded, Outcome, Program, Vcpu};
@@ -87,13 +88,17 @@ pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure
         plan: _plan,
     } = loaded;
     let domain = Arc::new(domain);
-    end_on_signals(Arc::downgrade(&domain));
+    let ending = end_on_signals(Arc::downgrade(&domain));
     let outcome = enter_all(vcpus, console);
     match (outcome, ENDED_BY.load(Ordering::Acquire)) {
         (Ok(outcome), _) => Ok(report(arguments, outcome)),
         (Err(failure), 0) => Err(failure),
-        // As a shell tells of programs that a signal ended.
-        (Err(_), signal) => Ok(ExitCode::from(128 + signal as u8)),
+        // As a shell tells of programs that a signal ended. The thread still holds the domain: were it left alone, the
+        // process would end before the claim is released.
+        (Err(_), signal) => {
+            let _panicked = ending.join();
+            Ok(ExitCode::from(128 + signal as u8))
+        }
     }
 }
 
@@ -102,21 +107,19 @@ static ENDED_BY: AtomicI32 = AtomicI32::new(0);
 
 /// A signal that asks this process to end destroys the domain first: entries then return, and everything is
 /// taken back in order.
-fn end_on_signals(domain: Weak<Domain>) {
+fn end_on_signals(domain: Weak<Domain>) -> JoinHandle<()> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
         .into_iter()
         .collect();
-    if signals.thread_block().is_err() {
-        return;
-    }
+    // Threads that are made later inherit this. A refusal leaves the signals to end the process at once.
+    let _refused = signals.thread_block();
     thread::spawn(move || {
-        while let Ok(signal) = signals.wait() {
-            ENDED_BY.store(signal as i32, Ordering::Release);
-            if let Some(domain) = domain.upgrade() {
-                let _gone_already = domain.destroy();
-            }
+        let Ok(signal) = signals.wait() else { return };
+        ENDED_BY.store(signal as i32, Ordering::Release);
+        if let Some(domain) = domain.upgrade() {
+            let _gone_already = domain.destroy();
         }
-    });
+    })
 }
 
 /// Every vCPU on a thread of its own; the first one's outcome is the payload's.
