@@ -86,12 +86,8 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
             write_back_caches();
             vcpu.advance(2);
         }
-        Exit::Shutdown => shut_down(core),
-        Exit::Invalid => {
-            log!("domain 0's state on core {} cannot be entered", core.index);
-            scrub::everything();
-            platform::reset();
-        }
+        Exit::Shutdown => shut_down(core, vcpu, "has shut itself down"),
+        Exit::Invalid => shut_down(core, vcpu, "is in a state that cannot be entered"),
         // The virtualization extension is hidden; the others are not intercepted.
         Exit::Virtualization
         | Exit::Call
@@ -109,8 +105,17 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
 }
 
 /// Domain 0 has met a fault that no processor goes on from.
-fn shut_down(core: &Core) -> ! {
-    log!("domain 0 has shut itself down on core {}", core.index);
+fn shut_down(core: &Core, vcpu: &Vcpu, what: &str) -> ! {
+    // These are the last words on this machine, and what they tell is domain 0's own.
+    log::show_on_console(true);
+    log!(
+        "domain 0 {what} on core {} at {:#x}, stack {:#x}, CR2 {:#x}, CR3 {:#x}",
+        core.index,
+        vcpu.rip(),
+        vcpu.rsp(),
+        vcpu.cr2(),
+        vcpu.cr3(),
+    );
     scrub::everything();
     platform::reset();
 }
