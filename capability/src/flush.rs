@@ -28,8 +28,10 @@ mod tests;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Tlb {
-    /// Enter with this ASID.
+    /// Enter with this ASID, which the vCPU had at its last entry.
     Keep(u32),
+    /// Enter with this ASID, which is new to the vCPU and under which nothing is cached.
+    Fresh(u32),
     /// Forget everything under this ASID, then enter with it.
     FlushAsid(u32),
     /// Forget everything under every ASID of this core, then enter with this one.
@@ -41,7 +43,9 @@ impl Tlb {
     #[must_use]
     pub const fn asid(self) -> u32 {
         match self {
-            Self::Keep(asid) | Self::FlushAsid(asid) | Self::FlushAll(asid) => asid,
+            Self::Keep(asid) | Self::Fresh(asid) | Self::FlushAsid(asid) | Self::FlushAll(asid) => {
+                asid
+            }
         }
     }
 }
@@ -55,6 +59,13 @@ impl Generation {
     #[must_use]
     pub const fn new() -> Self {
         Self(AtomicU64::new(1))
+    }
+
+    /// What it is now.
+    #[inline]
+    #[must_use]
+    pub fn current(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
     }
 
     /// Raises it; call it after the page tables were changed. The result is the ticket for [`CoreTranslations::is_pending`],
@@ -71,12 +82,12 @@ impl Default for Generation {
     }
 }
 
-/// What one vCPU remembers of its last entry. Only the core that has the vCPU touches it.
+/// What one vCPU remembers of its last entry. Only the core that has the vCPU touches it. All zeros is that of one that
+/// never ran.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tag {
-    /// The core's name plus one; 0 before the first entry.
-    core: u32,
     asid: u32,
+    /// The core's epoch, which tells the core too; 0 before the first entry.
     epoch: u64,
     generation: u64,
 }
@@ -86,26 +97,36 @@ impl Tag {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            core: 0,
             asid: 0,
             epoch: 0,
             generation: 0,
         }
     }
+
+    /// The vCPU flushes at its next entry, and what was made for it then is of this generation. If the domain's
+    /// has risen by then, the entry says so as if the vCPU had run.
+    pub fn set_generation(&mut self, generation: u64) {
+        self.generation = generation;
+    }
 }
+
+/// Instead of a domain's name, of which none is as great.
+const RESTING: u64 = u64::MAX;
+
+/// What is added to a core's epoch when it begins a new one: more than any name.
+const ROUND: u64 = 1 << 17;
 
 /// What one core runs, and the ASIDs that it has given out. The core alone changes it; others read what it runs.
 #[derive(Debug)]
 pub struct CoreTranslations {
-    /// The core's name plus one.
-    name: u32,
     /// Greatest ASID of this core (CPUID Fn8000_000A EBX, less one).
     last_asid: u32,
     /// The next ASID that was not given out in this epoch; only the core itself touches it.
     next_asid: AtomicU32,
-    /// How often the core ran out of ASIDs and forgot everything; only the core itself touches it.
+    /// The core's name plus one, and above it how often the core ran out of ASIDs and forgot everything; only the core itself
+    /// touches it.
     epoch: AtomicU64,
-    /// The domain that it runs or is about to run, 0 for none.
+    /// The domain that it runs or is about to run, 0 for none, [`RESTING`] while it sleeps.
     domain: AtomicU64,
     /// The generation that it entered with, 0 while it has not been read.
     generation: AtomicU64,
@@ -114,13 +135,12 @@ pub struct CoreTranslations {
 impl CoreTranslations {
     /// The core named `name`, whose cache may hold anything, and which has ASIDs up to `last_asid` (at least 1).
     #[must_use]
-    pub const fn new(name: u32, last_asid: u32) -> Self {
+    pub const fn new(name: u16, last_asid: u32) -> Self {
         Self {
-            name: name.wrapping_add(1),
             last_asid,
             // As if all had been given out: the first entry forgets what the core cached before.
             next_asid: AtomicU32::new(u32::MAX),
-            epoch: AtomicU64::new(0),
+            epoch: AtomicU64::new(name as u64 + 1),
             domain: AtomicU64::new(0),
             generation: AtomicU64::new(0),
         }
@@ -129,10 +149,23 @@ impl CoreTranslations {
     /// Says on this core that it is about to run a vCPU of `domain`, and how it must enter. Call it after the last look at what
     /// could keep the core from entering; from here on the core may be waited for until [`Self::exit`].
     pub fn enter(&self, tag: &mut Tag, domain: DomainId, generation: &Generation) -> Tlb {
-        self.announce(domain);
-        self.choose(tag, generation)
+        if self.enter_as_before(tag, domain, generation) {
+            Tlb::Keep(tag.asid)
+        } else {
+            self.renew(tag, generation)
+        }
     }
 
+    /// As [`Self::enter`] where the vCPU keeps everything, which is the common case. If the answer is `false`, [`Self::renew`]
+    /// must follow.
+    #[inline]
+    #[must_use]
+    pub fn enter_as_before(&self, tag: &Tag, domain: DomainId, generation: &Generation) -> bool {
+        self.announce(domain);
+        self.keeps(tag, generation)
+    }
+
+    #[inline]
     fn announce(&self, domain: DomainId) {
         // Ordering: whoever reads the domain must not take the generation of an earlier entry for this one's, so the
         // zero is stored first (release). The store of the domain stands in the total order with the load of the generation.
@@ -140,34 +173,37 @@ impl CoreTranslations {
         self.domain.store(domain.word(), Ordering::SeqCst);
     }
 
-    fn choose(&self, tag: &mut Tag, generation: &Generation) -> Tlb {
-        let current = generation.0.load(Ordering::SeqCst);
+    /// Reads the generation and says which one the core enters with.
+    #[inline]
+    fn adopt(&self, generation: &Generation) -> u64 {
+        let current = generation.current();
         // Ordering: it tells others that everything older than `current` is out of use here. Nothing has run since the
         // announcement, and what runs from here on is flushed first, so no store has to be seen before it.
         self.generation.store(current, Ordering::Release);
-        let known = tag.core == self.name && tag.epoch == self.epoch.load(Ordering::Relaxed);
-        if known && tag.generation == current {
-            return Tlb::Keep(tag.asid);
-        }
-        tag.generation = current;
-        if known {
-            return Tlb::FlushAsid(tag.asid);
-        }
-        self.assign(tag)
+        current
     }
 
-    #[cold]
-    fn assign(&self, tag: &mut Tag) -> Tlb {
+    #[inline]
+    fn keeps(&self, tag: &Tag, generation: &Generation) -> bool {
+        let current = self.adopt(generation);
+        tag.generation == current && tag.epoch == self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// What must be done at an entry that was announced and cannot go on as before.
+    pub fn renew(&self, tag: &mut Tag, generation: &Generation) -> Tlb {
+        tag.generation = self.adopt(generation);
+        if tag.epoch == self.epoch.load(Ordering::Relaxed) {
+            return Tlb::FlushAsid(tag.asid);
+        }
         let next = self.next_asid.load(Ordering::Relaxed);
-        tag.core = self.name;
         if next <= self.last_asid {
             // Nothing was cached under it since the core last forgot everything.
             self.next_asid.store(next + 1, Ordering::Relaxed);
             tag.asid = next;
             tag.epoch = self.epoch.load(Ordering::Relaxed);
-            return Tlb::Keep(next);
+            return Tlb::Fresh(next);
         }
-        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
+        let epoch = self.epoch.load(Ordering::Relaxed).wrapping_add(ROUND);
         self.epoch.store(epoch, Ordering::Relaxed);
         self.next_asid.store(2, Ordering::Relaxed);
         tag.asid = 1;
@@ -175,10 +211,22 @@ impl CoreTranslations {
         Tlb::FlushAll(1)
     }
 
-    /// Says on this core that it has left the vCPU.
+    /// Says on this core that it has left the vCPU. What the core looks up from here on is looked up after that.
+    #[inline]
     pub fn exit(&self) {
-        // Ordering: everything that the vCPU did comes before (release); leaving a guest serialises.
-        self.domain.store(0, Ordering::Release);
+        // Ordering: everything that the vCPU did comes before; the exchange keeps later loads behind it.
+        self.domain.swap(0, Ordering::SeqCst);
+    }
+
+    /// Says on this core that it sleeps: it runs nothing, and looks nothing up, until [`Self::exit`].
+    pub fn rest(&self) {
+        self.domain.store(RESTING, Ordering::SeqCst);
+    }
+
+    /// Whether this core runs no domain and is not asleep.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        self.domain.load(Ordering::SeqCst) == 0
     }
 
     /// Whether this core must still be waited for, by whoever got `ticket` from the domain's generation: it runs the domain and

@@ -133,7 +133,7 @@ pub struct Vcpu {
     nmi_masked: bool,
     /// Its domain, and how it was entered.
     pub seat: Seat,
-    reserved: [u8; 1024 - 152 - size_of::<Seat>()],
+    reserved: [u8; 1024 - 256 - size_of::<Seat>()],
     /// The XSAVE area.
     pub(crate) vector: [u8; VECTOR_SIZE],
 }
@@ -141,7 +141,7 @@ pub struct Vcpu {
 const _: () = {
     assert!(size_of::<Vcpu>() == PAGE_SIZE as usize);
     assert!(offset_of!(Vcpu, vector) % 64 == 0);
-    assert!(offset_of!(Vcpu, seat) == 152);
+    assert!(offset_of!(Vcpu, seat) == 256);
     assert!(offset_of!(Vcpu, registers) % align_of::<Operands>() == 0);
     assert!(Register::Rdx.place() * 8 % align_of::<Operands>() == 0);
     assert!(Register::R11.place() == Register::Rdx.place() + 5);
@@ -246,6 +246,10 @@ state! {
     fn inject_single_step(&mut self);
     /// Makes the next entry flush every address space.
     fn flush_at_entry(&mut self);
+    /// Makes the next entry flush the vCPU's address space, at least.
+    fn flush_space_at_entry(&mut self);
+    /// Sets the address-space number.
+    fn set_address_space(&mut self, space: u32);
     /// Sets the root of the nested tables and the address-space number.
     fn set_nested_root(&mut self, root: HostPhysical, space: u32);
     /// Puts it where a start-up at this page does (Intel SDM volume 3, section 9.4.4).

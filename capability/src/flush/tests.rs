@@ -78,7 +78,7 @@ impl World {
         Self {
             cores: (0..CORES)
                 .map(|core| Core {
-                    rules: CoreTranslations::new(core as u32, LAST_ASID),
+                    rules: CoreTranslations::new(core as u16, LAST_ASID),
                     cache: Cache { entries: garbage() },
                     vcpu: None,
                     asid: None,
@@ -141,11 +141,14 @@ impl World {
             return;
         };
         let vcpu = &mut self.vcpus[vcpu];
-        let tlb = core
-            .rules
-            .choose(&mut vcpu.tag, &self.generations[vcpu.domain]);
+        let generation = &self.generations[vcpu.domain];
+        let tlb = if core.rules.keeps(&vcpu.tag, generation) {
+            Tlb::Keep(vcpu.tag.asid)
+        } else {
+            core.rules.renew(&mut vcpu.tag, generation)
+        };
         match tlb {
-            Tlb::Keep(_) => {}
+            Tlb::Keep(_) | Tlb::Fresh(_) => {}
             Tlb::FlushAsid(flushed) => core.cache.entries.retain(|(asid, _), _| *asid != flushed),
             Tlb::FlushAll(_) => core.cache.entries.clear(),
         }
@@ -261,7 +264,7 @@ fn a_vcpu_that_comes_back_gets_a_fresh_asid() {
     };
     assert_eq!(enter(0), Tlb::FlushAll(1));
     assert_eq!(enter(1), Tlb::FlushAll(1));
-    assert_eq!(enter(0), Tlb::Keep(2));
-    assert_eq!(enter(1), Tlb::Keep(2));
+    assert_eq!(enter(0), Tlb::Fresh(2));
+    assert_eq!(enter(1), Tlb::Fresh(2));
     assert_eq!(enter(0), Tlb::FlushAll(1));
 }

@@ -20,6 +20,7 @@ use crate::domain::presence::Presence;
 use crate::frames::FRAMES;
 use crate::once::Once;
 use crate::vcpu::Vcpu;
+use crate::vendor::Vendor;
 
 pub use park::Startup;
 #[cfg(not(test))]
@@ -113,7 +114,10 @@ impl Core {
             stack: contiguous(STACK_SIZE as u64 / PAGE_SIZE, STACK_SIZE as u64),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
             counters: counters::Counters::default(),
-            presence: Presence::new(),
+            presence: Presence::new(
+                u16::try_from(index).expect("more cores than address spaces can be told apart on"),
+                Vendor::current().last_address_space(),
+            ),
         }
     }
 
@@ -203,7 +207,7 @@ mod tests {
             stack: HostPhysical(0),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
             counters: counters::Counters::default(),
-            presence: Presence::new(),
+            presence: Presence::new(0, 1),
         };
         assert!(core.has_logical_id(2) && core.has_logical_id(0xff) && !core.has_logical_id(1));
         core.set_destination_format(0x0fff_ffff);

@@ -9,6 +9,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use adyton_abi::policy::Policy;
+use adyton_capability::flush::Generation;
 use adyton_capability::identity::DomainId;
 use sha2::Sha256;
 
@@ -41,7 +42,7 @@ pub struct Context {
     /// Reader of its nested tables.
     pub view: View,
     /// Raised when translations of it were taken away.
-    pub generation: AtomicU64,
+    pub generation: Generation,
     /// Entries so far.
     pub entries: AtomicU64,
     state: AtomicU8,
@@ -113,7 +114,7 @@ impl Context {
             owner: origin.owner,
             policy: origin.policy,
             view: origin.tables.view(),
-            generation: AtomicU64::new(1),
+            generation: Generation::new(),
             entries: AtomicU64::new(0),
             state: AtomicU8::new(BUILDING),
             vcpu_count: AtomicU32::new(0),

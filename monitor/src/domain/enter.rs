@@ -23,7 +23,6 @@ const INTERRUPT_FLAG: u64 = 1 << 9;
 
 /// `enter`, from the registers of `caller`. Returns the vCPU that runs next: the domain's, the caller's with an error, or
 /// the leaf of a nest that was interrupted.
-#[inline]
 pub fn enter(core: &'static Core, caller: &'static mut Vcpu) -> &'static mut Vcpu {
     match begin(core, caller) {
         Ok(child) => {
@@ -44,8 +43,6 @@ pub fn enter(core: &'static Core, caller: &'static mut Vcpu) -> &'static mut Vcp
 
 /// `vcpu` was interrupted in an `enter` of its own: that is executed again on its behalf, with every check, and so are those of
 /// the levels below.
-#[cold]
-#[inline(never)]
 fn descend(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
     let mut vcpu = vcpu;
     while vcpu.seat.calling {
@@ -62,8 +59,35 @@ fn descend(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
     vcpu
 }
 
-/// Judges one `enter` and, if it is let in, links the child to its caller.
+/// The common case of [`enter`]: a call that domain's vCPU made is answered, and nothing stands in the way. Otherwise `None`, and
+/// nothing was changed.
+///
+/// Nothing is called and nothing spilled here: this and [`leave_quickly`] are the round trip whose cost counts.
 #[inline]
+pub fn enter_quickly(core: &Core, caller: &mut Vcpu) -> Option<*mut Vcpu> {
+    let token = caller.register(Register::R12);
+    if token == 0 || name::require(caller, Flags::MAY_CREATE).is_err() {
+        return None;
+    }
+    let context = name::domain_by_trail(caller)?;
+    let child = admitted(core, context, caller.register(Register::Rcx)).ok()?;
+    // SAFETY: `admitted` made this core the owner.
+    let vcpu = unsafe { &mut *child };
+    let sequence = caller.register(Register::R8);
+    // One that left by a call does not stand at an `enter` of its own, so it is the one to run.
+    if !vcpu.seat.entry.is_answer(sequence) || vcpu.seat.shows_registers {
+        vcpu.seat.owner.release();
+        return None;
+    }
+    let limit = caller.register(Register::R9);
+    vcpu.seat.entry.start(token, limit, time_stamp);
+    report::deliver_words(vcpu);
+    context.entries.fetch_add(1, Ordering::Relaxed);
+    vcpu.seat.caller = caller;
+    Some(child)
+}
+
+/// Judges one `enter` and, if it is let in, links the child to its caller.
 fn begin(core: &Core, caller: &mut Vcpu) -> Result<*mut Vcpu, Refusal> {
     let token = caller.register(Register::R12);
     if token == 0 {
@@ -120,8 +144,22 @@ fn admitted(core: &Core, context: &Context, index: u64) -> Result<*mut Vcpu, Err
     Err(refused(Error::WrongCore))
 }
 
-/// The vCPU has come to an exit of this kind: its caller gets the result and runs next.
+/// The vCPU's `exit` has been completed: its caller gets the words and runs next. Only where the policy shows no registers.
 #[inline]
+pub fn leave_quickly(vcpu: &mut Vcpu) -> *mut Vcpu {
+    let caller = vcpu.seat.caller;
+    let operands = vcpu.operands();
+    let sequence = vcpu.seat.entry.finish(ExitKind::Call);
+    // SAFETY: this core owns the whole chain, the caller is another vCPU than this one, and the operands stay.
+    unsafe {
+        report::record_exit(vcpu, ExitKind::Call, sequence, &*operands);
+        answer(&mut *caller, ExitKind::Call, sequence, &*operands);
+    }
+    vcpu.seat.owner.release();
+    caller
+}
+
+/// The vCPU has come to an exit of this kind: its caller gets the result and runs next.
 pub fn leave(vcpu: &'static mut Vcpu, kind: ExitKind, operands: &Operands) -> &'static mut Vcpu {
     let caller = vcpu.seat.caller;
     // SAFETY: this core owns the whole chain, and the caller is another vCPU than this one.
@@ -132,10 +170,15 @@ pub fn leave(vcpu: &'static mut Vcpu, kind: ExitKind, operands: &Operands) -> &'
 }
 
 /// Records the exit and completes the caller's `enter`.
-#[inline]
 fn conclude(vcpu: &mut Vcpu, caller: &mut Vcpu, kind: ExitKind, operands: &Operands) {
     let sequence = vcpu.seat.entry.finish(kind);
     report::record(vcpu, kind, sequence, operands);
+    answer(caller, kind, sequence, operands);
+}
+
+/// Completes the caller's `enter`.
+#[inline]
+fn answer(caller: &mut Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
     caller.set_register(Register::Rdi, kind as u64);
     caller.set_register(Register::Rsi, sequence);
     // SAFETY: both are the monitor's own, and this core's.

@@ -110,13 +110,25 @@ impl Entry {
         if self.kind == ExitKind::Shutdown {
             return Err(Error::WrongState);
         }
+        self.start(token, limit, now);
+        Ok(Begin::New)
+    }
+
+    /// What [`Self::begin`] does where the entry is new.
+    #[inline]
+    pub fn start(&mut self, token: u64, limit: u64, now: impl FnOnce() -> u64) {
         self.token = token;
         self.remaining = UNLIMITED;
         if limit != 0 {
             self.remaining = limit;
             self.since = now();
         }
-        Ok(Begin::New)
+    }
+
+    /// Whether an `enter` with this `sequence` would be [`Begin::New`] and answer a call.
+    #[inline]
+    pub fn is_answer(&self, sequence: u64) -> bool {
+        sequence == self.sequence && self.token == 0 && self.kind == ExitKind::Call
     }
 
     /// Charges the stretch that ends `now`, for an interrupt; whether the limit is used up.

@@ -1,6 +1,6 @@
 //! From what a caller says to what it means: the naming triple, the mode, the policy, and the answer to a refusal.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 
 use adyton_abi::error::Error;
 use adyton_abi::policy::Flags;
@@ -163,22 +163,35 @@ fn directory_word(
 ///
 /// # Errors
 /// As [`writable`]; `NotFound` if the page is not the control page of a domain of the caller's; `BadKey`.
-#[inline]
 pub fn domain(caller: &Vcpu) -> Result<&'static Context, Refusal> {
-    let own = caller.seat.context();
     let address = caller.register(Register::Rdi);
     // Before the walk: what it finds is good for this generation.
-    let generation = own.generation.load(Ordering::SeqCst);
+    let generation = caller.seat.context().generation.current();
     let trail = caller.seat.trails.of(address);
     let word = match trail.follow(caller, address, generation) {
         Some(word) => word,
         None => directory_word(caller, address, generation)?,
     };
+    Ok(commanded(caller, word)?)
+}
+
+/// As [`domain`] where a trail leads there and all is well. Touches nothing, so the other can be asked after all.
+#[inline]
+pub fn domain_by_trail(caller: &Vcpu) -> Option<&'static Context> {
+    let address = caller.register(Register::Rdi);
+    let generation = caller.seat.context().generation.current();
+    let trail = caller.seat.trails.of(address);
+    commanded(caller, trail.follow(caller, address, generation)?).ok()
+}
+
+/// The domain in this word of the directory, if the caller may command it.
+#[inline]
+fn commanded(caller: &Vcpu, word: &AtomicU64) -> Result<&'static Context, Error> {
     let context = Directory::domain_in(word).ok_or(Error::NotFound)?;
     // A control page is pinned in the space of the domain that made the claim, so that one reaches it; and it may
     // stand in memory that others reach too, who may not command it.
-    if context.owner != own.id {
-        return Err(Error::NotFound.into());
+    if context.owner != caller.seat.context().id {
+        return Err(Error::NotFound);
     }
     let key = [
         caller.register(Register::Rsi),
@@ -186,7 +199,7 @@ pub fn domain(caller: &Vcpu) -> Result<&'static Context, Refusal> {
     ];
     let difference = (context.key[0] ^ key[0]) | (context.key[1] ^ key[1]);
     if difference != 0 {
-        return Err(Error::BadKey.into());
+        return Err(Error::BadKey);
     }
     Ok(context)
 }

@@ -4,8 +4,6 @@
 //! [`Applied::Wait`], the lock is given up, the caller's call is repeated, and interrupts and other cores' requests are served
 //! in between.
 
-use core::sync::atomic::Ordering;
-
 use adyton_abi::region::Attributes;
 use adyton_capability::effect::{Applied, Budget, Effect, Platform};
 use adyton_capability::identity::DomainId;
@@ -299,7 +297,7 @@ impl Machine {
             // What waited for the flush before this one waits for this one now: it is later.
             changing.retiring = joined(changing.retired, changing.retiring);
             changing.retired = 0;
-            context.generation.fetch_add(1, Ordering::SeqCst);
+            context.generation.invalidate();
             changing.flushing = Some(begin_wait());
         }
         if let Some(wait) = changing.flushing {

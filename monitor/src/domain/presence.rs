@@ -10,50 +10,48 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use adyton_capability::flush::{CoreTranslations, Tag, Tlb};
+
 use super::context::Context;
 
 /// Raised by everyone who has to wait for cores to leave the monitor.
 static EPOCH: AtomicU64 = AtomicU64::new(1);
 
-/// Instead of a context: the core sleeps in the monitor.
-const RESTING: u64 = 1;
-
 /// A core's whereabouts.
 #[derive(Debug)]
 pub struct Presence {
-    /// The context of what it runs, 0 while it is in the monitor.
-    running: AtomicU64,
-    /// The generation of that domain at the entry.
-    generation: AtomicU64,
+    /// Which domain it runs, and what it may have cached.
+    translations: CoreTranslations,
     /// The epoch at which it came into the monitor last.
     since: AtomicU64,
 }
 
 impl Presence {
-    /// A core that is in the monitor since ever.
+    /// A core that is in the monitor since ever, with address spaces up to `last_space`.
     #[must_use]
-    pub const fn new() -> Self {
+    pub const fn new(core: u16, last_space: u32) -> Self {
         Self {
-            running: AtomicU64::new(0),
-            generation: AtomicU64::new(0),
+            translations: CoreTranslations::new(core, last_space),
             since: AtomicU64::new(0),
         }
     }
 
-    /// The core is about to run `context`; says which generation of its translations it must have from here on.
+    /// The core is about to run a vCPU of `context`; whether it may keep its translations. If not, [`Self::renew`] must follow.
     #[inline]
-    pub fn enter(&self, context: &Context) -> u64 {
-        self.generation.store(0, Ordering::Relaxed);
-        self.running
-            .store(core::ptr::from_ref(context) as u64, Ordering::SeqCst);
-        let generation = context.generation.load(Ordering::SeqCst);
-        self.generation.store(generation, Ordering::Release);
-        generation
+    #[must_use]
+    pub fn enter(&self, tag: &Tag, context: &Context) -> bool {
+        self.translations
+            .enter_as_before(tag, context.id, &context.generation)
+    }
+
+    /// What must be done about the translations of a vCPU of `context` that is about to run.
+    pub fn renew(&self, tag: &mut Tag, context: &Context) -> Tlb {
+        self.translations.renew(tag, &context.generation)
     }
 
     /// The core sleeps and uses nothing.
     pub fn rest(&self) {
-        self.running.store(RESTING, Ordering::SeqCst);
+        self.translations.rest();
     }
 
     /// The core has come into the monitor.
@@ -61,39 +59,23 @@ impl Presence {
     pub fn exit(&self) {
         self.since
             .store(EPOCH.load(Ordering::Acquire), Ordering::Relaxed);
-        // The exchange orders all that the core will look up behind it.
-        self.running.swap(0, Ordering::SeqCst);
+        self.translations.exit();
     }
 
     /// Whether the core may still use translations of `context` from before its present generation, or references from
     /// before `epoch`.
     #[must_use]
     pub fn may_use_old(&self, context: &Context, epoch: u64) -> bool {
-        match self.running.load(Ordering::SeqCst) {
-            0 => self.since.load(Ordering::SeqCst) < epoch,
-            running if running == core::ptr::from_ref(context) as u64 => {
-                self.generation.load(Ordering::SeqCst) < context.generation.load(Ordering::SeqCst)
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the core runs `context` now.
-    #[must_use]
-    pub fn runs(&self, context: &Context) -> bool {
-        self.running.load(Ordering::SeqCst) == core::ptr::from_ref(context) as u64
+        self.is_inside_since_before(epoch)
+            || self
+                .translations
+                .is_pending(context.id, context.generation.current())
     }
 
     /// Whether the core is in the monitor and came in before `epoch`.
     #[must_use]
     pub fn is_inside_since_before(&self, epoch: u64) -> bool {
-        self.running.load(Ordering::SeqCst) == 0 && self.since.load(Ordering::SeqCst) < epoch
-    }
-}
-
-impl Default for Presence {
-    fn default() -> Self {
-        Self::new()
+        self.translations.is_outside() && self.since.load(Ordering::SeqCst) < epoch
     }
 }
 

@@ -52,9 +52,17 @@ pub unsafe fn prepare(page: HostPhysical) {
     }
 }
 
+/// Writes down an exit, and what else the policy shows.
+pub fn record(vcpu: &Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
+    record_exit(vcpu, kind, sequence, operands);
+    if vcpu.seat.shows_registers {
+        show_registers(vcpu);
+    }
+}
+
 /// Writes down an exit.
 #[inline]
-pub fn record(vcpu: &Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
+pub fn record_exit(vcpu: &Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
     let page = vcpu.seat.exit_page.value() as *mut ExitPage;
     // SAFETY: exit pages are pinned RAM while the domain lives; the owner may read and write at the same time.
     unsafe {
@@ -62,15 +70,13 @@ pub fn record(vcpu: &Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
         (&raw mut (*page).sequence).write_volatile(sequence);
         move_words(operands, (&raw mut (*page).operands).cast());
     }
-    if vcpu.seat.context().policy.flags.registers_visible() {
-        show_registers(vcpu, page);
-    }
 }
 
-#[inline(never)]
-fn show_registers(vcpu: &Vcpu, page: *mut ExitPage) {
+/// Writes down the registers.
+fn show_registers(vcpu: &Vcpu) {
+    let page = vcpu.seat.exit_page.value() as *mut ExitPage;
     let general: [u64; 16] = core::array::from_fn(|number| vcpu.register_by_number(number as u8));
-    // SAFETY: as in `record`.
+    // SAFETY: as in `record_exit`.
     unsafe {
         let registers = &raw mut (*page).registers;
         (&raw mut (*registers).general).write_volatile(general);
@@ -79,22 +85,27 @@ fn show_registers(vcpu: &Vcpu, page: *mut ExitPage) {
     }
 }
 
-/// Delivers the owner's answer to the last exit: the operands of a call, and where the policy allows it any register.
-#[inline]
+/// Delivers the owner's answer to the last exit: the words for a call, and where the policy allows it any register.
 pub fn deliver_reply(vcpu: &mut Vcpu) {
-    let page = vcpu.seat.exit_page.value() as *const ExitPage;
     if vcpu.seat.entry.last() == ExitKind::Call {
-        // SAFETY: as in `record`.
-        unsafe { move_words((&raw const (*page).reply).cast(), vcpu.operands_mut()) };
+        deliver_words(vcpu);
     }
-    if vcpu.seat.context().policy.flags.registers_visible() {
-        load_registers(vcpu, page);
+    if vcpu.seat.shows_registers {
+        load_registers(vcpu);
     }
 }
 
-#[inline(never)]
-fn load_registers(vcpu: &mut Vcpu, page: *const ExitPage) {
-    // SAFETY: as in `record`; each word is read once.
+/// Delivers the six words that answer a call.
+#[inline]
+pub fn deliver_words(vcpu: &mut Vcpu) {
+    let page = vcpu.seat.exit_page.value() as *const ExitPage;
+    // SAFETY: as in `record_exit`.
+    unsafe { move_words((&raw const (*page).reply).cast(), vcpu.operands_mut()) };
+}
+
+fn load_registers(vcpu: &mut Vcpu) {
+    let page = vcpu.seat.exit_page.value() as *const ExitPage;
+    // SAFETY: as in `record_exit`; each word is read once.
     let registers = unsafe {
         if (&raw const (*page).set_registers).read_volatile() != 1 {
             return;

@@ -3,6 +3,8 @@
 use core::cell::Cell;
 use core::ptr::null_mut;
 
+use adyton_capability::flush::{Tag, Tlb};
+
 use super::context::Context;
 use super::entry::{Entry, Owner};
 use super::trail::Trails;
@@ -19,6 +21,8 @@ pub struct Seat {
     pub owner: Owner,
     /// Its `enter` was interrupted: it stands at the calling instruction, and its child goes on first.
     pub calling: bool,
+    /// Its owner sees and sets its registers.
+    pub shows_registers: bool,
     /// Where its exits are recorded (host-physical); 0 for domain 0's vCPUs.
     pub exit_page: HostPhysical,
     /// The vCPU that entered it; meaningful while it is owned.
@@ -27,10 +31,8 @@ pub struct Seat {
     context: Cell<*const Context>,
     /// Where it stands in the protocol.
     pub entry: Entry,
-    /// The core that ran it last, plus one, and the generation of its domain's translations then.
-    pub ran_on: u32,
-    /// See [`Self::ran_on`].
-    pub generation: u64,
+    /// What it remembers of the translation cache of the core that ran it last.
+    pub tag: Tag,
     /// Its last walks to control pages.
     pub trails: Trails,
 }
@@ -39,6 +41,7 @@ impl Seat {
     /// Gives a fresh vCPU its domain and the page for its exits.
     pub fn attach(&mut self, context: &'static Context, exit_page: HostPhysical) {
         self.context.set(context);
+        self.shows_registers = context.policy.flags.registers_visible();
         self.exit_page = exit_page;
         self.caller = null_mut();
         self.entry = Entry::default();
@@ -60,23 +63,31 @@ impl Seat {
 }
 
 impl Vcpu {
-    /// Last thing before the vCPU runs on `core`: says so to whoever takes translations away, and flushes if some were
-    /// taken since it ran last, or if it ran elsewhere.
-    #[inline]
+    /// Last thing before the vCPU runs on `core`: says so to whoever takes translations away, and forgets what must be
+    /// forgotten.
     pub fn prepare_entry(&mut self, core: &Core) {
-        let generation = core.presence.enter(self.seat.context());
-        let here = core.index.wrapping_add(1);
-        if self.seat.generation != generation || self.seat.ran_on != here {
-            self.renew(core, generation);
+        if !self.announce(core) {
+            self.renew(core);
         }
     }
 
+    /// Says that the vCPU is about to run on `core`. Unless the answer is `true`, [`Self::renew`] must follow.
+    #[inline]
+    #[must_use]
+    pub fn announce(&self, core: &Core) -> bool {
+        core.presence.enter(&self.seat.tag, self.seat.context())
+    }
+
     /// Takes no translation along from before.
-    #[cold]
-    fn renew(&mut self, core: &Core, generation: u64) {
-        self.seat.generation = generation;
-        self.seat.ran_on = core.index.wrapping_add(1);
+    pub fn renew(&mut self, core: &Core) {
+        let context = self.seat.context();
+        let tlb = core.presence.renew(&mut self.seat.tag, context);
+        match tlb {
+            Tlb::Keep(_) | Tlb::Fresh(_) => {}
+            Tlb::FlushAsid(_) => self.flush_space_at_entry(),
+            Tlb::FlushAll(_) => self.flush_at_entry(),
+        }
         private_view::leave(core, self);
-        self.flush_at_entry();
+        self.set_address_space(tlb.asid());
     }
 }

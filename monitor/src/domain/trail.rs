@@ -12,7 +12,7 @@
 //!   followed holds until this core leaves the monitor.
 
 use core::cell::Cell;
-use core::ptr::null;
+use core::ptr::{NonNull, null};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use adyton_x86::paging::{Entry, cr4};
@@ -36,6 +36,7 @@ struct Step {
 
 /// One walk. All zeros is a valid value: of no walk, since no domain has the generation 0.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Trail {
     generation: Cell<u64>,
     address: Cell<u64>,
@@ -57,8 +58,10 @@ impl Trails {
     /// The one for `address`.
     #[inline]
     pub fn of(&self, address: u64) -> &Trail {
-        // Claims begin at large boundaries as often as not, so bits from above one are mixed in.
-        &self.0[(address >> 12 ^ address >> 21) as usize % TRAILS]
+        // The upper bits of the product depend on all bits of the address.
+        const SPREAD: u64 = 0x6a09_e667;
+        const SHIFT: u32 = u64::BITS - TRAILS.ilog2();
+        &self.0[(address.wrapping_mul(SPREAD) >> SHIFT) as usize % TRAILS]
     }
 
     /// None of them is good any more.
@@ -97,8 +100,8 @@ impl Trail {
         if self.keys.get() != 0 && caller.protection_keys() & self.keys.get() != 0 {
             return None;
         }
-        // SAFETY: a word of the directory, which stays.
-        Some(unsafe { &*self.found.get() })
+        // SAFETY: a word of the directory, which stays, as of every trail that has a generation.
+        Some(unsafe { NonNull::new_unchecked(self.found.get().cast_mut()).as_ref() })
     }
 
     /// Keeps the walk that `recorder` has seen, if it can be told from what is kept whether another would end alike.

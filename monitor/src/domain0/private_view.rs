@@ -12,7 +12,6 @@
 //! - The page of ones is filled before every step, so nothing that a step wrote is read by another.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 
@@ -160,14 +159,14 @@ impl PrivateView {
     }
 
     fn enter(&mut self, vcpu: &mut Vcpu, page: GuestPhysical) -> bool {
-        let generation = vcpu.seat.context().generation.load(Ordering::SeqCst);
+        let generation = vcpu.seat.context().generation.current();
         if self.update(generation, page).is_err() {
             self.generation = 0;
             return false;
         }
         self.fill();
         // From here on the translations of this generation are used; if it has changed meanwhile, the entry leaves the view.
-        vcpu.seat.generation = generation;
+        vcpu.seat.tag.set_generation(generation);
         self.step = Some(Vendor::current().begin_step(vcpu, self.detour.root()));
         vcpu.flush_at_entry();
         true

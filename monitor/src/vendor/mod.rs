@@ -72,6 +72,14 @@ impl Vendor {
         }
     }
 
+    /// The greatest number that tells one guest's translations from another's in a core's cache.
+    #[must_use]
+    pub fn last_address_space(self) -> u32 {
+        match self {
+            Self::Svm => svm::last_address_space(),
+        }
+    }
+
     /// Switches the extension on, on this core.
     ///
     /// # Safety

@@ -218,6 +218,8 @@ pub mod tlb_control {
     pub const NOTHING: u32 = 0;
     /// Flush every address space.
     pub const EVERYTHING: u32 = 1;
+    /// Flush this guest's address space (CPUID 8000_000A EDX bit 6).
+    pub const SPACE: u32 = 3;
 }
 
 /// Bits of [`Vmcb::interrupt_control`]: APM volume 2, section 15.21.

@@ -31,7 +31,7 @@ const CR4_OSXSAVE: u64 = 1 << 18;
 const EFER: u64 = 1 << 12 | 1 << 11 | 1 << 10 | 1 << 8 | 1;
 const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
 /// The address space number until the vCPU is entered for the first time.
-const SPACE: u32 = 2;
+const SPACE: u32 = 1;
 
 /// Fills in controls and registers of a fresh vCPU.
 pub fn configure(vcpu: &mut Vcpu, nested_root: HostPhysical, exceptions: u32, state: EntryState) {

@@ -9,7 +9,7 @@ use super::maps;
 use crate::address::HostPhysical;
 use crate::vcpu::Vcpu;
 
-/// Domain 0's address space number.
+/// The address space number until the vCPU is entered for the first time.
 const SPACE: u32 = 1;
 
 /// Alignment check and debug: a guest can make either recur for ever inside the CPU, where not even an NMI gets through

@@ -41,6 +41,16 @@ pub(super) fn has_next_rip() -> bool {
     cpuid(0x8000_000a, 0).edx & 1 << 3 != 0
 }
 
+/// Whether a flush can be limited to one address space.
+fn can_flush_space() -> bool {
+    cpuid(0x8000_000a, 0).edx & 1 << 6 != 0
+}
+
+/// The greatest address-space number; 0 is the host's.
+pub fn last_address_space() -> u32 {
+    cpuid(0x8000_000a, 0).ebx.saturating_sub(1).max(1)
+}
+
 /// Switches SVM on.
 ///
 /// # Safety

@@ -170,26 +170,66 @@ pub unsafe fn start(core: &'static Core, first: &mut Vcpu) -> ! {
 }
 
 /// Every exit comes here. Returns the vCPU that runs next.
+///
+/// What is rare is done behind tail calls, so that the common round trip saves no register.
 extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
     core.presence.exit();
     let vmcb = vcpu.vmcb_mut();
     vmcb.inject = Event::NONE;
     vmcb.tlb_control = tlb_control::NOTHING;
-    let next = if vmcb.exit_code == ExitCode::VMMCALL {
-        calls::handle(core, vcpu)
-    } else {
-        other_exit(core, vcpu)
-    };
-    if core.has_attention() {
-        core.attend(next);
+    if vmcb.exit_code == ExitCode::VMMCALL
+        && let Some(next) = calls::handle_quickly(core, vcpu)
+    {
+        // SAFETY: this core owns it, and has no other reference to it.
+        return resume(core, unsafe { &mut *next });
     }
-    next.prepare_entry(core);
-    next
+    other_exit(core, vcpu)
+}
+
+#[inline]
+fn resume(core: &'static Core, next: &'static mut Vcpu) -> *mut Vcpu {
+    if core.has_attention() {
+        return attend(core, next);
+    }
+    if next.announce(core) {
+        next
+    } else {
+        renew(core, next)
+    }
 }
 
 #[cold]
 #[inline(never)]
-fn other_exit(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
+fn attend(core: &'static Core, next: &'static mut Vcpu) -> *mut Vcpu {
+    core.attend(next);
+    next.prepare_entry(core);
+    unforeseen(next)
+}
+
+#[cold]
+#[inline(never)]
+fn renew(core: &'static Core, next: &'static mut Vcpu) -> *mut Vcpu {
+    next.renew(core);
+    unforeseen(next)
+}
+
+/// `next`, without telling the compiler: knowing that a rare path returns what it got, it would keep that in a register which
+/// the common path would have to save.
+fn unforeseen(next: *mut Vcpu) -> *mut Vcpu {
+    core::hint::black_box(next)
+}
+
+#[inline(never)]
+fn other_exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
+    let next = if vcpu.vmcb().exit_code == ExitCode::VMMCALL {
+        calls::handle(core, vcpu)
+    } else {
+        no_call(core, vcpu)
+    };
+    resume(core, next)
+}
+
+fn no_call(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
     let vmcb = vcpu.vmcb_mut();
     if vmcb.exit_event.is_valid() {
         vmcb.inject = redelivered(vmcb.exit_event);

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use adyton_x86::svm::vmcb::tlb_control;
 use adyton_x86::svm::{Event, Intercept1, Segment, Vmcb};
 
-use super::{exit, has_next_rip};
+use super::{can_flush_space, exit, has_next_rip};
 use crate::address::HostPhysical;
 use crate::instructions::{cpuid, read_msr};
 use crate::vcpu::{Register, Vcpu};
@@ -178,6 +178,21 @@ pub(crate) fn inject_nmi(vcpu: &mut Vcpu) {
 
 pub(crate) fn flush_at_entry(vcpu: &mut Vcpu) {
     vcpu.vmcb_mut().tlb_control = tlb_control::EVERYTHING;
+}
+
+pub(crate) fn flush_space_at_entry(vcpu: &mut Vcpu) {
+    let vmcb = vcpu.vmcb_mut();
+    if vmcb.tlb_control == tlb_control::NOTHING {
+        vmcb.tlb_control = if can_flush_space() {
+            tlb_control::SPACE
+        } else {
+            tlb_control::EVERYTHING
+        };
+    }
+}
+
+pub(crate) fn set_address_space(vcpu: &mut Vcpu, space: u32) {
+    vcpu.vmcb_mut().asid = space;
 }
 
 pub(crate) fn set_nested_root(vcpu: &mut Vcpu, root: HostPhysical, space: u32) {
