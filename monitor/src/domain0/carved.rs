@@ -65,7 +65,11 @@ pub(super) fn handle(core: &Core, vcpu: &mut Vcpu, fault: NestedFault) {
 /// when delivery faults (SDM volume 3, table 6-5), so that it does not go on for ever.
 fn undeliverable(core: &Core, vcpu: &mut Vcpu) {
     match vcpu.pending_exception() {
-        Some(DOUBLE_FAULT) => shut_down(core, vcpu, "has faulted while it was handling a double fault"),
+        Some(DOUBLE_FAULT) => shut_down(
+            core,
+            vcpu,
+            "has faulted while it was handling a double fault",
+        ),
         Some(0 | 10..=13 | PAGE_FAULT) => vcpu.inject_exception(DOUBLE_FAULT, Some(0)),
         _ => vcpu.inject_general_protection(),
     }

@@ -109,11 +109,10 @@ fn shut_down(core: &Core, vcpu: &Vcpu, what: &str) -> ! {
     // These are the last words on this machine, and what they tell is domain 0's own.
     log::show_on_console(true);
     log!(
-        "domain 0 {what} on core {} at {:#x}, stack {:#x}, CR2 {:#x}, CR3 {:#x}",
+        "domain 0 {what} on core {} at {:#x}, stack {:#x}, CR3 {:#x}",
         core.index,
         vcpu.rip(),
         vcpu.rsp(),
-        vcpu.cr2(),
         vcpu.cr3(),
     );
     scrub::everything();
