@@ -78,6 +78,8 @@ impl Exit {
 /// The right to run one vCPU of a domain. Handles of different vCPUs may be used on different threads at once.
 pub struct Vcpu<E: Environment> {
     domain: Arc<Held<E>>,
+    /// The domain's place and name, at hand for the hot path.
+    place: E,
     name: Name,
     index: u64,
     exit_page: u64,
@@ -87,7 +89,7 @@ pub struct Vcpu<E: Environment> {
 
 impl<E: Environment> Vcpu<E> {
     pub(crate) fn new(domain: Arc<Held<E>>, index: u64, exit_page: u64) -> Self {
-        let token = domain.claim.environment().entropy();
+        let token = domain.claim.environment().entropy() | 1;
         let name = domain.name;
         Self {
             domain,
@@ -148,8 +150,8 @@ impl<E: Environment> Vcpu<E> {
 
     #[inline(always)]
     fn request(&mut self, limit: u64) -> Request {
-        // Counting from a random beginning: never 0 twice in a row, never one used before.
-        self.token = self.token.wrapping_add(1).max(1);
+        // Odd numbers from a random one on: never 0, and none used before.
+        self.token = self.token.wrapping_add(2);
         let Self {
             index,
             sequence,
@@ -167,7 +169,7 @@ impl<E: Environment> Vcpu<E> {
 
     #[inline(always)]
     fn execute(&mut self, request: &Request) -> Response {
-        let response = self.domain.claim.environment().call(request);
+        let response = self.place.call(request);
         if response.status == 0 {
             self.sequence = response.results[1];
         }
@@ -225,22 +227,15 @@ impl<E: Environment> Vcpu<E> {
     /// # Errors
     /// What the monitor refuses.
     pub fn abandon(&mut self) -> Result<(), Refusal> {
-        let place = self.domain.claim.environment();
-        self.sequence = calls::abandon(place, self.name, self.index)?;
+        self.sequence = calls::abandon(&self.place, self.name, self.index)?;
         Ok(())
     }
 
     fn load(&self, offset: usize) -> u64 {
-        self.domain
-            .claim
-            .environment()
-            .load(self.exit_page + offset as u64)
+        self.place.load(self.exit_page + offset as u64)
     }
 
     fn store(&self, offset: usize, word: u64) {
-        self.domain
-            .claim
-            .environment()
-            .store(self.exit_page + offset as u64, word);
+        self.place.store(self.exit_page + offset as u64, word);
     }
 }

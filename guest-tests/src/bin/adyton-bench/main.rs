@@ -4,6 +4,7 @@
 
 mod kvm;
 
+use std::arch::asm;
 use std::arch::x86_64::_rdtsc;
 use std::process::ExitCode;
 
@@ -11,7 +12,6 @@ use adyton::abi::call::Information;
 use adyton::{Domain, Flags, Image, Linux, Program, calls, policy};
 use adyton_guest_tests::fixture::{ROOM, payload, pool, run};
 use adyton_guest_tests::nesting::nest;
-use adyton_guest_tests::raw;
 use anyhow::{Result, ensure};
 
 /// Enough for the caches of the emulator and the first faults to be over.
@@ -39,6 +39,13 @@ fn report(name: &str, ticks: u64) {
 fn now() -> u64 {
     // SAFETY: reading the time stamp has no effect.
     unsafe { _rdtsc() }
+}
+
+/// Brings the caller's own vector registers into use, upper halves included.
+#[allow(unsafe_code)]
+fn use_vectors() {
+    // SAFETY: changes one register, which is declared; the measured CPUs have AVX2.
+    unsafe { asm!("vpcmpeqb ymm15, ymm15, ymm15", out("ymm15") _, options(nomem, nostack)) };
 }
 
 /// Fewest ticks of `action` over many rounds, without those of looking at the clock.
@@ -87,14 +94,17 @@ fn round_trip(argument: &str, flags: Flags) -> Result<u64> {
     let mut running = run("echo", &[argument], flags)?;
     running.words()?;
     let vcpu = running.vcpu();
-    let mut failures = 0;
-    let mut enter = || failures += u32::from(vcpu.enter_raw(0).status != 0);
+    let mut refused = 0;
+    let mut enter = || refused |= vcpu.enter_raw(0).status;
     let ticks = if argument == "vector" {
-        fewest(|| raw::keeps_vectors(&mut enter).0)
+        fewest(|| {
+            use_vectors();
+            enter();
+        })
     } else {
         fewest(enter)
     };
-    ensure!(failures == 0, "{failures} entries were refused");
+    ensure!(refused == 0, "an entry was refused");
     Ok(ticks)
 }
 
