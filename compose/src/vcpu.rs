@@ -89,10 +89,12 @@ pub struct Vcpu<E: Environment> {
 
 impl<E: Environment> Vcpu<E> {
     pub(crate) fn new(domain: Arc<Held<E>>, index: u64, exit_page: u64) -> Self {
-        let token = domain.claim.environment().entropy() | 1;
+        let place = domain.claim.environment().clone();
+        let token = place.entropy() | 1;
         let name = domain.name;
         Self {
             domain,
+            place,
             name,
             index,
             exit_page,
