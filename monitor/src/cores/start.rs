@@ -10,7 +10,8 @@ use crate::{apic, log};
 /// Microseconds from INIT to start-up (Intel SDM volume 3, section 9.4.4.1, says 10 ms; CPUs of this century need none).
 const AFTER_INIT: u32 = 1000;
 const AFTER_STARTUP: u32 = 200;
-const PATIENCE: u32 = 500_000;
+/// An emulator on a busy host runs a core's thread when it can; hardware needs far less.
+const PATIENCE: u32 = 10_000_000;
 
 /// Starts all cores but the first, which runs this.
 ///
