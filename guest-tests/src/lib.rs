@@ -8,6 +8,7 @@ mod calls;
 mod entering;
 mod exits;
 pub mod fixture;
+mod instruction;
 mod lifetime;
 pub mod nesting;
 mod process;
@@ -23,6 +24,7 @@ pub type Test = (&'static str, fn() -> Result<()>);
 pub fn tests() -> impl Iterator<Item = Test> {
     let rooms = [
         calls::TESTS,
+        instruction::TESTS,
         entering::TESTS,
         exits::TESTS,
         sharing::TESTS,
