@@ -143,7 +143,7 @@ const _: () = {
     assert!(offset_of!(Vcpu, vector) % 64 == 0);
     assert!(offset_of!(Vcpu, seat) == 256);
     assert!(offset_of!(Vcpu, registers) % align_of::<Operands>() == 0);
-    assert!(Register::Rdx.place() * 8 % align_of::<Operands>() == 0);
+    assert!((Register::Rdx.place() * 8).is_multiple_of(align_of::<Operands>()));
     assert!(Register::R11.place() == Register::Rdx.place() + 5);
 };
 

@@ -1,7 +1,7 @@
 //! The cores: what each one knows about itself, and how they ask things of each other.
 //!
 //! A core finds itself by its stack: stacks are aligned to their size, and the topmost words of each
-//! ([`StackEnd`]) hold the core and the vCPU that it runs. So the monitor needs no segment register, and a guest's stay
+//! ([`StackEnd`]) hold the core. So the monitor needs no segment register, and a guest's stay
 //! loaded while it runs.
 //!
 //! What must hold: the monitor runs with GIF clear (nothing interrupts it) and RFLAGS.IF set (so that a physical
@@ -16,6 +16,7 @@ mod start;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::domain::context::CorePlace;
 use crate::domain::presence::Presence;
 use crate::frames::FRAMES;
 use crate::once::Once;
@@ -36,11 +37,9 @@ static CORES: Once<&'static [Core]> = Once::new();
 #[repr(C)]
 pub struct StackEnd {
     pub(crate) core: *const Core,
-    /// Read and written by the vendor's run loop.
-    pub(crate) running: *mut Vcpu,
     /// Counted up by the NMI handler.
     pub(crate) nmis: u64,
-    reserved: u64,
+    reserved: [u64; 2],
 }
 
 /// Distance of [`StackEnd`] from the stack's upper end.
@@ -53,6 +52,8 @@ const _: () = assert!(STACK_END_SIZE == 32);
 pub struct Core {
     /// Its number: the bootstrap core is 0.
     pub index: u32,
+    /// Where it stands in the bit maps of domains.
+    pub place: CorePlace,
     /// What interrupts are sent to.
     pub apic_id: u32,
     /// What it shall look at, see [`attention`].
@@ -104,6 +105,7 @@ impl Core {
     fn new(index: u32, apic_id: u32) -> Self {
         Self {
             index,
+            place: CorePlace::of(index),
             apic_id,
             attention: AtomicU32::new(0),
             startup: AtomicU32::new(park::WAITING),
@@ -197,6 +199,7 @@ mod tests {
     fn logical_destinations() {
         let core = Core {
             index: 0,
+            place: CorePlace::of(0),
             apic_id: 0,
             attention: AtomicU32::new(0),
             startup: AtomicU32::new(0),

@@ -28,6 +28,29 @@ const BUILDING: u8 = 0;
 const SEALED: u8 = 1;
 const DEAD: u8 = 2;
 
+/// Where a core stands in a domain's bit map.
+#[derive(Clone, Copy, Debug)]
+pub struct CorePlace {
+    word: usize,
+    /// The bit in that word; none for a core that the map cannot name.
+    bit: u64,
+}
+
+impl CorePlace {
+    /// That of the core with this number.
+    #[must_use]
+    pub const fn of(core: u32) -> Self {
+        Self {
+            word: core as usize / 64,
+            bit: if (core as u64) < CORE_LIMIT {
+                1 << (core % 64)
+            } else {
+                0
+            },
+        }
+    }
+}
+
 /// A domain's page.
 #[repr(C, align(4096))]
 pub struct Context {
@@ -176,12 +199,11 @@ impl Context {
         self.state.store(DEAD, Ordering::SeqCst);
     }
 
-    /// Whether it may run on this core.
+    /// Whether it may run on the core with this place.
     #[inline]
     #[must_use]
-    pub fn may_run_on(&self, core: u32) -> bool {
-        let word = self.cores.get(core as usize / 64);
-        word.is_some_and(|word| word.load(Ordering::SeqCst) >> (core % 64) & 1 != 0)
+    pub fn may_run_on(&self, core: CorePlace) -> bool {
+        self.cores[core.word % CORE_WORDS].load(Ordering::SeqCst) & core.bit != 0
     }
 
     /// Allows or denies it a core.

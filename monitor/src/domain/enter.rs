@@ -14,7 +14,7 @@ use adyton_abi::policy::Flags;
 use super::context::Context;
 use super::entry::Begin;
 use super::name::{self, Refusal};
-use super::report::{self, Operands};
+use super::report::{self, Operands, Words};
 use crate::cores::Core;
 use crate::instructions::time_stamp;
 use crate::vcpu::{Owner, Register, Vcpu};
@@ -137,7 +137,7 @@ fn admitted(core: &Core, context: &Context, index: u64) -> Result<*mut Vcpu, Err
     }
     // Whoever stops the domain or denies it the core first says so and then looks for owners, so one of the two sees
     // the other.
-    if context.is_open() && context.may_run_on(core.index) {
+    if context.is_open() && context.may_run_on(core.place) {
         return Ok(vcpu);
     }
     owner.release();
@@ -148,13 +148,12 @@ fn admitted(core: &Core, context: &Context, index: u64) -> Result<*mut Vcpu, Err
 #[inline]
 pub fn leave_quickly(vcpu: &mut Vcpu) -> *mut Vcpu {
     let caller = vcpu.seat.caller;
-    let operands = vcpu.operands();
+    // SAFETY: they are registers of the vCPU.
+    let words = unsafe { Words::read(vcpu.operands()) };
     let sequence = vcpu.seat.entry.finish(ExitKind::Call);
-    // SAFETY: this core owns the whole chain, the caller is another vCPU than this one, and the operands stay.
-    unsafe {
-        report::record_exit(vcpu, ExitKind::Call, sequence, &*operands);
-        answer(&mut *caller, ExitKind::Call, sequence, &*operands);
-    }
+    report::record_exit(vcpu, ExitKind::Call, sequence, words);
+    // SAFETY: this core owns the whole chain, and the caller is another vCPU than this one.
+    answer(unsafe { &mut *caller }, ExitKind::Call, sequence, words);
     vcpu.seat.owner.release();
     caller
 }
@@ -173,16 +172,16 @@ pub fn leave(vcpu: &'static mut Vcpu, kind: ExitKind, operands: &Operands) -> &'
 fn conclude(vcpu: &mut Vcpu, caller: &mut Vcpu, kind: ExitKind, operands: &Operands) {
     let sequence = vcpu.seat.entry.finish(kind);
     report::record(vcpu, kind, sequence, operands);
-    answer(caller, kind, sequence, operands);
+    answer(caller, kind, sequence, operands.words());
 }
 
 /// Completes the caller's `enter`.
 #[inline]
-fn answer(caller: &mut Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
+fn answer(caller: &mut Vcpu, kind: ExitKind, sequence: u64, words: Words) {
     caller.set_register(Register::Rdi, kind as u64);
     caller.set_register(Register::Rsi, sequence);
-    // SAFETY: both are the monitor's own, and this core's.
-    unsafe { report::move_words(operands, caller.outcome_mut()) };
+    // SAFETY: they are registers of the caller.
+    unsafe { words.write(caller.outcome_mut()) };
     name::complete(caller, SUCCESS);
 }
 

@@ -166,31 +166,33 @@ fn directory_word(
 pub fn domain(caller: &Vcpu) -> Result<&'static Context, Refusal> {
     let address = caller.register(Register::Rdi);
     // Before the walk: what it finds is good for this generation.
-    let generation = caller.seat.context().generation.current();
+    let own = caller.seat.context();
+    let generation = own.generation.current();
     let trail = caller.seat.trails.of(address);
     let word = match trail.follow(caller, address, generation) {
         Some(word) => word,
         None => directory_word(caller, address, generation)?,
     };
-    Ok(commanded(caller, word)?)
+    Ok(commanded(caller, own, word)?)
 }
 
 /// As [`domain`] where a trail leads there and all is well. Touches nothing, so the other can be asked after all.
 #[inline]
 pub fn domain_by_trail(caller: &Vcpu) -> Option<&'static Context> {
     let address = caller.register(Register::Rdi);
-    let generation = caller.seat.context().generation.current();
+    let own = caller.seat.context();
+    let generation = own.generation.current();
     let trail = caller.seat.trails.of(address);
-    commanded(caller, trail.follow(caller, address, generation)?).ok()
+    commanded(caller, own, trail.follow(caller, address, generation)?).ok()
 }
 
-/// The domain in this word of the directory, if the caller may command it.
+/// The domain in this word of the directory, if the caller, of domain `own`, may command it.
 #[inline]
-fn commanded(caller: &Vcpu, word: &AtomicU64) -> Result<&'static Context, Error> {
+fn commanded(caller: &Vcpu, own: &Context, word: &AtomicU64) -> Result<&'static Context, Error> {
     let context = Directory::domain_in(word).ok_or(Error::NotFound)?;
     // A control page is pinned in the space of the domain that made the claim, so that one reaches it; and it may
     // stand in memory that others reach too, who may not command it.
-    if context.owner != caller.seat.context().id {
+    if context.owner != own.id {
         return Err(Error::NotFound);
     }
     let key = [

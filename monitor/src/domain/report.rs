@@ -22,21 +22,50 @@ const FIXED_FLAGS: u64 = 2;
 #[repr(C, align(16))]
 pub struct Operands(pub [u64; WORDS]);
 
+impl Operands {
+    /// The words, to be written somewhere.
+    #[inline]
+    #[must_use]
+    pub fn words(&self) -> Words {
+        // SAFETY: they are there.
+        unsafe { Words::read(self) }
+    }
+}
+
 const _: () = {
     assert!(offset_of!(ExitPage, operands) % align_of::<Operands>() == 0);
     assert!(offset_of!(ExitPage, reply) % align_of::<Operands>() == 0);
 };
 
-/// Copies six words, of which others may change either side at any time; each is read once.
-///
-/// # Safety
-/// Both are valid for that.
-#[inline]
-pub unsafe fn move_words(from: *const Operands, to: *mut Operands) {
-    let (from, to) = (from.cast::<__m128i>(), to.cast::<__m128i>());
-    for pair in 0..WORDS / 2 {
+/// Six words on their way.
+#[derive(Clone, Copy)]
+pub struct Words([__m128i; WORDS / 2]);
+
+impl Words {
+    /// Reads six words, each once, for others may change them at any time.
+    ///
+    /// # Safety
+    /// They may be read.
+    #[inline]
+    pub unsafe fn read(from: *const Operands) -> Self {
+        let from = from.cast::<__m128i>();
         // SAFETY: as the caller warrants.
-        unsafe { to.add(pair).write_volatile(from.add(pair).read_volatile()) };
+        Self(core::array::from_fn(|pair| unsafe {
+            from.add(pair).read_volatile()
+        }))
+    }
+
+    /// Writes them.
+    ///
+    /// # Safety
+    /// Six words may be written there.
+    #[inline]
+    pub unsafe fn write(self, to: *mut Operands) {
+        let to = to.cast::<__m128i>();
+        for (number, pair) in self.0.into_iter().enumerate() {
+            // SAFETY: as the caller warrants.
+            unsafe { to.add(number).write_volatile(pair) };
+        }
     }
 }
 
@@ -54,7 +83,7 @@ pub unsafe fn prepare(page: HostPhysical) {
 
 /// Writes down an exit, and what else the policy shows.
 pub fn record(vcpu: &Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
-    record_exit(vcpu, kind, sequence, operands);
+    record_exit(vcpu, kind, sequence, operands.words());
     if vcpu.seat.shows_registers {
         show_registers(vcpu);
     }
@@ -62,13 +91,13 @@ pub fn record(vcpu: &Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
 
 /// Writes down an exit.
 #[inline]
-pub fn record_exit(vcpu: &Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
+pub fn record_exit(vcpu: &Vcpu, kind: ExitKind, sequence: u64, words: Words) {
     let page = vcpu.seat.exit_page.value() as *mut ExitPage;
     // SAFETY: exit pages are pinned RAM while the domain lives; the owner may read and write at the same time.
     unsafe {
         (&raw mut (*page).kind).write_volatile(kind as u32);
         (&raw mut (*page).sequence).write_volatile(sequence);
-        move_words(operands, (&raw mut (*page).operands).cast());
+        words.write((&raw mut (*page).operands).cast());
     }
 }
 
@@ -100,7 +129,7 @@ pub fn deliver_reply(vcpu: &mut Vcpu) {
 pub fn deliver_words(vcpu: &mut Vcpu) {
     let page = vcpu.seat.exit_page.value() as *const ExitPage;
     // SAFETY: as in `record_exit`.
-    unsafe { move_words((&raw const (*page).reply).cast(), vcpu.operands_mut()) };
+    unsafe { Words::read((&raw const (*page).reply).cast()).write(vcpu.operands_mut()) };
 }
 
 fn load_registers(vcpu: &mut Vcpu) {

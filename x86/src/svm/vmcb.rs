@@ -130,7 +130,10 @@ pub struct Vmcb {
     pub fetched_count: u8,
     /// The bytes.
     pub fetched: [u8; 15],
-    reserved_0e0: [u8; 0x320],
+    reserved_0e0: [u8; 0x300],
+    /// The host's own, which the CPU leaves alone.
+    pub host_word: u64,
+    reserved_3e8: [u8; 0x18],
     /// The guest's registers.
     pub save: SaveArea,
 }
@@ -244,6 +247,7 @@ const _: () = {
     assert!(offset_of!(Vmcb, clean) == 0xc0);
     assert!(offset_of!(Vmcb, next_rip) == 0xc8);
     assert!(offset_of!(Vmcb, fetched_count) == 0xd0);
+    assert!(offset_of!(Vmcb, host_word) == 0x3e0);
     assert!(offset_of!(Vmcb, save) == 0x400);
     assert!(offset_of!(SaveArea, tr) == 0x90);
     assert!(offset_of!(SaveArea, cpl) == 0xcb);

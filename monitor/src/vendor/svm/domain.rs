@@ -36,7 +36,10 @@ const SPACE: u32 = 1;
 /// Fills in controls and registers of a fresh vCPU.
 pub fn configure(vcpu: &mut Vcpu, nested_root: HostPhysical, exceptions: u32, state: EntryState) {
     vcpu.set_nested_root(nested_root, SPACE);
+    let place = &raw const *vcpu as u64;
     let vmcb = vcpu.vmcb_mut();
+    // Where the run loop finds the vCPU again.
+    vmcb.host_word = place;
     vmcb.intercept_control_registers = CONTROL_WRITES;
     vmcb.intercept_debug_registers = DEBUG_ACCESSES;
     vmcb.intercept_exceptions = exceptions | ENDLESS_EXCEPTIONS;

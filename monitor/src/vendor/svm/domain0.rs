@@ -19,7 +19,10 @@ const ENDLESS_EXCEPTIONS: u32 = 1 << 17 | 1 << 1;
 /// Fills in the controls.
 pub fn configure(vcpu: &mut Vcpu, nested_root: HostPhysical) {
     vcpu.set_nested_root(nested_root, SPACE);
+    let place = &raw const *vcpu as u64;
     let vmcb = vcpu.vmcb_mut();
+    // Where the run loop finds the vCPU again.
+    vmcb.host_word = place;
     vmcb.intercept1 = Intercept1::NMI
         | Intercept1::INIT
         | Intercept1::CPUID

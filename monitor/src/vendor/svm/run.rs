@@ -10,7 +10,7 @@
 use core::arch::global_asm;
 use core::mem::offset_of;
 
-use adyton_x86::svm::{Event, ExitCode, vmcb::tlb_control};
+use adyton_x86::svm::{Event, ExitCode, Vmcb, vmcb::tlb_control};
 
 use crate::cores::{Core, StackEnd};
 use crate::vcpu::{Owner, Register, Vcpu, components};
@@ -28,7 +28,6 @@ macro_rules! run_loop {
     mov rdi, rsi
     mov rax, [rdi + {control}]
     vmload rax
-    mov [rsp + {running}], rdi
     jmp 3f
 2:  // rax: the vCPU that runs next; rbx: the one that ran last. If that is another, what only VMSAVE and VMLOAD move.
     mov rdi, rax
@@ -38,7 +37,6 @@ macro_rules! run_loop {
     vmsave rax
     mov rax, [rdi + {control}]
     vmload rax
-    mov [rsp + {running}], rdi
 3:"#,
             $load,
             r#"
@@ -58,7 +56,8 @@ macro_rules! run_loop {
     mov r15, [rdi + 8 * {r15}]
     mov rdi, [rdi + 8 * {rdi}]
     vmrun rax
-    mov rax, [rsp + {running}]
+    // rax: again the control structure's address, which VMRUN has kept; it says whose it is.
+    mov rax, [rax + {whose}]
     mov [rax + 8 * {rdi}], rdi
     mov [rax + 8 * {rsi}], rsi
     mov [rax + 8 * {rdx}], rdx
@@ -83,7 +82,7 @@ macro_rules! run_loop {
             $rare,
             ".text",
             core = const offset_of!(StackEnd, core),
-            running = const offset_of!(StackEnd, running),
+            whose = const offset_of!(Vmcb, host_word),
             control = const offset_of!(Vcpu, control),
             vector = const offset_of!(Vcpu, vector),
             rdi = const Register::Rdi.place(),
