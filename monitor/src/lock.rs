@@ -49,7 +49,8 @@ impl<T> Lock<T> {
         let free = self
             .taken
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        free.is_ok().then_some(Guard(self))
+        // Not `then_some`: a guard that is made and dropped would free what another core holds.
+        free.is_ok().then(|| Guard(self))
     }
 }
 
@@ -75,5 +76,37 @@ impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.0.taken.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_try_that_fails_leaves_the_lock_with_its_holder() {
+        let lock = Lock::new(0);
+        let guard = lock.lock();
+        assert!(lock.try_lock().is_none());
+        assert!(lock.try_lock().is_none(), "the first try has not freed it");
+        drop(guard);
+        assert!(lock.try_lock().is_some());
+    }
+
+    #[test]
+    fn one_at_a_time() {
+        let lock = Lock::new(0_u64);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        let mut value = lock.lock();
+                        let seen = core::hint::black_box(*value);
+                        *value = seen + 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(*lock.lock(), 80_000);
     }
 }
