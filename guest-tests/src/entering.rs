@@ -1,5 +1,7 @@
 //! Entering and leaving: sequence numbers, tokens, budgets, cores, interruptions.
 
+mod mapping;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +30,10 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("wrong-core", wrong_core),
     ("two-cores", two_cores),
     ("destroy-while-running", destroy_while_running),
+    (
+        "mapping-counts-each-time",
+        mapping::mapping_counts_each_time,
+    ),
 ];
 
 fn hello() -> Result<()> {
