@@ -21,6 +21,7 @@ use adyton_abi::exit::ExitKind;
 use crate::cores::Core;
 use crate::domain::name::{CALL_LENGTH, Refusal, complete};
 use crate::domain::{enter, exits};
+use crate::instructions::time_stamp;
 use crate::vcpu::{Owner, Register, Vcpu};
 use crate::vendor::Exit;
 
@@ -139,22 +140,28 @@ fn other(core: &'static Core, vcpu: &'static mut Vcpu, number: u64) -> &'static 
         return vcpu;
     }
     match Call::from_number(number) {
-        Some(call) if vcpu.is_64_bit() => match carry_out(core, vcpu, call) {
-            Ok(results) => {
-                for (register, word) in ARGUMENTS.into_iter().zip(results.words).take(results.count)
-                {
-                    vcpu.set_register(register, word);
-                }
-                complete(vcpu, SUCCESS);
+        Some(call) if vcpu.is_64_bit() => {
+            let begin = time_stamp();
+            let outcome = carry_out(core, vcpu, call);
+            core.note_call(time_stamp().saturating_sub(begin));
+            match outcome {
+                Ok(results) => answer(vcpu, &results),
+                Err(refusal) => refusal.answer(vcpu),
             }
-            Err(refusal) => refusal.answer(vcpu),
-        },
+        }
         _ => {
             vcpu.set_rax(Error::Unsupported as u64);
             vcpu.advance(CALL_LENGTH);
         }
     }
     vcpu
+}
+
+fn answer(vcpu: &mut Vcpu, results: &Results) {
+    for (register, word) in ARGUMENTS.into_iter().zip(results.words).take(results.count) {
+        vcpu.set_register(register, word);
+    }
+    complete(vcpu, SUCCESS);
 }
 
 fn carry_out(core: &'static Core, caller: &Vcpu, call: Call) -> Result<Results, Refusal> {

@@ -5,8 +5,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::Core;
 use crate::vendor::Exit;
 
-/// How many counters there are; see [`index`].
-pub const COUNT: usize = 9;
+/// How many counters there are: those of [`index`], and [`LONGEST_CALL`].
+pub const COUNT: usize = 10;
+/// The longest time for which a call held the core at one go, in ticks of the time-stamp counter.
+const LONGEST_CALL: usize = 9;
 
 /// A core's counters.
 #[derive(Debug, Default)]
@@ -18,6 +20,15 @@ impl Core {
         if let Some(counter) = self.counters.0.get(index(exit)) {
             // Only this core writes, so no locked instruction is needed.
             counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes for how many ticks a call, or a slice of one, has held the core.
+    pub fn note_call(&self, ticks: u64) {
+        if let Some(longest) = self.counters.0.get(LONGEST_CALL)
+            && longest.load(Ordering::Relaxed) < ticks
+        {
+            longest.store(ticks, Ordering::Relaxed);
         }
     }
 

@@ -10,10 +10,12 @@ use std::process::ExitCode;
 
 use adyton::abi::call::Information;
 use adyton::{Domain, Flags, Image, Linux, Program, calls, policy};
-use adyton_guest_tests::fixture::{ROOM, payload, pool, run};
+use adyton_guest_tests::fixture::{ROOM, payload, pool, run, run_with};
 use adyton_guest_tests::nesting::nest;
 use anyhow::{Result, ensure};
 
+/// The counter of the longest time that a call held the core, see `docs/calls.md`.
+const LONGEST_CALL: u64 = 9;
 /// Enough for the caches of the emulator and the first faults to be over.
 const ROUNDS: u32 = 200;
 
@@ -86,7 +88,13 @@ fn domains() -> Result<()> {
         let [_, ticks, ..] = running.words()?;
         report(&format!("enter-at-depth-{depth}"), ticks);
     }
-    building()
+    building()?;
+    large()?;
+    report(
+        "longest-call",
+        calls::information(&place, Information::Counter, LONGEST_CALL)?[0],
+    );
+    Ok(())
 }
 
 /// From user mode of domain 0 into the domain and back, through the SDK's own way.
@@ -106,6 +114,16 @@ fn round_trip(argument: &str, flags: Flags) -> Result<u64> {
     };
     ensure!(refused == 0, "an entry was refused");
     Ok(ticks)
+}
+
+/// A domain whose memory takes many slices to map, to hash and to zero: what the longest call is looked for in.
+fn large() -> Result<()> {
+    const HEAP: u64 = 24 << 20;
+    let mut running = run_with("agent", &[], Flags::CONFIDENTIAL, |program| {
+        program.heap = HEAP
+    })?;
+    running.words()?;
+    Ok(())
 }
 
 /// What it takes to make a small domain and to take it back, all calls together.
