@@ -38,7 +38,7 @@ struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   adyton status                          what runs here, what is protected and what is not
-  adyton run /payloads/hello one two     a confidential domain: nobody else sees its memory
+  adyton run hello one two               a confidential domain: nobody else sees its memory
   adyton run --sandbox FILE              a sandbox: it sees nothing of you, you see all of it
   adyton tree                            who holds what, and who shares it with whom
   adyton gc                              take back what dead programs left behind";

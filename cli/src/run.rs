@@ -1,6 +1,6 @@
 //! `adyton run`: a payload in a domain of its own, with this terminal as its console.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
@@ -35,7 +35,8 @@ pub struct Options {
     /// vCPUs
     #[arg(long, value_name = "N", default_value_t = 1)]
     vcpus: u64,
-    /// The payload: a static ELF file linked against `adyton-runtime`
+    /// The payload: a static ELF file linked against `adyton-runtime`. A plain name is also looked for in
+    /// $ADYTON_PAYLOADS, or /payloads
     file: PathBuf,
     /// Its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -74,7 +75,7 @@ impl Options {
 const ENDED_OTHERWISE: u8 = 125;
 
 pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure> {
-    let path = options.file.clone();
+    let path = find(&options.file);
     let file = fs::read(&path).map_err(|source| Failure::File { path, source })?;
     let program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
     let claim = arguments.pool()?.claim(program.claim_size())?;
@@ -100,6 +101,15 @@ pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure
             Ok(ExitCode::from(128 + signal as u8))
         }
     }
+}
+
+/// The file itself, or where payloads are kept.
+fn find(file: &Path) -> PathBuf {
+    if file.exists() || file.components().count() > 1 {
+        return file.to_owned();
+    }
+    let folder = std::env::var_os("ADYTON_PAYLOADS").unwrap_or_else(|| "/payloads".into());
+    Path::new(&folder).join(file)
 }
 
 /// The signal that ended the domain, if one did.

@@ -39,6 +39,8 @@ pub struct Program<'data> {
     pub pool: u64,
     /// Bytes of each shared window; see [`crate::convention`] for the first and the last.
     pub windows: [u64; WINDOWS],
+    /// Which windows the domain may only read.
+    pub read_only: [bool; WINDOWS],
     /// Pages of monitor memory; `None`: as many as it needs, and a share for its pool.
     pub quota: Option<u64>,
     /// The cores it may run on, first and count; `None`: all of the caller's.
@@ -74,6 +76,7 @@ impl<'data> Program<'data> {
             heap: 0,
             pool: 0,
             windows,
+            read_only: [false; WINDOWS],
             quota: None,
             cores: None,
         }
@@ -151,7 +154,7 @@ impl<'data> Program<'data> {
                 give(&domain, pages, range, attributes)?;
             }
         }
-        let windows = share_windows(&domain, &plan)?;
+        let windows = self.share_windows(&domain, &plan)?;
         Ok(Loaded {
             vcpus,
             windows,
@@ -164,6 +167,34 @@ impl<'data> Program<'data> {
         // A count of 0 means all of the caller's.
         let (first, count) = self.cores.unwrap_or((0, 0));
         domain.cores(first, count).map(drop)
+    }
+
+    fn share_windows<E: Environment>(
+        &self,
+        domain: &Domain<E>,
+        plan: &Plan,
+    ) -> Result<Vec<(usize, Window<E>)>, Failure> {
+        let mut windows = Vec::new();
+        for (index, range) in plan.shared() {
+            let read_only = self.read_only.get(index).is_some_and(|&only| only);
+            let pages = domain.claim().pages(range.size)?;
+            pages.zero();
+            domain.share(Placement {
+                from: pages.address(),
+                size: range.size,
+                place: range.base,
+                attributes: if read_only {
+                    Attributes::READ
+                } else {
+                    READ_WRITE
+                },
+            })?;
+            let place = domain.claim().environment().clone();
+            let window = Window::new(place, pages.address(), range.size, Some(domain.owner()));
+            windows.push((index, window));
+            domain.keep(pages);
+        }
+        Ok(windows)
     }
 
     fn write<E: Environment>(&self, plan: &Plan, arguments: &[u8], quota: u64, pages: &Pages<E>) {
@@ -233,30 +264,6 @@ fn roomy<E: Environment>(claim: &Claim<E>, size: u64) -> Result<Pages<E>, Failur
     claim
         .aligned_pages(size, LARGE_PAGE)
         .or_else(|_| claim.pages(size))
-}
-
-fn share_windows<E: Environment>(
-    domain: &Domain<E>,
-    plan: &Plan,
-) -> Result<Vec<(usize, Window<E>)>, Failure> {
-    let mut windows = Vec::new();
-    for (index, range) in plan.shared() {
-        let pages = domain.claim().pages(range.size)?;
-        pages.zero();
-        domain.share(Placement {
-            from: pages.address(),
-            size: range.size,
-            place: range.base,
-            attributes: READ_WRITE,
-        })?;
-        let place = domain.claim().environment().clone();
-        windows.push((
-            index,
-            Window::new(place, pages.address(), range.size, Some(domain.owner())),
-        ));
-        domain.keep(pages);
-    }
-    Ok(windows)
 }
 
 /// A domain built from a program: not sealed yet, so that more can be added.

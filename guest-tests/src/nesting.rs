@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("depth-8-confidential", || deep(8, "confidential")),
     ("depth-8-sandbox", || deep(8, "sandbox")),
     ("branch-is-taken-back", branch_is_taken_back),
+    ("descendants-are-listed", descendants_are_listed),
     ("deep-interruptions", deep_interruptions),
     ("deep-budget", deep_budget),
 ];
@@ -57,6 +58,26 @@ fn deep(depth: u64, kind: &str) -> Result<()> {
             "round {round}: {words:?}"
         );
     }
+    Ok(())
+}
+
+/// Whoever has the pool mapped sees the whole composition, without the key and without contents.
+fn descendants_are_listed() -> Result<()> {
+    let mut running = nest(4, "pass", "confidential")?;
+    let first = running.words()?;
+    ensure!(first[0] == PAYLOAD, "{first:?}: {}", complaints(&running));
+    let (place, address) = (running.pool.environment(), running.claim.address());
+    let mut id = running.domain().id();
+    for depth in 1..4 {
+        let children = adyton::listing::children(place, address, id)?;
+        ensure!(children.len() == 1, "depth {depth}: {children:?}");
+        id = children[0].id;
+        let measured = adyton::listing::measurement(place, address, id)?;
+        ensure!(measured.is_some(), "depth {depth}: not measured");
+        let regions = adyton::listing::regions(place, address, id)?;
+        ensure!(!regions.is_empty(), "depth {depth}: no regions");
+    }
+    ensure!(adyton::listing::children(place, address, id)?.is_empty());
     Ok(())
 }
 

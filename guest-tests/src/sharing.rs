@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("close", close),
     ("offer", offer),
     ("withdraw", withdraw),
+    ("offer-from-another-claim", offer_from_another_claim),
     ("read-only-share", read_only_share),
     ("revoke-while-running", revoke_while_running),
     ("vital", vital),
@@ -167,6 +168,35 @@ fn withdraw() -> Result<()> {
         "accepted what was withdrawn: {status}"
     );
     pages.store(0, 1);
+    Ok(())
+}
+
+/// Across claims nothing is placed directly: even before seal it takes the holder of the key to accept.
+fn offer_from_another_claim() -> Result<()> {
+    let pool = pool()?;
+    let (giving, taking) = (pool.claim(ROOM)?, pool.claim(ROOM)?);
+    let file = payload("agent")?;
+    let mut loaded = unsealed(&taking, &file, Flags::CONFIDENTIAL)?;
+    let place = room(&loaded);
+    let pages = giving.pages(SHARED)?;
+    pages.zero();
+    pages.store(0, 99);
+    let region = giving.carve_for_nobody(pages.address(), SHARED, READ_WRITE)?;
+    let offered = giving.grant(region, loaded.domain.name().address, place)?;
+    let accepted = adyton::Acceptance {
+        place,
+        size: SHARED,
+        attributes: READ_WRITE | Attributes::CLEAN,
+    };
+    loaded.domain.accept(offered, accepted)?;
+    start(&mut loaded)?;
+    let [seen, _] = ask(&mut loaded.vcpus[0], [1, place, 0, 0, 0, 0])?;
+    ensure!(seen == 99, "{seen}");
+    // The giver keeps revocation.
+    giving.revoke(offered)?;
+    let exit = loaded.vcpus[0].answer([1, place, 0, 0, 0, 0], 0)?;
+    ensure!(matches!(exit, Exit::Memory { .. }), "{exit:?}");
+    ensure!(pages.load(0) == 0, "not clean");
     Ok(())
 }
 

@@ -91,6 +91,7 @@ fn lead(domain: &mut Domain, levels: u64) -> Result<u64, Failure> {
     let mut program = Program::new(Image::parse(&file)?, policy | Flags::MAY_COMPOSE);
     program.arguments = vec![&below, mode, kind];
     program.windows[FILE] = (file.len() as u64 + 8).next_multiple_of(4096);
+    program.read_only[FILE] = true;
     if levels > 1 {
         program.heap = 1 << 20;
         // A share of what is left; the rest is this child's own.

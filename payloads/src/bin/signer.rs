@@ -186,6 +186,7 @@ fn parse(domain: &Domain) -> Result<String, Refused> {
 fn run(claim: &Claim<Inside>, file: &[u8], document: &Window<Inside>) -> Result<[u64; 5], Refused> {
     let mut program = Program::new(Image::parse(file).map_err(Failure::from)?, Flags::NONE);
     program.windows[1] = document.size();
+    program.read_only[1] = true;
     let mut sandbox = program.build(claim)?;
     let copy = sandbox.window(1).ok_or(Refused::Window)?;
     copy_document(document, copy);
