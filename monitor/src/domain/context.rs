@@ -86,6 +86,8 @@ pub struct Changing {
     pub tables: Option<NestedTables>,
     /// The measurement while it is being taken.
     pub hasher: Sha256,
+    /// Bytes that the measurement has taken of the page that it is at.
+    pub hashed: u64,
     /// The control page; none for domain 0.
     pub control_page: Option<HostPhysical>,
     /// Translations were taken away and no flush was begun since.
@@ -146,6 +148,7 @@ impl Context {
             changing: UnsafeCell::new(Changing {
                 tables: Some(origin.tables),
                 hasher: Sha256::default(),
+                hashed: 0,
                 control_page: origin.control_page,
                 unmapped: false,
                 retired: 0,
