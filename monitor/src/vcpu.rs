@@ -357,6 +357,67 @@ impl Vcpu {
         self.registers.as_mut_ptr().wrapping_add(FIRST).cast()
     }
 
+    /// All general registers by their numbers, in a straight line: owners of sandboxes get them at every exit.
+    #[must_use]
+    pub fn general(&self) -> [u64; 16] {
+        [
+            self.register(Register::Rax),
+            self.register(Register::Rcx),
+            self.register(Register::Rdx),
+            self.register(Register::Rbx),
+            self.register(Register::Rsp),
+            self.register(Register::Rbp),
+            self.register(Register::Rsi),
+            self.register(Register::Rdi),
+            self.register(Register::R8),
+            self.register(Register::R9),
+            self.register(Register::R10),
+            self.register(Register::R11),
+            self.register(Register::R12),
+            self.register(Register::R13),
+            self.register(Register::R14),
+            self.register(Register::R15),
+        ]
+    }
+
+    /// Sets all general registers.
+    pub fn set_general(&mut self, values: [u64; 16]) {
+        let [
+            rax,
+            rcx,
+            rdx,
+            rbx,
+            rsp,
+            rbp,
+            rsi,
+            rdi,
+            r8,
+            r9,
+            r10,
+            r11,
+            r12,
+            r13,
+            r14,
+            r15,
+        ] = values;
+        self.set_register(Register::Rax, rax);
+        self.set_register(Register::Rcx, rcx);
+        self.set_register(Register::Rdx, rdx);
+        self.set_register(Register::Rbx, rbx);
+        self.set_register(Register::Rsp, rsp);
+        self.set_register(Register::Rbp, rbp);
+        self.set_register(Register::Rsi, rsi);
+        self.set_register(Register::Rdi, rdi);
+        self.set_register(Register::R8, r8);
+        self.set_register(Register::R9, r9);
+        self.set_register(Register::R10, r10);
+        self.set_register(Register::R11, r11);
+        self.set_register(Register::R12, r12);
+        self.set_register(Register::R13, r13);
+        self.set_register(Register::R14, r14);
+        self.set_register(Register::R15, r15);
+    }
+
     /// A general register by the number that instructions use, modulo 16.
     #[inline]
     #[must_use]

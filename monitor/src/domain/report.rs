@@ -104,7 +104,7 @@ pub fn record_exit(vcpu: &Vcpu, kind: ExitKind, sequence: u64, words: Words) {
 /// Writes down the registers.
 fn show_registers(vcpu: &Vcpu) {
     let page = vcpu.seat.exit_page.value() as *mut ExitPage;
-    let general: [u64; 16] = core::array::from_fn(|number| vcpu.register_by_number(number as u8));
+    let general = vcpu.general();
     // SAFETY: as in `record_exit`.
     unsafe {
         let registers = &raw mut (*page).registers;
@@ -141,9 +141,7 @@ fn load_registers(vcpu: &mut Vcpu) {
         }
         (&raw const (*page).registers).read_volatile()
     };
-    for (number, value) in registers.general.into_iter().enumerate() {
-        vcpu.set_register_by_number(number as u8, value);
-    }
+    vcpu.set_general(registers.general);
     vcpu.set_rip(registers.rip);
     vcpu.set_rflags(registers.rflags & SETTABLE_FLAGS | FIXED_FLAGS);
     // It does not stand at its own call any more.
