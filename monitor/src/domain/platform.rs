@@ -22,7 +22,7 @@ use crate::machine;
 use crate::nested::{Emptied, End, Mapping, Progress, Refused};
 
 /// About how many instructions an entry of a nested table costs.
-const ENTRY_COST: u64 = 20;
+const ENTRY_COST: u64 = 100;
 /// Zeroing a page.
 const ZERO_COST: u64 = 320;
 /// Hashing 64 bytes without the SHA extensions.
