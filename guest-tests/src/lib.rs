@@ -12,6 +12,7 @@ mod instruction;
 mod lifetime;
 pub mod nesting;
 mod process;
+mod random;
 pub mod raw;
 mod sharing;
 
@@ -32,6 +33,7 @@ pub fn tests() -> impl Iterator<Item = Test> {
         attack::TESTS,
         lifetime::TESTS,
         process::TESTS,
+        random::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }
