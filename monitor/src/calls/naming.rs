@@ -1,9 +1,12 @@
 //! From the naming triple to identities of the engine.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use adyton_abi::PAGE_SIZE;
 use adyton_abi::error::Error;
 use adyton_capability::Engine;
 use adyton_capability::identity::{ClaimId, DomainId};
+use adyton_x86::paging::ENTRIES;
 
 use super::Request;
 use crate::address::GuestVirtual;
@@ -11,7 +14,7 @@ use crate::domain::context::Context;
 use crate::domain::memory::CallerMemory;
 use crate::domain::name::{self, Place, Refusal};
 use crate::domain::store::FrameStore;
-use crate::guest::walk::{Access, GuestMemory, Kind, Regime, Translation};
+use crate::guest::walk::{Access, Kind, Regime, Translation};
 use crate::vcpu::{Owner, Vcpu};
 
 /// RFLAGS.AC: the supervisor means to touch user pages.
@@ -125,7 +128,7 @@ struct Pages {
     regime: Regime,
     access: Access,
     memory: CallerMemory,
-    last: Option<Translation>,
+    last: Option<(Translation, &'static [AtomicU64; ENTRIES])>,
 }
 
 impl Pages {
@@ -144,32 +147,40 @@ impl Pages {
 
     /// The page at `address`, which the caller may write: behind the last one, if there was one.
     fn next(&mut self, address: u64) -> Result<Translation, Refusal> {
-        let found = match self.last.and_then(|last| self.neighbour(last)) {
-            Some(neighbour) => neighbour,
-            None => self
-                .regime
-                .translate(&self.memory, GuestVirtual(address), self.access)?,
-        };
-        self.last = Some(found);
+        if let Some((last, table)) = self.last
+            && let Some(neighbour) = neighbour(last, table)
+        {
+            self.last = Some((neighbour, table));
+            return Ok(neighbour);
+        }
+        let found = self
+            .regime
+            .translate(&self.memory, GuestVirtual(address), self.access)?;
+        self.last = self.memory.table(found.entry.0).map(|table| (found, table));
         Ok(found)
     }
+}
 
-    fn neighbour(&self, last: Translation) -> Option<Translation> {
-        let (place, word) = last.entry;
-        let next = place
-            .checked_add(8)
-            .filter(|next| next.page() == place.page())?;
-        let expected = word.checked_add(last.page_size)?;
-        if self.memory.read_entry(next).ok()? != expected {
-            return None;
-        }
-        let start = last.address.align_down(last.page_size);
-        Some(Translation {
-            address: start.checked_add(last.page_size)?,
-            page_size: last.page_size,
-            entry: (next, expected),
-        })
+/// The page behind `last`, if the entry behind its entry in the same table says so.
+fn neighbour(last: Translation, table: &[AtomicU64; ENTRIES]) -> Option<Translation> {
+    let (place, word) = last.entry;
+    let next = place.checked_add(8)?;
+    let expected = word.checked_add(last.page_size)?;
+    // Behind the last entry there is none, and the first one is not the neighbour.
+    let entry = table
+        .get(next.page_offset() as usize / 8)
+        .filter(|_| next.page_offset() != 0)?;
+    if entry.load(Ordering::Relaxed) != expected {
+        return None;
     }
+    Some(Translation {
+        address: last
+            .address
+            .align_down(last.page_size)
+            .checked_add(last.page_size)?,
+        page_size: last.page_size,
+        entry: (next, expected),
+    })
 }
 
 /// What an address or size in domain 0's claims must be a multiple of; elsewhere a page.

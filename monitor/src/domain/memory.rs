@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use adyton_x86::paging::ENTRIES;
 use arrayvec::ArrayVec;
 
 use super::context::Context;
@@ -88,6 +89,13 @@ impl CallerMemory {
 }
 
 impl CallerMemory {
+    /// All words of the page that holds `place`, for as long as this core stays in the monitor.
+    pub fn table(self, place: GuestPhysical) -> Option<&'static [AtomicU64; ENTRIES]> {
+        let base = self.reach(place.page(), Rights::READ)?;
+        // SAFETY: as in `word`; a page of the guest's lies in one page of the host's.
+        Some(unsafe { &*(base.value() as *const [AtomicU64; ENTRIES]) })
+    }
+
     /// The word of a page-table entry, for as long as this core stays in the monitor.
     #[inline]
     pub(super) fn entry(self, place: GuestPhysical) -> Result<&'static AtomicU64, Denied> {
