@@ -224,8 +224,11 @@ fn play(pool: &Pool, seed: u64, ranges: (u64, u64)) -> u32 {
     (0..ROUNDS).map(|_| u32::from(player.play())).sum()
 }
 
+/// A new seed, or the one that `ADYTON_SEED` gives in hexadecimal, to play the same calls again.
 fn seed(pool: &Pool) -> u64 {
-    let seed = pool.environment().entropy();
+    let given = std::env::var("ADYTON_SEED").ok();
+    let given = given.and_then(|text| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok());
+    let seed = given.unwrap_or_else(|| pool.environment().entropy());
     println!("seed {seed:#x}");
     seed
 }
