@@ -16,10 +16,11 @@ use crate::cores::{Core, StackEnd};
 use crate::vcpu::{Owner, Register, Vcpu, components};
 use crate::{calls, domain0, interrupts};
 
-/// The loop, with these instructions to load the vector state of the vCPU in RDI and to save that of the one in RBX.
-/// Both may use RAX, RCX, RDX, and labels from 40 on.
+/// The loop, with these instructions to load the vector state of the vCPU in RDI, to load what the monitor itself may have
+/// changed of it where that vCPU was the last to run, and to save that of the one in RBX.
+/// They may use RAX, RCX, RDX, and labels from 40 on.
 macro_rules! run_loop {
-    ($name:literal, $load:literal, $save:literal, $rare:literal $(, $operand:ident = $value:expr)*) => {
+    ($name:literal, $load:literal, $reload:literal, $save:literal, $rare:literal $(, $operand:ident = $value:expr)*) => {
         global_asm!(
             concat!(".section .text.run, \"ax\"\n.align 64\n", $name, ":"),
             r#"
@@ -32,7 +33,7 @@ macro_rules! run_loop {
 2:  // rax: the vCPU that runs next; rbx: the one that ran last. If that is another, what only VMSAVE and VMLOAD move.
     mov rdi, rax
     cmp rax, rbx
-    je 3f
+    je 5f
     mov rax, [rbx + {control}]
     vmsave rax
     mov rax, [rdi + {control}]
@@ -40,7 +41,7 @@ macro_rules! run_loop {
 3:"#,
             $load,
             r#"
-    mov rax, [rdi + {control}]
+4:  mov rax, [rdi + {control}]
     mov rsi, [rdi + 8 * {rsi}]
     mov rdx, [rdi + 8 * {rdx}]
     mov rcx, [rdi + 8 * {rcx}]
@@ -78,7 +79,11 @@ macro_rules! run_loop {
     mov rdi, [rsp + {core}]
     mov rsi, rbx
     call {exit}
-    jmp 2b"#,
+    jmp 2b
+5:"#,
+            $reload,
+            r#"
+    jmp 4b"#,
             $rare,
             ".text",
             core = const offset_of!(StackEnd, core),
@@ -105,6 +110,10 @@ macro_rules! run_loop {
     };
 }
 
+// The x87 state, component 0, stays in the CPU while the same vCPU goes on: the monitor has no instruction that changes it.
+// (QEMU 7.2 also changes a word of the *first* core's state, without a lock, whenever any core loads x87 state: if that core
+// is just entering or leaving a guest, it loses track of which of both it is in.)
+//
 // XRSTOR and XSAVE take what EDX:EAX and XCR0 have in common, and XCR0 has no bit above 31: EAX, which holds XCR0, is enough.
 run_loop!(
     "svm_run_extended",
@@ -114,6 +123,12 @@ run_loop!(
     jne 40f
     xrstor64 [rdi + {vector}]
 41:"#,
+    r#"
+    mov eax, [rdi + {guest}]
+    cmp eax, [rdi + {all}]
+    jne 40f
+    dec eax
+    xrstor64 [rdi + {vector}]"#,
     r#"
     xor ecx, ecx
     xgetbv
@@ -140,6 +155,7 @@ run_loop!(
 
 run_loop!(
     "svm_run_plain",
+    "fxrstor64 [rdi + {vector}]",
     "fxrstor64 [rdi + {vector}]",
     "fxsave64 [rbx + {vector}]",
     ""
