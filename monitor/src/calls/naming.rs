@@ -6,7 +6,7 @@ use adyton_abi::PAGE_SIZE;
 use adyton_abi::error::Error;
 use adyton_capability::Engine;
 use adyton_capability::identity::{ClaimId, DomainId};
-use adyton_x86::paging::ENTRIES;
+use adyton_x86::paging::{ENTRIES, Entry};
 
 use super::Request;
 use crate::address::GuestVirtual;
@@ -170,7 +170,9 @@ fn neighbour(last: Translation, table: &[AtomicU64; ENTRIES]) -> Option<Translat
     let entry = table
         .get(next.page_offset() as usize / 8)
         .filter(|_| next.page_offset() != 0)?;
-    if entry.load(Ordering::Relaxed) != expected {
+    // Naming a page neither reads nor writes it, so nothing is to be marked.
+    let marks = Entry::ACCESSED | Entry::DIRTY;
+    if entry.load(Ordering::Relaxed) | marks != expected | marks {
         return None;
     }
     Some(Translation {
