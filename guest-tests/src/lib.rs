@@ -9,6 +9,7 @@ mod entering;
 mod exits;
 pub mod fixture;
 mod instruction;
+mod kernel_attack;
 mod lifetime;
 pub mod nesting;
 mod process;
@@ -31,6 +32,7 @@ pub fn tests() -> impl Iterator<Item = Test> {
         sharing::TESTS,
         nesting::TESTS,
         attack::TESTS,
+        kernel_attack::TESTS,
         lifetime::TESTS,
         process::TESTS,
         random::TESTS,

@@ -199,3 +199,30 @@ pub fn keeps_vectors<T>(action: impl FnOnce() -> T) -> (T, bool) {
         .all(|(before, after)| before[2..] == after[2..]);
     (outcome, same)
 }
+
+/// Lends `length` bytes at any address to a pipe, without a copy: the kernel reads them when the pipe is read.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn lend(pipe: impl AsRawFd, address: u64, length: usize) -> nix::Result<usize> {
+    let vector = libc::iovec {
+        iov_base: address as *mut libc::c_void,
+        iov_len: length,
+    };
+    // SAFETY: the kernel checks the address, and only reads there.
+    let count = unsafe { libc::vmsplice(pipe.as_raw_fd(), &raw const vector, 1, 0) };
+    nix::errno::Errno::result(count).map(|count| count as usize)
+}
+
+/// Maps one page of anonymous memory that the kernel has not given a frame yet.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn untouched_page() -> Result<u64> {
+    let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let length = NonZeroUsize::new(4096).context("empty mapping")?;
+    // SAFETY: a new mapping at a place of the kernel's choice; it stays until the process ends.
+    let base =
+        unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
+    Ok(base.as_ptr() as u64)
+}
