@@ -11,6 +11,7 @@ use crate::raw;
 pub(crate) const TESTS: &[crate::Test] = &[
     ("sleep-is-exact", sleep_is_exact),
     ("threads-share-a-claim", threads_share_a_claim),
+    ("exits-on-two-cores", exits_on_two_cores),
 ];
 
 /// Another process on the same core sleeps as long as it asked for while a domain computes.
@@ -53,6 +54,24 @@ fn threads_share_a_claim() -> Result<()> {
             Ok(())
         };
         let threads: Vec<_> = (0..3).map(|_| scope.spawn(build)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("no panic"))
+    })
+}
+
+/// Two cores that leave domain 0 for the monitor as often as they can do not disturb each other.
+fn exits_on_two_cores() -> Result<()> {
+    const EXITS: u32 = 50_000;
+    std::thread::scope(|scope| {
+        let exit = |core| {
+            raw::stay_on(core)?;
+            let leaf = std::arch::x86_64::__cpuid(0);
+            let same = |_| std::arch::x86_64::__cpuid(0) == leaf;
+            ensure!((0..EXITS).all(same), "CPUID changed on core {core}");
+            Ok(())
+        };
+        let threads = [0, 1].map(|core| scope.spawn(move || exit(core)));
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().expect("no panic"))
