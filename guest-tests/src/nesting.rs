@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("descendants-are-listed", descendants_are_listed),
     ("deep-interruptions", deep_interruptions),
     ("deep-budget", deep_budget),
+    ("inner-budget", inner_budget),
 ];
 
 /// Window with the program's own file.
@@ -128,6 +129,20 @@ fn deep_budget() -> Result<()> {
         }
         ensure!(budgets < 1000, "the innermost does not get on");
     }
+}
+
+/// A limit that a domain sets for its child ends the child's run, and nobody else's.
+fn inner_budget() -> Result<()> {
+    let mut running = nest(4, "limit", "confidential")?;
+    let second = adyton::Monitor::ask()?.frequency.unwrap_or(1_000_000_000);
+    let exit = running.vcpu().enter(60 * second)?;
+    let words = words(exit)?;
+    ensure!(
+        words[..2] == [PAYLOAD, 1],
+        "{words:?}: {}",
+        complaints(&running)
+    );
+    Ok(())
 }
 
 /// Destroying the outermost takes all: its claim is as free as before.

@@ -2,7 +2,8 @@
 //! its own owner.
 //!
 //! Arguments: how many levels are still to come, what each does (`pass` words on, or `bench`: time round
-//! trips to its child and report the fewest ticks), `confidential` or `sandbox` for the child. Window 1 holds this
+//! trips to its child and report the fewest ticks, or `limit`: the last but one bounds its child's running time
+//! and reports 1 if that was what ended it), `confidential` or `sandbox` for the child. Window 1 holds this
 //! program's own ELF file, its length in front. Without levels to come it echoes, or computes for a while first
 //! where the mode is `spin`.
 
@@ -34,7 +35,7 @@ const BROKEN: u64 = PAYLOAD + 1;
 fn main(domain: &mut Domain) -> u64 {
     match domain.number(0) {
         None | Some(0) => {
-            if domain.words().nth(1) == Some("spin") {
+            if matches!(domain.words().nth(1), Some("spin" | "limit")) {
                 compute();
             }
             echo()
@@ -103,7 +104,23 @@ fn lead(domain: &mut Domain, levels: u64) -> Result<u64, Failure> {
         window.write(8, &file);
     }
     child.domain.seal()?;
+    if mode == "limit" && levels == 1 {
+        return bound(child);
+    }
     carry(child, mode == "bench", levels)
+}
+
+/// Running time in ticks: some interrupts of domain 0 long, and far less than the child computes.
+const LIMIT: u64 = 50_000_000;
+
+/// The tightest limit is this domain's own, and this domain is told.
+fn bound(mut child: Loaded<Inside>) -> Result<u64, Failure> {
+    let [vcpu, ..] = child.vcpus.as_mut_slice() else {
+        return Ok(2);
+    };
+    let exit = vcpu.enter(LIMIT)?;
+    call_parent([PAYLOAD, u64::from(exit == Exit::Budget), 0, 0, 0, 0]);
+    Ok(0)
 }
 
 /// The first exits of the child tell how it is; then words go up and down.
