@@ -124,6 +124,7 @@ impl Images {
             } else {
                 Timing::Parallel
             },
+            memory_file: None,
             extra: settings.qemu.clone(),
         })
     }

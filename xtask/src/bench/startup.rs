@@ -58,6 +58,7 @@ fn once(workspace: &Workspace, images: &Images, cpus: u32, monitor: bool) -> Res
         },
         tests: Vec::new(),
         goals: Vec::new(),
+        memory: None,
         compare: false,
     };
     let chosen = Filter::new(Some("all")).boots(&[boot]);

@@ -56,6 +56,8 @@ pub struct Machine {
     pub append: String,
     /// How time passes.
     pub timing: Timing,
+    /// The file that its memory is, to be looked at when it has ended; ordinary memory if none.
+    pub memory_file: Option<PathBuf>,
     /// Further arguments.
     pub extra: Vec<String>,
 }
@@ -67,7 +69,17 @@ impl Machine {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.qemu);
         command.args(["-nodefaults", "-display", "none", "-no-reboot"]);
-        command.args(["-machine", &format!("{},smm=off", self.board.name())]);
+        let mut board = format!("{},smm=off", self.board.name());
+        if let Some(file) = &self.memory_file {
+            let memory = format!(
+                "memory-backend-file,id=ram,size={},mem-path={},share=on",
+                self.memory,
+                file.display()
+            );
+            command.args(["-object", &memory]);
+            board.push_str(",memory-backend=ram");
+        }
+        command.args(["-machine", &board]);
         command.args(["-cpu", &self.processor, "-m", &self.memory]);
         command.args(["-smp", &self.cpus.to_string()]);
         match self.timing {

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::definition::Boot;
 use super::progress::{Measurement, NEVER_RAN, Progress, Verdict};
+use super::remains;
 use super::report::{Outcome, Report};
-use super::selection::{BOOT, Chosen};
+use super::selection::{BOOT, Chosen, MEMORY};
 use crate::guest::Images;
 use crate::image;
 use crate::qemu::{Event, Session};
@@ -77,19 +78,32 @@ impl<'boot> Run<'boot> {
         self.folder.join("console.log")
     }
 
+    /// What the machine's memory is, where it is looked at.
+    fn memory_file(&self) -> PathBuf {
+        self.folder.join("memory")
+    }
+
     /// Boots, follows the console to the end, and says what happened.
     fn watch(&self, images: &Images, kernel: &Kernel) -> Result<Verdict> {
         let plan = plan(self.boot);
         let start = image::start("exec run-plan", &[("adyton/plan", &plan)]);
         let initrd = images.initrd(kernel, vec![start])?;
-        let machine = images.machine(&self.boot.settings, &kernel.image, &initrd, &self.folder)?;
+        let mut machine =
+            images.machine(&self.boot.settings, &kernel.image, &initrd, &self.folder)?;
+        machine.memory_file = self.boot.memory.as_ref().map(|_| self.memory_file());
         let registers = self.folder.join(REGISTERS);
         let _ = fs::remove_file(&registers);
         let mut session = Session::start(&machine, &self.log())?;
         let mut progress = Progress::new(self.boot);
         loop {
             match session.next(progress.deadline()) {
-                Event::Line(line) => progress.observe(&line),
+                Event::Line(line) => {
+                    progress.observe(&line);
+                    if progress.power_is_cut() {
+                        session.kill()?;
+                        break;
+                    }
+                }
                 Event::Closed => break,
                 Event::Deadline => {
                     fs::write(&registers, session.registers())?;
@@ -128,6 +142,12 @@ impl<'boot> Run<'boot> {
             ));
         }
         reports.extend(self.goals(&verdict.measurements));
+        if let Some(memory) = &self.boot.memory {
+            let started = Instant::now();
+            let outcome = remains::judge(&self.memory_file(), memory)
+                .unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+            reports.push(Report::new(name(MEMORY), outcome, started.elapsed()));
+        }
         self.explain_failures(&mut reports);
         BootResult {
             reports,

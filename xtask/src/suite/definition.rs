@@ -42,6 +42,8 @@ pub struct Boot {
     pub tests: Vec<Test>,
     /// Bounds on what its tests measure.
     pub goals: Vec<Goal>,
+    /// What its memory holds when it has ended, if that is looked at.
+    pub memory: Option<Memory>,
     /// Whether `bench` also runs it without the monitor and prints ratios.
     pub compare: bool,
 }
@@ -75,6 +77,17 @@ pub struct Goal {
     pub at_most: f64,
 }
 
+/// What is searched for in the whole memory of a machine that has ended, in hexadecimal.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Memory {
+    /// What must be there: without it, the absence of anything else says nothing.
+    pub present: Vec<String>,
+    /// What must not.
+    #[serde(default)]
+    pub absent: Vec<String>,
+}
+
 /// A way to end the machine on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -83,6 +96,8 @@ pub enum End {
     PowerOff,
     /// The guest resets.
     Reset,
+    /// The harness cuts the power when the guest asks for it on the console, so that nothing in the machine knows.
+    PowerCut,
 }
 
 impl End {
@@ -91,6 +106,7 @@ impl End {
         match self {
             Self::PowerOff => *ending == Ending::PowerOff,
             Self::Reset => *ending == Ending::Reset,
+            Self::PowerCut => *ending == Ending::Killed,
         }
     }
 }
@@ -126,6 +142,8 @@ struct Written {
     test: Vec<Test>,
     #[serde(default)]
     goal: Vec<Goal>,
+    #[serde(default)]
+    memory: Option<Memory>,
     #[serde(default)]
     compare: bool,
 }
@@ -167,6 +185,7 @@ fn parse(text: &str) -> Result<Vec<Boot>> {
                 settings: settings.try_into().with_context(|| written.name.clone())?,
                 tests: written.test.clone(),
                 goals: written.goal.clone(),
+                memory: written.memory.clone(),
                 compare: written.compare,
             });
         }

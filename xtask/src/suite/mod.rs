@@ -2,12 +2,13 @@
 //!
 //! Steps on the host come first, then guest tests: boots of QEMU, each with a list of commands that
 //! run in domain 0 ([`definition`]). What a filter means is in [`selection`], how a console is read
-//! in [`progress`], how results are counted in [`report`].
+//! in [`progress`], what its memory holds afterwards in [`remains`], how results are counted in [`report`].
 
 mod boot;
 mod definition;
 mod host;
 mod progress;
+mod remains;
 mod report;
 mod schedule;
 mod selection;

@@ -2,11 +2,11 @@
 //!
 //! The guest prints, each at the start of a line:
 //! `ADYTON-READY`, `ADYTON-TEST name begin`, `ADYTON-TEST name ok`, `ADYTON-TEST name FAIL reason`,
-//! `ADYTON-TEST name SKIP reason`, `ADYTON-BENCH name value unit`, `ADYTON-DONE`.
+//! `ADYTON-TEST name SKIP reason`, `ADYTON-BENCH name value unit`, `ADYTON-CUT`, `ADYTON-DONE`.
 
 use std::time::{Duration, Instant};
 
-use super::definition::{Boot, Test};
+use super::definition::{Boot, End, Test};
 use super::report::Outcome;
 use crate::qemu::Ending;
 
@@ -46,6 +46,7 @@ pub struct Progress<'boot> {
     outcomes: Vec<Option<(Outcome, Duration)>>,
     missing: Vec<String>,
     measurements: Vec<Measurement>,
+    power_is_cut: bool,
 }
 
 /// What a boot came to.
@@ -73,7 +74,13 @@ impl<'boot> Progress<'boot> {
             outcomes: vec![None; boot.tests.len()],
             missing: Vec::new(),
             measurements: Vec::new(),
+            power_is_cut: false,
         }
+    }
+
+    /// Whether the machine must be ended now, from outside.
+    pub fn power_is_cut(&self) -> bool {
+        self.power_is_cut
     }
 
     /// When the present stage must have ended.
@@ -103,6 +110,7 @@ impl<'boot> Progress<'boot> {
                     self.measurements.push(Measurement { name, value, unit });
                 }
             }
+            ["ADYTON-CUT", ..] => self.power_is_cut = self.expected_end() == Some(End::PowerCut),
             ["ADYTON-DONE", ..] => self.enter(Stage::Done, GRACE),
             _ => {}
         }
@@ -117,9 +125,9 @@ impl<'boot> Progress<'boot> {
         };
         match self.stage {
             Stage::Testing(index) => {
-                let expected = self.boot.tests[index]
-                    .ends
-                    .is_some_and(|end| end.is(ending));
+                // One that hung is killed too.
+                let expected = self.expected_end().is_some_and(|end| end.is(ending))
+                    && self.power_is_cut == (*ending == Ending::Killed);
                 let outcome = if expected {
                     self.complete()
                 } else {
@@ -149,6 +157,14 @@ impl<'boot> Progress<'boot> {
             outcomes,
             wrong_end,
             measurements: self.measurements,
+        }
+    }
+
+    /// How the test that runs is expected to end the machine.
+    fn expected_end(&self) -> Option<End> {
+        match self.stage {
+            Stage::Testing(index) => self.boot.tests[index].ends,
+            _ => None,
         }
     }
 
@@ -229,6 +245,7 @@ mod tests {
             settings: Settings::default(),
             tests: tests.iter().map(test).collect(),
             goals: Vec::new(),
+            memory: None,
             compare: false,
         }
     }
@@ -278,6 +295,17 @@ mod tests {
         let failed = |reason: &str| Outcome::Failed(reason.to_owned());
         let expected = [failed("expected 1, got 2"), failed("status 139")];
         assert_eq!(outcomes(&boot, &lines, &Ending::PowerOff), expected);
+    }
+
+    #[test]
+    fn a_power_cut_counts_only_when_asked_for() {
+        let meant = boot(&[("a", Some(End::PowerCut))]);
+        let lines = ["ADYTON-READY", "ADYTON-TEST a begin", "ADYTON-CUT"];
+        assert_eq!(outcomes(&meant, &lines, &Ending::Killed), [Outcome::Passed]);
+        let hung = outcomes(&meant, &lines[..2], &Ending::Killed);
+        assert_ne!(hung, [Outcome::Passed]);
+        let other = boot(&[("a", Some(End::Reset))]);
+        assert_ne!(outcomes(&other, &lines, &Ending::Killed), [Outcome::Passed]);
     }
 
     #[test]

@@ -5,6 +5,9 @@ use super::definition::{Boot, Tier};
 /// The name of the test that every boot has: domain 0 comes up.
 pub const BOOT: &str = "boot";
 
+/// The name of the test that looks at a boot's memory when it has ended.
+pub const MEMORY: &str = "memory";
+
 /// Whether a test is meant, by its boot's name and its full name.
 type Rule<'name> = dyn Fn(&str, &str) -> bool + 'name;
 
@@ -70,7 +73,7 @@ impl Selection {
 /// A boot and those of its tests that will run.
 #[derive(Clone)]
 pub struct Chosen {
-    /// The boot, with only the chosen tests and goals.
+    /// The boot, with only the chosen tests, goals and looks at its memory.
     pub boot: Boot,
     /// Whether coming up counts as a test.
     pub counts_boot: bool,
@@ -85,13 +88,14 @@ impl Chosen {
     }
 
     /// The tests that a rule on boot names and full names accepts. A goal needs all tests of its
-    /// boot, which measure.
+    /// boot, which measure, and a look at its memory those that fill it.
     fn keep(mut self, rule: &Rule) -> Option<Self> {
         let boot = self.boot.name.clone();
         let wanted = |name: &str| rule(&boot, &format!("{boot}/{name}"));
         self.counts_boot = wanted(BOOT);
         self.boot.goals.retain(|goal| wanted(&goal.name));
-        if self.boot.goals.is_empty() {
+        self.boot.memory = self.boot.memory.filter(|_| wanted(MEMORY));
+        if self.boot.goals.is_empty() && self.boot.memory.is_none() {
             self.boot.tests.retain(|test| wanted(&test.name));
         }
         (self.counts_boot || !self.boot.tests.is_empty()).then_some(self)
@@ -102,8 +106,10 @@ impl Chosen {
         let boot = self.counts_boot.then_some(BOOT).into_iter();
         let tests = self.boot.tests.iter().map(|test| test.name.as_str());
         let goals = self.boot.goals.iter().map(|goal| goal.name.as_str());
+        let memory = self.boot.memory.is_some().then_some(MEMORY);
         boot.chain(tests)
             .chain(goals)
+            .chain(memory)
             .map(|name| format!("{}/{name}", self.boot.name))
             .collect()
     }
@@ -130,6 +136,7 @@ mod tests {
             settings: Settings::default(),
             tests: tests.iter().map(test).collect(),
             goals: Vec::new(),
+            memory: None,
             compare: false,
         }
     }
