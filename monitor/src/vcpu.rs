@@ -13,6 +13,7 @@ use crate::address::{HostPhysical, PAGE_SIZE};
 use crate::domain::report::Operands;
 use crate::domain::seat::Seat;
 use crate::frames::FRAMES;
+use crate::scrub;
 use crate::vendor::{Exit, Vendor, svm};
 
 /// Bytes for the vector state: all components up to AVX-512 and protection keys (CPUID leaf 0Dh).
@@ -276,14 +277,19 @@ impl Vcpu {
         vcpu.owner = owner;
         vcpu.all_components = components();
         vcpu.reset_vector_state();
+        if owner == Owner::Domain {
+            scrub::note_vcpu(vcpu);
+        }
         Some(vcpu)
     }
 
-    /// Gives its pages back.
+    /// Gives its pages back, cleared: free pages are not looked at when the machine ends.
     ///
     /// # Safety
     /// No core runs it or refers to it any more.
     pub unsafe fn destroy(&'static mut self) {
+        self.clear_registers();
+        scrub::forget_vcpu(self);
         let (page, control) = (HostPhysical(&raw const *self as u64), self.control);
         // SAFETY: both came from there, and nothing refers to them any more.
         unsafe {
@@ -312,6 +318,16 @@ impl Vcpu {
                 place.copy_from_slice(&word);
             }
         }
+    }
+
+    /// Zeroes what its guest had in registers.
+    pub fn clear_registers(&mut self) {
+        self.registers.fill(0);
+        self.reset_vector_state();
+        self.set_rax(0);
+        self.set_rsp(0);
+        self.set_rip(0);
+        self.set_cr2(0);
     }
 
     /// A general register.

@@ -42,7 +42,7 @@ pub fn run(start_information: u64) -> ! {
     let layout = plan(&handover, &options);
     // SAFETY: the layout has found this memory free, and shows it to nobody.
     unsafe { FRAMES.initialize(layout.reserve) };
-    scrub::initialize(layout.pool);
+    scrub::initialize(&layout);
     let end_of_memory = layout.end_of_memory();
     // SAFETY: no other core runs, and the reserve lies in memory that is mapped.
     unsafe { paging::map_up_to(end_of_memory) };
