@@ -15,6 +15,7 @@ pub mod nesting;
 mod process;
 mod random;
 pub mod raw;
+pub mod secret;
 mod sharing;
 
 use anyhow::Result;

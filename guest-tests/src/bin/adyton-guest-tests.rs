@@ -3,13 +3,13 @@
 
 use std::process::{Command, ExitCode};
 
-use adyton_guest_tests::tests;
+use adyton_guest_tests::{secret, tests};
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
     match names.first().map(String::as_str) {
         None | Some("--help") => {
-            eprintln!("usage: adyton-guest-tests NAME... | all | --list");
+            eprintln!("usage: adyton-guest-tests NAME... | all | --list | while-secret COMMAND");
             ExitCode::FAILURE
         }
         Some("--list") => {
@@ -17,6 +17,13 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some("all") => each_in_its_process(tests().map(|(name, _)| name)),
+        Some("while-secret") => match secret::while_in_memory(&names[1..]) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                println!("failed: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
         Some(name) if names.len() == 1 => one(name),
         Some(_) => each_in_its_process(names.iter().map(String::as_str)),
     }

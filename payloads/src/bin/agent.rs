@@ -10,6 +10,7 @@
 //! | 5 `number a b c d` | makes any call, with a random token | status, result 0 |
 //! | 6 `core` | reads its time stamp | time |
 //! | 7 `address count` | adds up `count` words | sum |
+//! | 8 `address count a b` | stores `count` times the word `a ^ b` and its complement; a register keeps its halves swapped | |
 
 #![no_std]
 #![no_main]
@@ -51,8 +52,23 @@ fn perform(operation: u64, words: [u64; 5]) -> [u64; 2] {
             (0..b).fold(0_u64, |sum, index| sum.wrapping_add(load(a + 8 * index))),
             0,
         ],
+        8 => [fill(a, b, c ^ d), 0],
         _ => [u64::MAX, 0],
     }
+}
+
+/// Fills memory with a secret, and leaves another form of it in a register that no code here uses.
+fn fill(address: u64, count: u64, secret: u64) -> u64 {
+    for place in (0..count).map(|index| address + 16 * index) {
+        store(place, secret);
+        store(place + 8, !secret);
+    }
+    let swapped = secret.rotate_left(32);
+    // SAFETY: the register is free to use; that nothing uses it until the next exit is checked by a test.
+    unsafe {
+        asm!("movq xmm15, {0}", "punpcklqdq xmm15, xmm15", in(reg) swapped, out("xmm15") _, options(nomem, nostack));
+    }
+    0
 }
 
 /// An assembly load: the address may be anything, and a fault is an answer too.
