@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("compatibility-mode", compatibility_mode),
     ("not-contiguous", not_contiguous),
     ("not-pool", not_pool),
+    ("protection-keys", protection_keys),
 ];
 
 /// Where the first trap was taken.
@@ -185,4 +186,59 @@ fn not_pool() -> Result<()> {
         calls::claim(pool.environment(), room, LARGE as u64),
         Reason::NotPool,
     )
+}
+
+fn set_protection_keys(rights: u32) {
+    // SAFETY: the CPU has protection keys, as the caller found out; the rights of no key but the test's own change.
+    unsafe {
+        asm!("wrpkru", in("eax") rights, in("ecx") 0, in("edx") 0, options(nomem, nostack));
+    }
+}
+
+fn protection_keys_now() -> u32 {
+    let rights: u32;
+    // SAFETY: as above; reading has no effect.
+    unsafe {
+        asm!("rdpkru", out("eax") rights, in("ecx") 0, out("edx") _, options(nomem, nostack));
+    }
+    rights
+}
+
+/// A page that the caller has forbidden itself to write names nothing: the call faults as a store would.
+fn protection_keys() -> Result<()> {
+    let pool = pool()?;
+    let claim = pool.claim(2 << 20)?;
+    let offset = claim.address() - pool.environment().base();
+    let page = crate::raw::map_pool(pool.device(), offset, 2 << 20, true)?;
+    // SAFETY: allocates a key and gives it to a mapping of this test's own.
+    let key = unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) };
+    Errno::result(key)?;
+    let rights = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: as above.
+    let status =
+        unsafe { libc::syscall(libc::SYS_pkey_mprotect, page, 2_usize << 20, rights, key) };
+    Errno::result(status)?;
+    let name = adyton::Name {
+        address: page,
+        ..claim.name()
+    };
+    let call = || calls::finish(pool.environment(), name);
+    let allowed = call();
+    let write_disabled = 2_u32 << (2 * key);
+    let end = crate::raw::in_copy(|| {
+        set_protection_keys(protection_keys_now() | write_disabled);
+        i32::from(call().is_ok())
+    })?;
+    let faulted = matches!(
+        end,
+        nix::sys::wait::WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGSEGV, _)
+    );
+    ensure!(
+        faulted,
+        "with write access disabled it ended {end:?}; allowed: {allowed:?}"
+    );
+    // The same name commands the claim as long as writing is allowed: any answer but a fault shows it.
+    set_protection_keys(protection_keys_now() & !write_disabled);
+    let _answered = call();
+    Ok(())
 }
