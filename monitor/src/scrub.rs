@@ -9,6 +9,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::address::PAGE_SIZE;
+use crate::cores;
 use crate::frames::FRAMES;
 use crate::instructions::write_back_caches;
 use crate::memory::{LARGE_PAGE, Layout, Range};
@@ -68,18 +69,19 @@ fn page(vcpu: &Vcpu) -> Range {
 
 /// Zeroes all of the pool that was ever claimed and the registers of all domains, and writes it back from the caches.
 ///
-/// Called before every reset, power-off and shutdown that passes through the monitor, and by its panic handler. Another core
-/// may still run a domain meanwhile; what that writes is its own loss, and it ends with the reset that follows.
+/// Called before every reset, power-off and shutdown that passes through the monitor, and by its panic handler. The other cores
+/// are stopped first, so that no domain writes behind the scrubbing.
 pub fn everything() {
     let Some(noted) = NOTED.try_get() else {
         return;
     };
+    cores::stop_others();
     for start in noted.claims.places() {
         // SAFETY: the pool is RAM, mapped one to one, and nothing of the monitor's lies in it.
         unsafe { core::ptr::write_bytes(start as *mut u8, 0, LARGE_PAGE as usize) };
     }
     for start in noted.vcpus.places() {
-        // SAFETY: the page is a complete vCPU; what a core that still runs it makes of this is its domain's loss.
+        // SAFETY: the page is a complete vCPU, and no core runs one any more.
         unsafe { (*(start as *mut Vcpu)).clear_registers() };
     }
     write_back_caches();

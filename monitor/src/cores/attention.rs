@@ -15,6 +15,7 @@ use core::sync::atomic::Ordering;
 use super::Core;
 use crate::apic;
 use crate::domain0::private_view;
+use crate::instructions;
 use crate::vcpu::Vcpu;
 
 /// A kick's NMI is on its way.
@@ -23,6 +24,8 @@ const KICKED: u32 = 1 << 0;
 pub(super) const STARTUP: u32 = 1 << 1;
 /// Domain 0 has an NMI to take.
 pub(super) const NMI: u32 = 1 << 2;
+/// The machine ends: run nothing any more.
+pub(super) const STOP: u32 = 1 << 3;
 
 impl Core {
     /// Sets `bits` and makes sure that the core sees them soon, even inside a guest.
@@ -47,6 +50,9 @@ impl Core {
 
     /// Does everything that is asked, before `next` runs. Called with nothing held and nothing in flight.
     pub fn attend(&'static self, next: &mut Vcpu) {
+        if self.attention.load(Ordering::Acquire) & STOP != 0 {
+            self.stop();
+        }
         // All of it concerns domain 0's vCPU and waits until that is the one to run: an NMI takes every core back to it.
         if !core::ptr::eq(next, self.domain0_vcpu()) {
             return;
@@ -59,6 +65,12 @@ impl Core {
         if self.attention.load(Ordering::Acquire) & NMI != 0 && !private_view::is_active(self) {
             self.deliver_nmi(next);
         }
+    }
+
+    /// Runs nothing any more.
+    pub(super) fn stop(&self) -> ! {
+        self.stopped.store(true, Ordering::Release);
+        instructions::stop()
     }
 
     fn deliver_nmi(&self, next: &mut Vcpu) {

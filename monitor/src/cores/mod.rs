@@ -19,9 +19,11 @@ use crate::address::{HostPhysical, PAGE_SIZE};
 use crate::domain::context::CorePlace;
 use crate::domain::presence::Presence;
 use crate::frames::FRAMES;
+use crate::instructions::time_stamp;
 use crate::once::Once;
 use crate::vcpu::Vcpu;
 use crate::vendor::Vendor;
+use crate::{apic, machine};
 
 pub use park::Startup;
 #[cfg(not(test))]
@@ -29,6 +31,9 @@ pub use start::start_all;
 
 /// Bytes of a core's stack, and its alignment.
 pub const STACK_SIZE: usize = 32 << 10;
+
+/// Ticks for which a core is waited for where the clock's speed is not known.
+const LEAST_PATIENCE: u64 = 100_000_000;
 
 static CORES: Once<&'static [Core]> = Once::new();
 
@@ -62,6 +67,8 @@ pub struct Core {
     startup: AtomicU32,
     /// The monitor runs on it.
     started: AtomicBool,
+    /// It runs nothing and never will again, see [`stop_others`].
+    stopped: AtomicBool,
     /// Domain 0's logical APIC id of it (LDR and DFR), as far as it set one.
     logical_id: AtomicU32,
     destination_format: AtomicU32,
@@ -110,6 +117,7 @@ impl Core {
             attention: AtomicU32::new(0),
             startup: AtomicU32::new(park::WAITING),
             started: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             logical_id: AtomicU32::new(0),
             destination_format: AtomicU32::new(u32::MAX),
             host_save: contiguous(1, PAGE_SIZE),
@@ -179,6 +187,30 @@ impl Core {
     }
 }
 
+/// Stops every other core for good, before the machine ends: whoever scrubs memory must be the last to write it.
+///
+/// Takes no lock and works after a panic too. A core that does not come within a tenth of a second (it may be the one that
+/// waits for a lock that this one holds) is not waited for any longer: then it is in the monitor, and runs no domain.
+pub fn stop_others() {
+    let own = apic::id();
+    let others = || {
+        all()
+            .iter()
+            .filter(|core| core.apic_id != own && core.is_started())
+    };
+    for core in others() {
+        core.kick(attention::STOP);
+    }
+    let patience = machine::try_get().map_or(0, |machine| machine.ticks_per_second / 10);
+    let begin = time_stamp();
+    while others().any(|core| !core.stopped.load(Ordering::Acquire)) {
+        if time_stamp().saturating_sub(begin) > patience.max(LEAST_PATIENCE) {
+            return;
+        }
+        core::hint::spin_loop();
+    }
+}
+
 /// All cores; empty before [`Core::create_all`].
 #[must_use]
 pub fn all() -> &'static [Core] {
@@ -204,6 +236,7 @@ mod tests {
             attention: AtomicU32::new(0),
             startup: AtomicU32::new(0),
             started: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             logical_id: AtomicU32::new(0x0200_0000),
             destination_format: AtomicU32::new(u32::MAX),
             host_save: HostPhysical(0),

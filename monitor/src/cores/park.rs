@@ -82,6 +82,9 @@ impl Core {
         self.presence.exit();
         self.account_nmis();
         self.forget_nmi();
+        if self.attention.load(Ordering::SeqCst) & attention::STOP != 0 {
+            self.stop();
+        }
         self.take(attention::STARTUP);
     }
 }
