@@ -36,6 +36,8 @@ pub struct Settings {
     pub monitor: bool,
     /// Whether time is counted in instructions.
     pub icount: bool,
+    /// Whether each core has a host thread of its own; otherwise they take turns in one.
+    pub parallel: bool,
     /// More arguments for QEMU.
     pub qemu: Vec<String>,
 }
@@ -52,6 +54,7 @@ impl Default for Settings {
             append: String::new(),
             monitor: true,
             icount: false,
+            parallel: true,
             qemu: Vec::new(),
         }
     }
@@ -119,12 +122,7 @@ impl Images {
             kernel: image,
             initrd: module,
             append: settings.command_line(),
-            timing: if settings.icount {
-                Timing::InstructionCount
-            } else {
-                Timing::Parallel
-            },
-            memory_file: None,
+            timing: settings.timing(),
             extra: settings.qemu.clone(),
         })
     }
@@ -134,6 +132,14 @@ impl Settings {
     /// The kernel of these settings, fetched if need be.
     pub fn fetch_kernel(&self, workspace: &Workspace) -> Result<Kernel> {
         kernel(workspace, self.kernel)
+    }
+
+    fn timing(&self) -> Timing {
+        match (self.icount, self.parallel) {
+            (true, _) => Timing::InstructionCount,
+            (false, true) => Timing::Parallel,
+            (false, false) => Timing::Alternating,
+        }
     }
 
     /// The processor as QEMU takes it.

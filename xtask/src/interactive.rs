@@ -69,6 +69,9 @@ pub struct Options {
     /// Count time in instructions (all cores in one thread)
     #[arg(long)]
     icount: bool,
+    /// Let all cores take turns in one host thread
+    #[arg(long)]
+    one_thread: bool,
     /// More arguments for QEMU, separated by spaces
     #[arg(
         long,
@@ -124,6 +127,7 @@ impl Options {
             append: format!("{quiet}{}", self.append),
             monitor: !self.no_monitor,
             icount: self.icount,
+            parallel: !self.one_thread,
             qemu: self
                 .qemu_arguments
                 .split_whitespace()

@@ -31,6 +31,8 @@ impl Board {
 pub enum Timing {
     /// One host thread per core, wall time.
     Parallel,
+    /// All cores take turns in one host thread, in wall time.
+    Alternating,
     /// One nanosecond per instruction, all cores in one thread: counts repeat.
     InstructionCount,
 }
@@ -84,6 +86,7 @@ impl Machine {
         command.args(["-smp", &self.cpus.to_string()]);
         match self.timing {
             Timing::Parallel => command.args(["-accel", "tcg,thread=multi"]),
+            Timing::Alternating => command.args(["-accel", "tcg,thread=single"]),
             Timing::InstructionCount => command.args([
                 "-accel",
                 "tcg,thread=single",

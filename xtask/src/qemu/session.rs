@@ -79,6 +79,10 @@ impl Session {
                 "-serial",
                 "chardev:console",
             ]);
+            // What a core held when it was reset tells a triple fault from a wish.
+            command
+                .args(["-d", "cpu_reset", "-D"])
+                .arg(log.with_extension("reset.log"));
             command
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())

@@ -254,5 +254,5 @@ fn plan(boot: &Boot) -> String {
 
 /// Whether two machines can run beside each other: each host core carries one guest core.
 pub fn is_narrow(boot: &Boot) -> bool {
-    boot.settings.cpus == 1 || boot.settings.icount
+    boot.settings.cpus == 1 || boot.settings.icount || !boot.settings.parallel
 }
