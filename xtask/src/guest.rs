@@ -123,6 +123,7 @@ impl Images {
             initrd: module,
             append: settings.command_line(),
             timing: settings.timing(),
+            memory_file: None,
             extra: settings.qemu.clone(),
         })
     }
