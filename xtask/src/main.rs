@@ -51,7 +51,7 @@ enum Command {
         no_monitor: bool,
     },
     /// Boot to a shell in domain 0
-    Run(interactive::Options),
+    Run(Box<interactive::Options>),
     /// Measure, and write `bench/results.json`
     Bench {
         /// Only measurements of boots whose name contains this
