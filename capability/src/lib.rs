@@ -4,8 +4,8 @@
 //! An [`Engine`] holds one forest of [`node`]s in pages of a [`store::Store`]. A call either fails
 //! and changes nothing, or commits its decision at once and returns an [`operation::Operation`],
 //! which [`Engine::advance`] carries out slice by slice: it hands [`effect::Effect`]s to a
-//! [`effect::Platform`] in an order that is safe to interrupt anywhere. [`flush`] decides which
-//! translations a core must forget, apart from the forest and without its lock.
+//! [`effect::Platform`] in an order that is safe to interrupt anywhere. Which
+//! translations a core must forget is decided in `adyton-synchronization`, apart from the forest and without its lock.
 //!
 //! The crate has no `unsafe`, allocates nothing but pages of the store, and knows no hardware.
 #![cfg_attr(not(test), no_std)]
@@ -23,7 +23,6 @@ pub mod domain;
 pub mod effect;
 mod engine;
 pub mod enumerate;
-pub mod flush;
 pub mod grant;
 pub mod identity;
 pub mod invariants;

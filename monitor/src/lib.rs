@@ -18,7 +18,6 @@ pub mod guest;
 pub mod guest_memory;
 pub mod instructions;
 pub mod interrupts;
-pub mod lock;
 pub mod log;
 pub mod machine;
 pub mod memory;
@@ -33,3 +32,5 @@ pub mod random;
 pub mod scrub;
 pub mod vcpu;
 pub mod vendor;
+
+pub use adyton_synchronization::lock;

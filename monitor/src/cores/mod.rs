@@ -5,9 +5,9 @@
 //! loaded while it runs.
 //!
 //! What must hold: the monitor runs with GIF clear (nothing interrupts it) and RFLAGS.IF set (so that a physical
-//! interrupt ends a domain's run); NMIs are taken only where [`attention`] asks for them, and each one is counted.
+//! interrupt ends a domain's run); NMIs are taken only where the core asks for them, and each one is counted.
 
-pub mod attention;
+mod attention;
 mod counters;
 mod park;
 #[cfg(not(test))]
@@ -15,9 +15,11 @@ mod start;
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
+use adyton_synchronization::attention::{Attention, STOP};
+use adyton_synchronization::gate::CorePlace;
+use adyton_synchronization::presence::{Epoch, Presence};
+
 use crate::address::{HostPhysical, PAGE_SIZE};
-use crate::domain::context::CorePlace;
-use crate::domain::presence::Presence;
 use crate::frames::FRAMES;
 use crate::instructions::time_stamp;
 use crate::once::Once;
@@ -34,6 +36,9 @@ pub const STACK_SIZE: usize = 32 << 10;
 
 /// Ticks for which a core is waited for where the clock's speed is not known.
 const LEAST_PATIENCE: u64 = 100_000_000;
+
+/// Raised by who waits for cores to leave the monitor.
+pub static EPOCH: Epoch = Epoch::new();
 
 static CORES: Once<&'static [Core]> = Once::new();
 
@@ -61,8 +66,8 @@ pub struct Core {
     pub place: CorePlace,
     /// What interrupts are sent to.
     pub apic_id: u32,
-    /// What it shall look at, see [`attention`].
-    attention: AtomicU32,
+    /// What it shall look at.
+    attention: Attention,
     /// Whether domain 0 has it running, see [`park`].
     startup: AtomicU32,
     /// The monitor runs on it.
@@ -114,7 +119,7 @@ impl Core {
             index,
             place: CorePlace::of(index),
             apic_id,
-            attention: AtomicU32::new(0),
+            attention: Attention::new(),
             startup: AtomicU32::new(park::WAITING),
             started: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -199,7 +204,7 @@ pub fn stop_others() {
             .filter(|core| core.apic_id != own && core.is_started())
     };
     for core in others() {
-        core.kick(attention::STOP);
+        core.kick(STOP);
     }
     let patience = machine::try_get().map_or(0, |machine| machine.ticks_per_second / 10);
     let begin = time_stamp();
@@ -233,7 +238,7 @@ mod tests {
             index: 0,
             place: CorePlace::of(0),
             apic_id: 0,
-            attention: AtomicU32::new(0),
+            attention: Attention::new(),
             startup: AtomicU32::new(0),
             started: AtomicBool::new(false),
             stopped: AtomicBool::new(false),

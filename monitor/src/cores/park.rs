@@ -6,7 +6,9 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{Core, attention};
+use adyton_synchronization::attention::{STARTUP, STOP};
+
+use super::{Core, EPOCH};
 use crate::vcpu::Vcpu;
 use crate::{apic, interrupts};
 
@@ -40,7 +42,7 @@ impl Core {
             }
         };
         if accepted && self.is_started() {
-            self.kick(attention::STARTUP);
+            self.kick(STARTUP);
         }
     }
 
@@ -78,13 +80,13 @@ impl Core {
     /// Sleeps until domain 0 asks for something. Meanwhile the core uses nothing that others could take away.
     fn sleep(&self) {
         self.presence.rest();
-        interrupts::sleep_until(&self.attention, attention::STARTUP);
-        self.presence.exit();
+        interrupts::sleep_until(self.attention.word(), STARTUP);
+        self.presence.exit(&EPOCH);
         self.account_nmis();
         self.forget_nmi();
-        if self.attention.load(Ordering::SeqCst) & attention::STOP != 0 {
+        if self.attention.has(STOP) {
             self.stop();
         }
-        self.take(attention::STARTUP);
+        self.attention.take(STARTUP);
     }
 }

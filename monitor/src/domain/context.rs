@@ -3,14 +3,16 @@
 //! The engine's record says what a domain is entitled to; this page is what entering, exiting and faulting look at. What
 //! never changes is plain, what changes under readers is atomic, and [`Changing`] belongs to whoever holds the engine's
 //! lock. A context is freed by [`Effect::Retire`](adyton_capability::effect::Effect::Retire) only after every core has
-//! left the monitor once since its directory word was cleared ([`super::presence`]).
+//! left the monitor once since its directory word was cleared ([`adyton_synchronization::presence`]).
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use adyton_abi::policy::Policy;
-use adyton_capability::flush::Generation;
 use adyton_capability::identity::DomainId;
+use adyton_synchronization::flush::Generation;
+use adyton_synchronization::gate::Gate;
+use adyton_synchronization::wait::{Flushing, Wait};
 use sha2::Sha256;
 
 use crate::address::{HostPhysical, PAGE_SIZE};
@@ -22,34 +24,6 @@ use crate::vcpu::Vcpu;
 pub const CORE_LIMIT: u64 = 64 * CORE_WORDS as u64;
 const CORE_WORDS: usize = 64;
 const VCPU_SLOTS: usize = 384;
-
-// The states of a domain, which it goes through in this order.
-const BUILDING: u8 = 0;
-const SEALED: u8 = 1;
-const DEAD: u8 = 2;
-
-/// Where a core stands in a domain's bit map.
-#[derive(Clone, Copy, Debug)]
-pub struct CorePlace {
-    word: usize,
-    /// The bit in that word; none for a core that the map cannot name.
-    bit: u64,
-}
-
-impl CorePlace {
-    /// That of the core with this number.
-    #[must_use]
-    pub const fn of(core: u32) -> Self {
-        Self {
-            word: core as usize / 64,
-            bit: if (core as u64) < CORE_LIMIT {
-                1 << (core % 64)
-            } else {
-                0
-            },
-        }
-    }
-}
 
 /// A domain's page.
 #[repr(C, align(4096))]
@@ -68,9 +42,9 @@ pub struct Context {
     pub generation: Generation,
     /// Entries so far.
     pub entries: AtomicU64,
-    state: AtomicU8,
+    /// Whether it may be entered, and on which cores.
+    pub gate: Gate<CORE_WORDS>,
     vcpu_count: AtomicU32,
-    cores: [AtomicU64; CORE_WORDS],
     vcpus: [AtomicU64; VCPU_SLOTS],
     changing: UnsafeCell<Changing>,
 }
@@ -90,25 +64,17 @@ pub struct Changing {
     pub hashed: u64,
     /// The control page; none for domain 0.
     pub control_page: Option<HostPhysical>,
-    /// Translations were taken away and no flush was begun since.
-    pub unmapped: bool,
+    /// Which flush is being waited for, or needed.
+    pub flushing: Flushing,
     /// Table pages that wait for a flush to begin, and for the one that has begun to end: heads of chains, 0 for none.
     pub retired: u64,
     /// See [`Self::retired`].
     pub retiring: u64,
-    /// A flush is being waited for. Apart from the other waits: nothing else that ends may end it.
-    pub flushing: Option<Wait>,
-    /// Cores are being waited for to let go of the domain's vCPUs, or of its context.
-    pub wait: Option<Wait>,
-}
-
-/// A wait for other cores.
-#[derive(Clone, Copy, Debug)]
-pub struct Wait {
-    /// Cores that were in the monitor must have come back since this epoch.
-    pub epoch: u64,
-    /// When it began, by the time-stamp counter.
-    pub since: u64,
+    /// When cores were first asked to let go of the vCPUs of the domain, which has died.
+    pub stopping: Option<u64>,
+    /// Cores are being waited for to let go of the context. Each wait has a word of its own: one that was left half-way
+    /// and found much later by another would seem to have lasted all the time.
+    pub retirement: Option<Wait>,
 }
 
 /// What a new context is made of.
@@ -141,20 +107,19 @@ impl Context {
             view: origin.tables.view(),
             generation: Generation::new(),
             entries: AtomicU64::new(0),
-            state: AtomicU8::new(BUILDING),
+            gate: Gate::new(),
             vcpu_count: AtomicU32::new(0),
-            cores: [const { AtomicU64::new(0) }; CORE_WORDS],
             vcpus: [const { AtomicU64::new(0) }; VCPU_SLOTS],
             changing: UnsafeCell::new(Changing {
                 tables: Some(origin.tables),
                 hasher: Sha256::default(),
                 hashed: 0,
                 control_page: origin.control_page,
-                unmapped: false,
+                flushing: Flushing::new(),
                 retired: 0,
                 retiring: 0,
-                flushing: None,
-                wait: None,
+                stopping: None,
+                retirement: None,
             }),
         };
         let place = page.value() as *mut Self;
@@ -173,53 +138,6 @@ impl Context {
     pub unsafe fn changing(&self) -> &mut Changing {
         // SAFETY: as the caller warrants.
         unsafe { &mut *self.changing.get() }
-    }
-
-    /// Whether it may be entered: it was sealed and is not being destroyed.
-    #[inline]
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == SEALED
-    }
-
-    /// From now on it may be entered, unless it is dead already.
-    pub fn set_sealed(&self) {
-        let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
-        let _was_dead = self
-            .state
-            .compare_exchange(BUILDING, SEALED, success, failure);
-    }
-
-    /// Whether it is being destroyed.
-    #[inline]
-    #[must_use]
-    pub fn is_dead(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == DEAD
-    }
-
-    /// From now on nobody enters it.
-    pub fn set_dead(&self) {
-        self.state.store(DEAD, Ordering::SeqCst);
-    }
-
-    /// Whether it may run on the core with this place.
-    #[inline]
-    #[must_use]
-    pub fn may_run_on(&self, core: CorePlace) -> bool {
-        self.cores[core.word % CORE_WORDS].load(Ordering::SeqCst) & core.bit != 0
-    }
-
-    /// Allows or denies it a core.
-    pub fn set_core(&self, core: u64, allowed: bool) {
-        let Some(word) = self.cores.get(core as usize / 64) else {
-            return;
-        };
-        let bit = 1 << (core % 64);
-        if allowed {
-            word.fetch_or(bit, Ordering::SeqCst);
-        } else {
-            word.fetch_and(!bit, Ordering::SeqCst);
-        }
     }
 
     /// A vCPU by its index.

@@ -52,7 +52,9 @@ impl Directory {
     #[inline]
     #[must_use]
     pub fn domain_in(word: &AtomicU64) -> Option<&'static Context> {
-        let context = word.load(Ordering::Acquire);
+        // Ordering: who withdraws the word does so, then looks where this core is; this core has said where it is, then looks
+        // here. So at least one sees the other.
+        let context = word.load(Ordering::SeqCst);
         // SAFETY: a word that is not 0 is the address of a context that outlives this visit to the monitor.
         (context != 0).then(|| unsafe { &*(context as *const Context) })
     }

@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering;
 use adyton_abi::error::{Error, SUCCESS};
 use adyton_abi::exit::ExitKind;
 use adyton_abi::policy::Flags;
+use adyton_synchronization::gate::Refused;
 
 use super::context::Context;
 use super::entry::Begin;
@@ -118,30 +119,26 @@ fn begin(core: &Core, caller: &mut Vcpu) -> Result<*mut Vcpu, Refusal> {
 /// Makes this core the owner of the vCPU, if the domain may run here at all.
 #[inline]
 fn admitted(core: &Core, context: &Context, index: u64) -> Result<*mut Vcpu, Error> {
-    let refused = |otherwise| {
-        if context.is_dead() {
-            Error::Dead
-        } else if context.is_open() {
-            otherwise
-        } else {
-            Error::WrongState
-        }
-    };
+    let gate = &context.gate;
     let vcpu = context
         .vcpu(index)
-        .ok_or_else(|| refused(Error::NotFound))?;
+        .ok_or_else(|| error(gate.refused(Refused::NoVcpu)))?;
     // SAFETY: the vCPU lives as long as its context; `owner` is atomic, nothing else is touched before it is taken.
     let owner = unsafe { &(*vcpu).seat.owner };
-    if !owner.take(core.index) {
-        return Err(refused(Error::Busy));
+    match gate.admit(owner, core.index, core.place) {
+        Ok(()) => Ok(vcpu),
+        Err(refused) => Err(error(refused)),
     }
-    // Whoever stops the domain or denies it the core first says so and then looks for owners, so one of the two sees
-    // the other.
-    if context.is_open() && context.may_run_on(core.place) {
-        return Ok(vcpu);
+}
+
+fn error(refused: Refused) -> Error {
+    match refused {
+        Refused::Building => Error::WrongState,
+        Refused::Dead => Error::Dead,
+        Refused::NoVcpu => Error::NotFound,
+        Refused::Busy => Error::Busy,
+        Refused::WrongCore => Error::WrongCore,
     }
-    owner.release();
-    Err(refused(Error::WrongCore))
 }
 
 /// The vCPU's `exit` has been completed: its caller gets the words and runs next. Only where the policy shows no registers.
@@ -215,8 +212,9 @@ pub fn suspend(leaf: &'static mut Vcpu, interrupted: bool) -> &'static mut Vcpu 
                 &Operands::default(),
             );
         }
-        release_chain(leaf);
+        // Before the chain is released: from then on other cores may have what was in it.
         let answered = exhausted.is_some_and(|vcpu| core::ptr::eq((*vcpu).seat.caller, root));
+        release_chain(leaf);
         if interrupted && !answered && root.rflags() & INTERRUPT_FLAG == 0 {
             name::complete(root, Error::Interrupted as u64);
         }

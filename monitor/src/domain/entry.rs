@@ -1,39 +1,9 @@
 //! The protocol of one vCPU's entries: which call is new, which continues an unfinished one, which comes too late.
 //!
-//! Pure bookkeeping (design note 004). The core that owns the vCPU by [`Owner`] is the only one to touch an [`Entry`].
-
-use core::sync::atomic::{AtomicU32, Ordering};
+//! Pure bookkeeping (design note 004). The core that owns the vCPU ([`Owner`](adyton_synchronization::owner::Owner)) is the only one to touch an [`Entry`].
 
 use adyton_abi::error::Error;
 use adyton_abi::exit::ExitKind;
-
-/// Which core has a vCPU in its hands: running it, or deciding about it.
-#[derive(Debug, Default)]
-#[repr(transparent)]
-pub struct Owner(AtomicU32);
-
-impl Owner {
-    /// Takes the vCPU for `core` if nobody has it.
-    #[inline]
-    pub fn take(&self, core: u32) -> bool {
-        let mine = core.wrapping_add(1);
-        self.0
-            .compare_exchange(0, mine, Ordering::SeqCst, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    /// Gives it back.
-    #[inline]
-    pub fn release(&self) {
-        self.0.store(0, Ordering::Release);
-    }
-
-    /// The core that has it.
-    #[must_use]
-    pub fn core(&self) -> Option<u32> {
-        self.0.load(Ordering::SeqCst).checked_sub(1)
-    }
-}
 
 /// What an `enter` that was let in is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,15 +193,5 @@ mod tests {
         entry.begin(0, 1, 0, || 0).unwrap();
         let last = entry.finish(ExitKind::Shutdown);
         assert_eq!(entry.begin(last, 2, 0, || 0), Err(Error::WrongState));
-    }
-
-    #[test]
-    fn one_core_at_a_time() {
-        let owner = Owner::default();
-        assert!(owner.take(0));
-        assert!(!owner.take(1));
-        assert_eq!(owner.core(), Some(0));
-        owner.release();
-        assert!(owner.take(1));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The engine ([`adyton_capability`]) decides; [`platform`] carries out what it decides. [`enter`] goes into a domain and comes
 //! out of it, [`exits`] answers what happens inside, [`name`] says what a caller's addresses mean. [`context`] is what the
-//! fast paths look at, [`presence`] and [`directory`] are what lets them do so without a lock, and [`trail`] saves them the
+//! fast paths look at, [`directory`] and `adyton-synchronization` are what lets them do so without a lock, and [`trail`] saves them the
 //! walk through the caller's page tables where nothing changed.
 
 pub mod context;
@@ -14,7 +14,6 @@ pub mod exits;
 pub mod memory;
 pub mod name;
 pub mod platform;
-pub mod presence;
 pub mod report;
 pub mod seat;
 pub mod store;

@@ -7,16 +7,16 @@
 use adyton_abi::region::Attributes;
 use adyton_capability::effect::{Applied, Budget, Effect, Platform};
 use adyton_capability::identity::DomainId;
+use adyton_synchronization::wait::{Answer, Peer, Time, Wait, for_owners};
 use sha2::Digest;
 
-use super::context::{Changing, Context, Wait};
+use super::context::{CORE_LIMIT, Changing, Context};
 use super::directory::DIRECTORY;
-use super::presence;
 use super::store::{WORDS, frame_number};
 use super::tables::{DomainFrames, free_chain};
 use super::zero;
 use crate::address::{GuestPhysical, HostPhysical, PAGE_SIZE};
-use crate::cores::{self, Core};
+use crate::cores::{self, Core, EPOCH};
 use crate::instructions::time_stamp;
 use crate::machine;
 use crate::nested::{Emptied, End, Mapping, Progress, Refused};
@@ -101,7 +101,7 @@ impl Platform for Machine {
             }),
             Effect::MeasureEnd { domain } => with(domain, |context, changing| {
                 let digest = core::mem::take(&mut changing.hasher).finalize();
-                context.set_sealed();
+                context.gate.set_sealed();
                 budget.spend(HASH_COST);
                 Applied::Measured(digest.into())
             }),
@@ -120,11 +120,15 @@ impl Platform for Machine {
                 domain,
                 first,
                 count,
-            } => with(domain, |context, changing| {
+            } => with(domain, |context, _| {
                 set_cores(context, first, count, false);
-                self.wait_for_vcpus(context, changing, |core| {
-                    core >= first && core - first < count
-                })
+                // How far it is stands with the cores that are taken back: the time at which that began.
+                let since = if from == 0 { time_stamp().max(1) } else { from };
+                let concerns = |core| core >= first && core - first < count;
+                match self.wait_for_vcpus(context, since, concerns) {
+                    Answer::NotYet => Applied::Ticket(since),
+                    answer => applied(answer),
+                }
             }),
             Effect::Retire { domain } => {
                 with(domain, |context, changing| self.retire(context, changing))
@@ -225,7 +229,9 @@ fn changed(
         return Applied::TimedOut;
     };
     budget.spend(ENTRY_COST * 16);
-    changing.unmapped |= progress.flush.is_needed();
+    if progress.flush.is_needed() {
+        changing.flushing.need();
+    }
     progress.flush.flushed();
     let done = from + progress.done;
     match progress.end {
@@ -284,8 +290,8 @@ fn hash(changing: &mut Changing, base: u64, size: u64, from: u64, budget: &mut B
 }
 
 fn set_cores(context: &Context, first: u64, count: u64, allowed: bool) {
-    for core in first..first.saturating_add(count).min(super::context::CORE_LIMIT) {
-        context.set_core(core, allowed);
+    for core in first..first.saturating_add(count).min(CORE_LIMIT) {
+        context.gate.set_core(core, allowed);
     }
 }
 
@@ -298,26 +304,16 @@ impl Machine {
         changing: &mut Changing,
         budget: &mut Budget,
     ) -> Applied {
-        if changing.unmapped {
-            changing.unmapped = false;
+        let generation = &context.generation;
+        if changing.flushing.begin(generation, &EPOCH, time_stamp()) {
             // What waited for the flush before this one waits for this one now: it is later.
             changing.retiring = joined(changing.retired, changing.retiring);
             changing.retired = 0;
-            context.generation.invalidate();
-            changing.flushing = Some(begin_wait());
         }
-        if let Some(wait) = changing.flushing {
-            let mut behind = false;
-            for core in self.others() {
-                if core.presence.may_use_old(context, wait.epoch) {
-                    behind = true;
-                    core.kick_out();
-                }
-            }
-            if behind {
-                return waiting(wait);
-            }
-            changing.flushing = None;
+        let (domain, others) = (context.id.word(), self.others());
+        let answer = changing.flushing.look(domain, generation, others, time());
+        if answer != Answer::All {
+            return applied(answer);
         }
         let limit = (budget.left() / FREE_COST).clamp(1, 512) as u32;
         changing.retiring = free_chain(changing.retiring, limit);
@@ -331,37 +327,27 @@ impl Machine {
 
     /// No core runs the domain from now on.
     fn stop(self, context: &'static Context, changing: &mut Changing) -> Applied {
-        context.set_dead();
-        self.wait_for_vcpus(context, changing, |_| true)
+        context.gate.set_dead();
+        let since = *changing.stopping.get_or_insert_with(time_stamp);
+        applied(self.wait_for_vcpus(context, since, |_| true))
     }
 
-    /// Waits until no core for which `concerns` holds has a vCPU of the domain in hand.
+    /// Whether a core for which `concerns` holds has a vCPU of the domain in hand. The gate was closed to those cores.
     fn wait_for_vcpus(
         self,
         context: &'static Context,
-        changing: &mut Changing,
+        since: u64,
         concerns: impl Fn(u64) -> bool,
-    ) -> Applied {
-        let wait = *changing.wait.get_or_insert_with(begin_wait);
-        let mut behind = false;
-        for index in 0..u64::from(context.vcpu_count()) {
-            let Some(vcpu) = context.vcpu(index) else {
-                continue;
-            };
-            // SAFETY: the vCPU lives as long as its context; only the atomic owner is looked at.
-            let owner = unsafe { (*vcpu).seat.owner.core() };
-            if let Some(owner) = owner.filter(|owner| concerns(u64::from(*owner))) {
-                behind = true;
-                if let Some(core) = cores::all().get(owner as usize) {
-                    core.kick_out();
-                }
+    ) -> Answer {
+        let vcpus = (0..u64::from(context.vcpu_count())).filter_map(|index| context.vcpu(index));
+        // SAFETY: the vCPU lives as long as its context; only the atomic owner is looked at.
+        let owners = vcpus.map(|vcpu| unsafe { &(*vcpu).seat.owner });
+        let kick = |core| {
+            if let Some(core) = cores::all().get(core as usize) {
+                core.kick_out();
             }
-        }
-        if behind {
-            return waiting(wait);
-        }
-        changing.wait = None;
-        Applied::Done
+        };
+        for_owners(owners, |core| concerns(core.into()), kick, since, time())
     }
 
     /// Frees what the domain had, once no core can have a reference to it.
@@ -369,12 +355,12 @@ impl Machine {
         if let Some(page) = changing.control_page {
             DIRECTORY.get().withdraw(page);
         }
-        let wait = *changing.wait.get_or_insert_with(begin_wait);
-        if self
-            .others()
-            .any(|core| core.presence.is_inside_since_before(wait.epoch))
-        {
-            return waiting(wait);
+        let wait = *changing
+            .retirement
+            .get_or_insert_with(|| Wait::begin(&EPOCH, time_stamp()));
+        let answer = wait.for_references(self.others(), time());
+        if answer != Answer::All {
+            return applied(answer);
         }
         let frames = DomainFrames::new(joined(changing.retired, changing.retiring));
         // Everything was unmapped in slices before, so this is the root and little more.
@@ -391,20 +377,19 @@ impl Machine {
     }
 }
 
-fn begin_wait() -> Wait {
-    Wait {
-        epoch: presence::new_epoch(),
-        since: time_stamp(),
+fn time() -> Time {
+    Time {
+        now: time_stamp(),
+        patience: machine::get().patience,
     }
 }
 
-/// Waits on, unless a core has taken too long.
-fn waiting(wait: Wait) -> Applied {
-    let patience = machine::get().patience;
-    if time_stamp().saturating_sub(wait.since) > patience {
-        Applied::TimedOut
-    } else {
-        Applied::Wait
+/// What a wait comes to. One that lasts too long quarantines what it was for: the engine sees to that.
+const fn applied(answer: Answer) -> Applied {
+    match answer {
+        Answer::All => Applied::Done,
+        Answer::NotYet => Applied::Wait,
+        Answer::TooLate => Applied::TimedOut,
     }
 }
 

@@ -3,10 +3,11 @@
 use core::cell::Cell;
 use core::ptr::null_mut;
 
-use adyton_capability::flush::{Tag, Tlb};
+use adyton_synchronization::flush::{Tag, Tlb};
+use adyton_synchronization::owner::Owner;
 
 use super::context::Context;
-use super::entry::{Entry, Owner};
+use super::entry::Entry;
 use super::trail::Trails;
 use crate::address::HostPhysical;
 use crate::cores::Core;
@@ -75,13 +76,15 @@ impl Vcpu {
     #[inline]
     #[must_use]
     pub fn announce(&self, core: &Core) -> bool {
-        core.presence.enter(&self.seat.tag, self.seat.context())
+        let context = self.seat.context();
+        core.presence
+            .enter(&self.seat.tag, context.id.word(), &context.generation)
     }
 
     /// Takes no translation along from before.
     pub fn renew(&mut self, core: &Core) {
         let context = self.seat.context();
-        let tlb = core.presence.renew(&mut self.seat.tag, context);
+        let tlb = core.presence.renew(&mut self.seat.tag, &context.generation);
         match tlb {
             Tlb::Keep(_) | Tlb::Fresh(_) => {}
             Tlb::FlushAsid(_) => self.flush_space_at_entry(),

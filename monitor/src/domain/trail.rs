@@ -8,7 +8,7 @@
 //!   recorded only where CR0.WP and RFLAGS.AC make no difference, and forgotten when EFER changes.
 //! - Where the entries stand, and where the page is, is good for one generation of the domain's nested translations, as
 //!   the core's own translation cache is. Whoever takes something away raises the generation and then waits for every core
-//!   that came into the monitor before ([`super::presence`]), so a generation that is still the same when the trail is
+//!   that came into the monitor before ([`adyton_synchronization::presence`]), so a generation that is still the same when the trail is
 //!   followed holds until this core leaves the monitor.
 
 use core::cell::Cell;

@@ -12,7 +12,7 @@ use core::mem::offset_of;
 
 use adyton_x86::svm::{Event, ExitCode, Vmcb, vmcb::tlb_control};
 
-use crate::cores::{Core, StackEnd};
+use crate::cores::{Core, EPOCH, StackEnd};
 use crate::vcpu::{Owner, Register, Vcpu, components};
 use crate::{calls, domain0, interrupts};
 
@@ -188,7 +188,7 @@ pub unsafe fn start(core: &'static Core, first: &mut Vcpu) -> ! {
 ///
 /// What is rare is done behind tail calls, so that the common round trip saves no register.
 extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
-    core.presence.exit();
+    core.presence.exit(&EPOCH);
     let vmcb = vcpu.vmcb_mut();
     vmcb.inject = Event::NONE;
     vmcb.tlb_control = tlb_control::NOTHING;

@@ -17,11 +17,9 @@
 //! An ASID is given to a vCPU on one core, for as long as the vCPU stays there and the core does not run out of ASIDs. A vCPU that
 //! comes back gets a fresh one, so what its guest flushed elsewhere in between cannot come back either. ASID 0 is the host's.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering, constant};
 
-use crate::identity::DomainId;
-
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 /// What an entry must do about the core's translation cache.
@@ -55,10 +53,12 @@ impl Tlb {
 pub struct Generation(AtomicU64);
 
 impl Generation {
-    /// That of a new domain.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(1))
+    constant! {
+        /// That of a new domain.
+        #[must_use]
+        pub const fn new() -> Self {
+            Self(AtomicU64::new(1))
+        }
     }
 
     /// What it is now.
@@ -133,22 +133,24 @@ pub struct CoreTranslations {
 }
 
 impl CoreTranslations {
-    /// The core named `name`, whose cache may hold anything, and which has ASIDs up to `last_asid` (at least 1).
-    #[must_use]
-    pub const fn new(name: u16, last_asid: u32) -> Self {
-        Self {
-            last_asid,
-            // As if all had been given out: the first entry forgets what the core cached before.
-            next_asid: AtomicU32::new(u32::MAX),
-            epoch: AtomicU64::new(name as u64 + 1),
-            domain: AtomicU64::new(0),
-            generation: AtomicU64::new(0),
+    constant! {
+        /// The core named `name`, whose cache may hold anything, and which has ASIDs up to `last_asid` (at least 1).
+        #[must_use]
+        pub const fn new(name: u16, last_asid: u32) -> Self {
+            Self {
+                last_asid,
+                // As if all had been given out: the first entry forgets what the core cached before.
+                next_asid: AtomicU32::new(u32::MAX),
+                epoch: AtomicU64::new(name as u64 + 1),
+                domain: AtomicU64::new(0),
+                generation: AtomicU64::new(0),
+            }
         }
     }
 
     /// Says on this core that it is about to run a vCPU of `domain`, and how it must enter. Call it after the last look at what
     /// could keep the core from entering; from here on the core may be waited for until [`Self::exit`].
-    pub fn enter(&self, tag: &mut Tag, domain: DomainId, generation: &Generation) -> Tlb {
+    pub fn enter(&self, tag: &mut Tag, domain: u64, generation: &Generation) -> Tlb {
         if self.enter_as_before(tag, domain, generation) {
             Tlb::Keep(tag.asid)
         } else {
@@ -160,17 +162,17 @@ impl CoreTranslations {
     /// must follow.
     #[inline]
     #[must_use]
-    pub fn enter_as_before(&self, tag: &Tag, domain: DomainId, generation: &Generation) -> bool {
+    pub fn enter_as_before(&self, tag: &Tag, domain: u64, generation: &Generation) -> bool {
         self.announce(domain);
         self.keeps(tag, generation)
     }
 
     #[inline]
-    fn announce(&self, domain: DomainId) {
+    fn announce(&self, domain: u64) {
         // Ordering: whoever reads the domain must not take the generation of an earlier entry for this one's, so the
         // zero is stored first (release). The store of the domain stands in the total order with the load of the generation.
         self.generation.store(0, Ordering::Relaxed);
-        self.domain.store(domain.word(), Ordering::SeqCst);
+        self.domain.store(domain, Ordering::SeqCst);
     }
 
     /// Reads the generation and says which one the core enters with.
@@ -232,16 +234,16 @@ impl CoreTranslations {
     /// Whether this core must still be waited for, by whoever got `ticket` from the domain's generation: it runs the domain and
     /// may use translations from before.
     #[must_use]
-    pub fn is_pending(&self, domain: DomainId, ticket: u64) -> bool {
+    pub fn is_pending(&self, domain: u64, ticket: u64) -> bool {
         // If the core leaves between the two loads, the second may be of a later entry. Then the core has left the domain
         // since, which is what is asked.
-        self.domain.load(Ordering::SeqCst) == domain.word()
+        self.domain.load(Ordering::SeqCst) == domain
             && self.generation.load(Ordering::Acquire) < ticket
     }
 
     /// Whether this core runs the domain, with whatever generation.
     #[must_use]
-    pub fn runs(&self, domain: DomainId) -> bool {
-        self.domain.load(Ordering::SeqCst) == domain.word()
+    pub fn runs(&self, domain: u64) -> bool {
+        self.domain.load(Ordering::SeqCst) == domain
     }
 }

@@ -64,8 +64,8 @@ enum Action {
     Complete,
 }
 
-fn name(domain: usize) -> DomainId {
-    DomainId::from_word(domain as u64 + 1)
+fn name(domain: usize) -> u64 {
+    domain as u64 + 1
 }
 
 impl World {

@@ -4,9 +4,9 @@
 //! any other way than by spinning: what takes longer is done in slices, and the call is executed again.
 
 use core::cell::UnsafeCell;
-use core::hint::spin_loop;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::atomic::{AtomicBool, Ordering, constant, spin_loop};
 
 /// A value that one core at a time may touch.
 pub struct Lock<T> {
@@ -21,12 +21,14 @@ unsafe impl<T: Send> Sync for Lock<T> {}
 pub struct Guard<'a, T>(&'a Lock<T>);
 
 impl<T> Lock<T> {
-    /// A free lock.
-    #[must_use]
-    pub const fn new(value: T) -> Self {
-        Self {
-            taken: AtomicBool::new(false),
-            value: UnsafeCell::new(value),
+    constant! {
+        /// A free lock.
+        #[must_use]
+        pub const fn new(value: T) -> Self {
+            Self {
+                taken: AtomicBool::new(false),
+                value: UnsafeCell::new(value),
+            }
         }
     }
 
@@ -79,7 +81,7 @@ impl<T> Drop for Guard<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
