@@ -6,10 +6,10 @@ mod model;
 #[cfg(not(loom))]
 pub use core::hint::spin_loop;
 #[cfg(not(loom))]
-pub use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+pub use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(loom)]
-pub use model::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Memory, Ordering, spin_loop, with};
+pub use model::{AtomicU8, AtomicU32, AtomicU64, Memory, Ordering, spin_loop, with};
 
 /// A constructor that is `const`, except that the model checker's atomic types have none.
 macro_rules! constant {

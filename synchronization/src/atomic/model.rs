@@ -136,21 +136,18 @@ macro_rules! atomic {
                 behind(order);
                 old
             }
+
+            /// Adds, and says what was there.
+            pub fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                before(order);
+                let old = self.0.fetch_add(value, of_exchange(order));
+                behind(order);
+                old
+            }
         }
     };
 }
 
-atomic!(AtomicBool, bool);
 atomic!(AtomicU8, u8);
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
-
-impl AtomicU64 {
-    /// Adds, and says what was there.
-    pub fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        before(order);
-        let old = self.0.fetch_add(value, of_exchange(order));
-        behind(order);
-        old
-    }
-}
