@@ -20,6 +20,7 @@ use adyton_synchronization::gate::CorePlace;
 use adyton_synchronization::presence::{Epoch, Presence};
 
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::domain::context::CORE_WORDS;
 use crate::frames::FRAMES;
 use crate::instructions::time_stamp;
 use crate::once::Once;
@@ -117,7 +118,7 @@ impl Core {
     fn new(index: u32, apic_id: u32) -> Self {
         Self {
             index,
-            place: CorePlace::of(index),
+            place: CorePlace::of(index, CORE_WORDS),
             apic_id,
             attention: Attention::new(),
             startup: AtomicU32::new(park::WAITING),
@@ -236,7 +237,7 @@ mod tests {
     fn logical_destinations() {
         let core = Core {
             index: 0,
-            place: CorePlace::of(0),
+            place: CorePlace::of(0, 1),
             apic_id: 0,
             attention: Attention::new(),
             startup: AtomicU32::new(0),

@@ -22,7 +22,8 @@ use crate::vcpu::Vcpu;
 
 /// Cores that a domain's bit map can name.
 pub const CORE_LIMIT: u64 = 64 * CORE_WORDS as u64;
-const CORE_WORDS: usize = 64;
+/// Words of that bit map.
+pub const CORE_WORDS: usize = 64;
 const VCPU_SLOTS: usize = 384;
 
 /// A domain's page.

@@ -125,7 +125,7 @@ fn admitted(core: &Core, context: &Context, index: u64) -> Result<*mut Vcpu, Err
         .ok_or_else(|| error(gate.refused(Refused::NoVcpu)))?;
     // SAFETY: the vCPU lives as long as its context; `owner` is atomic, nothing else is touched before it is taken.
     let owner = unsafe { &(*vcpu).seat.owner };
-    match gate.admit(owner, core.index, core.place) {
+    match gate.admit(owner, core.index, &core.place) {
         Ok(()) => Ok(vcpu),
         Err(refused) => Err(error(refused)),
     }

@@ -4,6 +4,7 @@
 //! out), `domain/enter.rs` (entering, leaving) and `domain/platform.rs` (taking away).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use adyton_synchronization::atomic::{AtomicU64, Ordering};
 use adyton_synchronization::attention::Attention;
@@ -54,11 +55,38 @@ pub struct Guarded {
     clock: u64,
 }
 
+/// Something that is taken away for good.
+///
+/// Who has it uses it, and who has taken it uses it then. Loom sees two uses without order; the mark sees one that comes too late
+/// although it is ordered.
+#[derive(Default)]
+struct Thing {
+    uses: UnsafeCell<()>,
+    // The system's, not loom's: it is no part of the model.
+    is_taken: AtomicBool,
+}
+
+impl Thing {
+    fn read(&self) {
+        assert!(!self.is_taken.load(Relaxed), "used after it was taken");
+        self.uses.with(|_| ());
+    }
+
+    fn write(&self) {
+        assert!(!self.is_taken.load(Relaxed), "used after it was taken");
+        self.uses.with_mut(|_| ());
+    }
+
+    fn take(&self) {
+        self.uses.with_mut(|_| ());
+        self.is_taken.store(true, Relaxed);
+    }
+}
+
 /// A page of the domain: its entry in the nested tables, and what it leads to.
 pub struct Page {
     entry: AtomicU64,
-    /// Touched by who has it, so that loom sees two who have it at once.
-    frame: UnsafeCell<()>,
+    frame: Thing,
 }
 
 /// What a vCPU remembers.
@@ -134,11 +162,12 @@ pub struct Machine {
     zero: Generation,
     owner: Owner,
     seat: UnsafeCell<Seat>,
+    /// The right to run the vCPU, on each core.
+    running: Vec<Thing>,
     pub pages: Vec<Page>,
     /// 1 while the domain can be found.
     directory: AtomicU64,
-    /// Read by who has found it, written by who frees it.
-    context: UnsafeCell<()>,
+    context: Thing,
 }
 
 impl Machine {
@@ -157,7 +186,7 @@ impl Machine {
         };
         let page = |_| Page {
             entry: AtomicU64::new(1),
-            frame: UnsafeCell::new(()),
+            frame: Thing::default(),
         };
         let gate = Gate::new();
         for core in 0..cores as u64 {
@@ -175,9 +204,10 @@ impl Machine {
             zero: Generation::new(),
             owner: Owner::default(),
             seat: UnsafeCell::new(Seat::default()),
+            running: (0..cores).map(|_| Thing::default()).collect(),
             pages: (0..pages).map(page).collect(),
             directory: AtomicU64::new(1),
-            context: UnsafeCell::new(()),
+            context: Thing::default(),
         })
     }
 
@@ -230,7 +260,7 @@ impl Machine {
         if self.directory.load(Ordering::SeqCst) == 0 {
             return false;
         }
-        self.context.with(|_| ());
+        self.context.read();
         if !self.admit(own) {
             return false;
         }
@@ -242,9 +272,34 @@ impl Machine {
         });
         self.come_in(own);
         // The exit is recorded; then the vCPU is let go.
+        self.running[own.index].write();
         self.seat.with_mut(|_| ());
         self.owner.release();
         true
+    }
+
+    /// As [`Self::enter`], but the domain never comes out. Whether the core was let in.
+    pub fn enter_for_ever(&self, own: &mut Own, guest: impl FnOnce(&mut Guest<'_>)) -> bool {
+        self.come_in(own);
+        let entered = self.admit(own);
+        if entered {
+            let space = self.announce(own);
+            guest(&mut Guest {
+                machine: self,
+                own,
+                space,
+            });
+        } else {
+            self.resume(own);
+        }
+        entered
+    }
+
+    /// Whether the core uses no translations from before the last flush.
+    pub fn is_current(&self, core: usize) -> bool {
+        !self.cores[core]
+            .presence
+            .may_use_old(DOMAIN, &self.generation, 0)
     }
 
     fn admit(&self, own: &Own) -> bool {
@@ -258,6 +313,7 @@ impl Machine {
 
     /// The last thing before the vCPU runs; its address space.
     fn announce(&self, own: &mut Own) -> u32 {
+        self.running[own.index].write();
         let presence = &self.cores[own.index].presence;
         self.seat.with_mut(|seat| {
             // SAFETY: loom makes sure that this is the only one.
@@ -327,7 +383,7 @@ impl Machine {
         };
         if answer == Answer::All || matches!(self.fault, Fault::NoWait | Fault::NoQuarantine) {
             // Zeroed, and given to somebody else.
-            page.frame.with_mut(|_| ());
+            page.frame.take();
         }
         answer
     }
@@ -345,9 +401,13 @@ impl Machine {
             self.gate.set_core(denied as u64, false);
             guarded.clock
         });
-        self.wait(own, |_, guarded| {
+        let answer = self.wait(own, |_, guarded| {
             self.owners(|core| core == denied as u32, since, guarded)
-        })
+        });
+        if answer == Answer::All {
+            self.running[denied].take();
+        }
+        answer
     }
 
     /// Stops the domain: when all have answered, nobody runs it or will.
@@ -357,8 +417,8 @@ impl Machine {
             let since = *guarded.stopping.get_or_insert(guarded.clock);
             self.owners(|_| true, since, guarded)
         });
-        if answer == Answer::All || self.fault == Fault::NoWait {
-            self.seat.with_mut(|_| ());
+        if answer == Answer::All {
+            self.running.iter().for_each(Thing::take);
         }
         answer
     }
@@ -382,7 +442,7 @@ impl Machine {
             wait.for_references(self.others(own), self.time(guarded))
         });
         if answer == Answer::All {
-            self.context.with_mut(|_| ());
+            self.context.take();
         }
         answer
     }
@@ -407,7 +467,7 @@ impl Guest<'_> {
             }
             self.own.cache.push(at);
         }
-        page.frame.with_mut(|_| ());
+        page.frame.write();
         true
     }
 

@@ -7,7 +7,7 @@ use adyton_synchronization::atomic::{Memory, with};
 use loom::model::Builder;
 
 /// Steps of one execution; more means that somebody waits for ever.
-const BRANCHES: usize = 20_000;
+const BRANCHES: usize = 4_000;
 
 /// All executions, or those with at most so many preemptions.
 pub type Bound = Option<usize>;
