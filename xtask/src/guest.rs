@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::build::Programs;
 use crate::image;
 use crate::qemu::{Board, Machine, Timing};
-use crate::setup::{Flavour, Kernel, kernel};
+use crate::setup::{Emulator, Flavour, Kernel, emulator, kernel};
 use crate::workspace::Workspace;
 
 /// The settings of one boot; every field has a default.
@@ -21,6 +21,8 @@ pub struct Settings {
     pub cpus: u32,
     /// Size of memory as QEMU takes it.
     pub memory: String,
+    /// What it runs in.
+    pub emulator: Emulator,
     /// The board.
     pub machine: Board,
     /// The processor as QEMU takes it.
@@ -47,6 +49,7 @@ impl Default for Settings {
         Self {
             cpus: 1,
             memory: "1G".to_owned(),
+            emulator: Emulator::System,
             machine: Board::Q35,
             processor: "EPYC,+svm".to_owned(),
             kernel: Flavour::Cloud,
@@ -133,6 +136,11 @@ impl Settings {
     /// The kernel of these settings, fetched if need be.
     pub fn fetch_kernel(&self, workspace: &Workspace) -> Result<Kernel> {
         kernel(workspace, self.kernel)
+    }
+
+    /// The emulator of these settings, fetched if need be.
+    pub fn fetch_emulator(&self, workspace: &Workspace) -> Result<PathBuf> {
+        emulator(workspace, self.emulator)
     }
 
     fn timing(&self) -> Timing {

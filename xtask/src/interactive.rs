@@ -12,7 +12,7 @@ use clap::Args;
 use crate::guest::{Images, Settings};
 use crate::image;
 use crate::qemu::{self, Board, Ending, Machine};
-use crate::setup::{self, Flavour};
+use crate::setup::{self, Emulator, Flavour};
 use crate::workspace::Workspace;
 
 /// The exit status after a timeout, as that of timeout(1).
@@ -69,9 +69,9 @@ pub struct Options {
     /// Count time in instructions (all cores in one thread)
     #[arg(long)]
     icount: bool,
-    /// Let all cores take turns in one host thread
+    /// Give each core a host thread of its own: faster, and with more than one core at the risk that docs/emulators.md tells
     #[arg(long)]
-    one_thread: bool,
+    parallel: bool,
     /// More arguments for QEMU, separated by spaces
     #[arg(
         long,
@@ -118,6 +118,7 @@ impl Options {
             "quiet loglevel=3 "
         };
         Settings {
+            emulator: Emulator::System,
             cpus: self.cpus,
             memory: self.memory.clone(),
             machine: self.machine,
@@ -127,7 +128,7 @@ impl Options {
             append: format!("{quiet}{}", self.append),
             monitor: !self.no_monitor,
             icount: self.icount,
-            parallel: !self.one_thread,
+            parallel: self.parallel,
             qemu: self
                 .qemu_arguments
                 .split_whitespace()

@@ -60,6 +60,7 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, with_monitor: bool) -> R
         for chosen in &boots {
             // Fetched here, so that boots that run side by side find it; errors are told there.
             let _ = chosen.boot.settings.fetch_kernel(workspace);
+            let _ = chosen.boot.settings.fetch_emulator(workspace);
         }
         let with_monitor = boots.iter().any(|chosen| chosen.boot.settings.monitor);
         let images = Images::build(workspace, with_monitor)?;
@@ -85,7 +86,7 @@ fn choose(
 ) -> Result<(Vec<&'static host::Step>, Vec<Chosen>)> {
     let steps: Vec<_> = host::STEPS
         .iter()
-        .filter(|step| selection.has_step(step.name))
+        .filter(|step| selection.has_step(step))
         .collect();
     let boots = if matches!(selection, Selection::Name(_)) && !steps.is_empty() {
         Vec::new()
