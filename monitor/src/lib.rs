@@ -15,7 +15,6 @@ pub mod domain;
 pub mod domain0;
 pub mod frames;
 pub mod guest;
-pub mod guest_memory;
 pub mod instructions;
 pub mod interrupts;
 pub mod lock;

@@ -2,7 +2,6 @@
 
 use crate::address::{GuestPhysical, HostPhysical};
 use crate::frames::FRAMES;
-use crate::guest_memory::NestedMemory;
 use crate::log;
 use crate::machine::Machine;
 use crate::memory::Range;
@@ -56,9 +55,9 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
     tables
 }
 
-/// Domain 0's memory, for walks on its behalf.
-pub fn memory() -> NestedMemory {
-    NestedMemory(*VIEW.get())
+/// What domain 0's tables show, to look things up.
+pub(super) fn view() -> View {
+    *VIEW.get()
 }
 
 const TOO_SMALL: &str = "the reserve is too small for domain 0's nested tables";
