@@ -47,7 +47,7 @@ pub fn run(start_information: u64) -> ! {
     // SAFETY: no other core runs, and the reserve lies in memory that is mapped.
     unsafe { paging::map_up_to(end_of_memory) };
 
-    let apic_ids = find_machine(&handover, layout);
+    let apic_ids = find_machine(&handover, layout, options.patience);
     processor::find_vector_state();
     let cores = Core::create_all(apic_ids.iter().copied());
     let Some(own) = cores.first() else {
@@ -124,7 +124,7 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
 }
 
 /// Reads the firmware's tables, publishes the machine, and returns the cores, this one first.
-fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES> {
+fn find_machine(handover: &Handover, layout: Layout, patience: u64) -> ArrayVec<u32, MOST_CORES> {
     let memory = physical::Memory;
     let tables = Tables::find(handover.root_pointer, &memory)
         .unwrap_or_else(|reason| panic!("the firmware's tables cannot be read: {reason:?}"));
@@ -151,17 +151,23 @@ fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES
     if let Err(reason) = listed {
         log!("no list of I/O APICs: {reason:?}");
     }
+    // SAFETY: nothing else runs.
+    let ticks_per_second = unsafe { time::measure() };
     machine::set(Machine {
         layout,
         io_apics,
         fixed,
         power_off,
         has_iommu: tables.has_iommu(),
-        // SAFETY: nothing else runs.
-        ticks_per_second: unsafe { time::measure() },
+        ticks_per_second,
         physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
         gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
-        patience: 4_000_000_000,
+        patience: patience.saturating_mul(
+            match ticks_per_second {
+                0 => FASTEST,
+                measured => measured,
+            } / 1000,
+        ),
     });
     apic_ids
 }
@@ -216,6 +222,9 @@ fn enter(core: &'static Core) -> ! {
     // SAFETY: the core is prepared, the vCPU is configured and runs nowhere else.
     unsafe { Vendor::current().run(core, vcpu) }
 }
+
+/// Ticks in a second where there is nothing to measure them by: rather too patient than not enough.
+const FASTEST: u64 = 4_000_000_000;
 
 /// Only the list that is made while booting has a limit.
 const MOST_CORES: usize = 1024;
