@@ -7,6 +7,7 @@
 //! | `adyton.pool=SIZE[@PLACE]` | memory for domains; place: an address, `above4g` or `below4g` | an eighth of memory, at least 32 MiB |
 //! | `adyton.reserve=SIZE` or `=1/N` | the monitor's own memory, or its share of the pool | 1/8 of the pool, at least 8 MiB |
 //! | `adyton.log=console` | show the log on the console while booting | only kept in memory |
+//! | `adyton.selfcheck=on` | let domain 0 have the monitor audit itself and misbehave, for tests | refused |
 //!
 //! Sizes take the suffixes K, M, G.
 
@@ -23,6 +24,8 @@ pub struct Options {
     pub reserve: Reserve,
     /// Show the log on the console until domain 0 starts.
     pub log_to_console: bool,
+    /// Allow what [`crate::selfcheck`] does.
+    pub selfcheck: bool,
 }
 
 /// A word with a value that means nothing.
@@ -69,6 +72,7 @@ impl Options {
                 };
             }
             "log" => self.log_to_console = value == "console",
+            "selfcheck" => self.selfcheck = value == "on",
             // A word of a later version must not keep an older one from booting.
             _ => {}
         }
