@@ -19,6 +19,7 @@ mod random;
 pub mod raw;
 pub mod secret;
 mod sharing;
+mod stale;
 
 use anyhow::Result;
 
@@ -39,6 +40,7 @@ pub fn tests() -> impl Iterator<Item = Test> {
         lifetime::TESTS,
         process::TESTS,
         random::TESTS,
+        stale::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }

@@ -258,6 +258,12 @@ extern "C" fn skip_call(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut l
     // SAFETY: the kernel hands a ucontext to a handler that asks for one.
     let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
     let place = registers[libc::REG_RIP as usize];
+    for attempt in [&raw const attempted_load, &raw const attempted_store] {
+        if place == attempt as i64 {
+            registers[libc::REG_RIP as usize] = &raw const attempt_failed as i64;
+            return;
+        }
+    }
     // SAFETY: the instruction was executed, so its first bytes can be read; a jump into nothing ends the process here too.
     let found = unsafe { (place as *const [u8; 3]).read_unaligned() };
     if found == CALL {
@@ -269,7 +275,52 @@ extern "C" fn skip_call(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut l
     }
 }
 
-/// From now on a call that faults returns [`FAULTED`].
+std::arch::global_asm!(
+    r#"
+.section .text.attempts, "ax"
+// rdi: the address; rsi: where the word goes.
+attempt_load:
+attempted_load:
+    mov rax, [rdi]
+    mov [rsi], rax
+    mov eax, 1
+    ret
+// rdi: the address; rsi: the word.
+attempt_store:
+attempted_store:
+    mov [rdi], rsi
+    mov eax, 1
+    ret
+attempt_failed:
+    xor eax, eax
+    ret
+.text
+"#
+);
+
+unsafe extern "C" {
+    static attempted_load: u8;
+    static attempted_store: u8;
+    static attempt_failed: u8;
+    fn attempt_load(address: u64, word: *mut u64) -> u32;
+    fn attempt_store(address: u64, word: u64) -> u32;
+}
+
+/// A word from anywhere, `None` if that faults. After [`skip_faulting_calls`].
+#[must_use]
+pub fn try_load(address: u64) -> Option<u64> {
+    let mut word = 0;
+    // SAFETY: a load changes nothing; the handler goes on where it faults.
+    (unsafe { attempt_load(address, &raw mut word) } == 1).then_some(word)
+}
+
+/// Stores a word to pool memory, or to where it faults: whether it did not. After [`skip_faulting_calls`].
+pub fn try_store(address: u64, word: u64) -> bool {
+    // SAFETY: tests store only to pool memory, to which no reference points, or to what must fault.
+    unsafe { attempt_store(address, word) == 1 }
+}
+
+/// From now on a call that faults returns [`FAULTED`], and [`try_load`] and [`try_store`] work.
 ///
 /// # Errors
 /// What the kernel refuses.
