@@ -133,6 +133,9 @@ pub enum Information {
     Log = 5,
     /// Counters of this machine, argument 1 says which: see `docs/calls.md`.
     Counter = 6,
+    /// What a monitor under test does, argument 1 says what; `Invalid` unless it was booted with `adyton.selfcheck=on`:
+    /// see `docs/calls.md`.
+    Selfcheck = 7,
 }
 
 impl Information {
@@ -147,6 +150,7 @@ impl Information {
             4 => Self::Protection,
             5 => Self::Log,
             6 => Self::Counter,
+            7 => Self::Selfcheck,
             _ => return None,
         })
     }

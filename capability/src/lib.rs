@@ -32,6 +32,7 @@ pub mod measure;
 pub mod node;
 pub mod operation;
 mod placement;
+pub mod reach;
 mod records;
 mod revoke;
 mod seal;

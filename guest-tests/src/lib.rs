@@ -10,13 +10,16 @@ mod exits;
 pub mod fixture;
 mod instruction;
 mod kernel_attack;
+pub mod kernel_mode;
 mod lifetime;
+pub mod machine;
 pub mod nesting;
 mod process;
 mod random;
 pub mod raw;
 pub mod secret;
 mod sharing;
+mod stale;
 
 use anyhow::Result;
 
@@ -37,6 +40,7 @@ pub fn tests() -> impl Iterator<Item = Test> {
         lifetime::TESTS,
         process::TESTS,
         random::TESTS,
+        stale::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }

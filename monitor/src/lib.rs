@@ -30,5 +30,6 @@ pub mod platform;
 pub mod policy;
 pub mod random;
 pub mod scrub;
+pub mod selfcheck;
 pub mod vcpu;
 pub mod vendor;

@@ -8,6 +8,7 @@
 //! | `adyton.reserve=SIZE` or `=1/N` | the monitor's own memory, or its share of the pool | 1/8 of the pool, at least 8 MiB |
 //! | `adyton.log=console` | show the log on the console while booting | only kept in memory |
 //! | `adyton.patience=MS` | milliseconds that a core may take to answer before what waits for it is quarantined | 2000 |
+//! | `adyton.selfcheck=on` | let domain 0 have the monitor audit itself and misbehave, for tests | refused |
 //!
 //! Sizes take the suffixes K, M, G.
 
@@ -26,6 +27,8 @@ pub struct Options {
     pub log_to_console: bool,
     /// How many milliseconds a core may take to answer.
     pub patience: u64,
+    /// Allow what [`crate::selfcheck`] does.
+    pub selfcheck: bool,
 }
 
 impl Default for Options {
@@ -36,6 +39,7 @@ impl Default for Options {
             reserve: Reserve::default(),
             log_to_console: false,
             patience: 2000,
+            selfcheck: false,
         }
     }
 }
@@ -85,6 +89,7 @@ impl Options {
             }
             "patience" => self.patience = value.parse().ok().filter(|&patience| patience > 0)?,
             "log" => self.log_to_console = value == "console",
+            "selfcheck" => self.selfcheck = value == "on",
             // A word of a later version must not keep an older one from booting.
             _ => {}
         }

@@ -14,7 +14,7 @@ use crate::instructions::cpuid;
 use crate::machine::{self, Machine};
 use crate::memory::{Layout, Range, Wishes};
 use crate::vendor::Vendor;
-use crate::{apic, domain0, interrupts, log, physical, scrub};
+use crate::{apic, domain0, interrupts, log, physical, scrub, selfcheck};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
 const PARAMETERS: u64 = 0x1_0000;
@@ -33,6 +33,9 @@ pub fn run(start_information: u64) -> ! {
     let handover = unsafe { start_information::read(start_information) };
     let options = options(&handover);
     log::show_on_console(options.log_to_console);
+    if options.selfcheck {
+        selfcheck::enable();
+    }
     log!("version {}", env!("CARGO_PKG_VERSION"));
 
     let vendor = Vendor::detect().unwrap_or_else(|reason| panic!("cannot run here: {reason:?}"));

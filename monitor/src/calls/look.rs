@@ -10,7 +10,7 @@ use crate::cores;
 use crate::domain::engine;
 use crate::domain::name::{self, Refusal};
 use crate::vcpu::Owner;
-use crate::{log, machine, random};
+use crate::{log, machine, random, selfcheck};
 
 /// The monitor's version as one word: major, minor, patch.
 const MONITOR_VERSION: u64 = parse(env!("CARGO_PKG_VERSION_MAJOR")) << 32
@@ -63,6 +63,11 @@ pub(super) fn information(request: &Request<'_>) -> Result<Results, Refusal> {
             Results::of(&[address, size])
         }
         Information::Log => Results::of(&[0, 0]),
+        Information::Selfcheck if request.caller.owner() == Owner::Domain0 => {
+            let [_, what, argument, ..] = request.arguments;
+            Results::of(&selfcheck::perform(what, argument)?)
+        }
+        Information::Selfcheck => return Err(Error::Invalid.into()),
         Information::Counter => Results::of(&[request.core.counter(request.arguments[1])]),
     })
 }
