@@ -15,6 +15,7 @@ use crate::machine::{self, Machine};
 use crate::memory::{Layout, Range, Wishes};
 use crate::vendor::Vendor;
 use crate::{apic, domain0, interrupts, log, physical, scrub};
+use adyton_x86::cpuid::{STRUCTURED_FEATURES, structured_ebx};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
 const PARAMETERS: u64 = 0x1_0000;
@@ -161,6 +162,7 @@ fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES
         ticks_per_second: unsafe { time::measure() },
         physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
         gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
+        sha_extensions: cpuid(STRUCTURED_FEATURES, 0).ebx & structured_ebx::SHA != 0,
         patience: 4_000_000_000,
     });
     apic_ids
