@@ -26,6 +26,8 @@ pub struct Machine {
     pub physical_bits: u32,
     /// The CPU has pages of 1 GiB, in nested tables too.
     pub gigabyte_pages: bool,
+    /// The CPU has instructions for SHA-256.
+    pub sha_extensions: bool,
     /// The time-stamp counter's ticks in a second, as measured; 0 if there was nothing to measure it by.
     pub ticks_per_second: u64,
     /// Ticks for which a core may leave a request unanswered.

@@ -15,6 +15,7 @@ use crate::machine::{self, Machine};
 use crate::memory::{Layout, Range, Wishes};
 use crate::vendor::Vendor;
 use crate::{apic, domain0, interrupts, log, physical, scrub, selfcheck};
+use adyton_x86::cpuid::{STRUCTURED_FEATURES, structured_ebx};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
 const PARAMETERS: u64 = 0x1_0000;
@@ -171,6 +172,7 @@ fn find_machine(handover: &Handover, layout: Layout, patience: u64) -> ArrayVec<
                 measured => measured,
             } / 1000,
         ),
+        sha_extensions: cpuid(STRUCTURED_FEATURES, 0).ebx & structured_ebx::SHA != 0,
     });
     apic_ids
 }

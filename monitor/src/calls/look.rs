@@ -9,6 +9,8 @@ use super::{Request, Results, naming};
 use crate::cores;
 use crate::domain::engine;
 use crate::domain::name::{self, Refusal};
+use crate::domain::store::WORDS;
+use crate::frames::FRAMES;
 use crate::vcpu::Owner;
 use crate::{log, machine, random, selfcheck};
 
@@ -16,6 +18,9 @@ use crate::{log, machine, random, selfcheck};
 const MONITOR_VERSION: u64 = parse(env!("CARGO_PKG_VERSION_MAJOR")) << 32
     | parse(env!("CARGO_PKG_VERSION_MINOR")) << 16
     | parse(env!("CARGO_PKG_VERSION_PATCH"));
+
+/// The counter of pages of the reserve that are in use.
+const RESERVE_IN_USE: u64 = 16;
 
 const fn parse(digits: &str) -> u64 {
     let (mut value, mut index) = (0, 0);
@@ -68,8 +73,19 @@ pub(super) fn information(request: &Request<'_>) -> Result<Results, Refusal> {
             Results::of(&selfcheck::perform(what, argument)?)
         }
         Information::Selfcheck => return Err(Error::Invalid.into()),
-        Information::Counter => Results::of(&[request.core.counter(request.arguments[1])]),
+        Information::Counter => Results::of(&[counter(request)]),
     })
+}
+
+/// A counter of the core that answers, or, for domain 0 alone, of the machine: from what is free others could learn what
+/// their neighbours do.
+fn counter(request: &Request<'_>) -> u64 {
+    match request.arguments[1] {
+        RESERVE_IN_USE if request.caller.owner() == Owner::Domain0 => {
+            WORDS.get().frames().saturating_sub(FRAMES.free_pages())
+        }
+        selector => request.core.counter(selector),
+    }
 }
 
 /// `enumerate(address, topic, subject, cursor)`.

@@ -27,7 +27,9 @@ const ENTRY_COST: u64 = 100;
 /// Zeroing a page.
 const ZERO_COST: u64 = 320;
 /// Hashing 64 bytes without the SHA extensions.
-const HASH_COST: u64 = 4000;
+const HASH_COST: u64 = 3500;
+/// Hashing 64 bytes with them.
+const HASH_COST_EXTENDED: u64 = 250;
 /// Bytes hashed between two looks at the budget; the page size is a multiple.
 const HASH_CHUNK: u64 = 256;
 /// Freeing a table.
@@ -94,7 +96,7 @@ impl Platform for Machine {
             }),
             Effect::MeasureRecord { domain, bytes } => with(domain, |_, changing| {
                 changing.hasher.update(bytes);
-                budget.spend(HASH_COST);
+                budget.spend(hash_cost());
                 Applied::Done
             }),
             Effect::MeasureContents { domain, base, size } => with(domain, |_, changing| {
@@ -103,7 +105,7 @@ impl Platform for Machine {
             Effect::MeasureEnd { domain } => with(domain, |context, changing| {
                 let digest = core::mem::take(&mut changing.hasher).finalize();
                 context.set_sealed();
-                budget.spend(HASH_COST);
+                budget.spend(hash_cost());
                 Applied::Measured(digest.into())
             }),
             Effect::Stop { domain } => {
@@ -257,6 +259,15 @@ fn scrub(base: u64, size: u64, from: u64, budget: &mut Budget) -> Applied {
     }
 }
 
+/// Hashing 64 bytes on this machine.
+fn hash_cost() -> u64 {
+    if machine::get().sha_extensions {
+        HASH_COST_EXTENDED
+    } else {
+        HASH_COST
+    }
+}
+
 /// Goes on hashing. A slice may end inside a page, which the engine does not count in: then it is told to ask again.
 fn hash(changing: &mut Changing, base: u64, size: u64, from: u64, budget: &mut Budget) -> Applied {
     let mut done = from + changing.hashed;
@@ -268,7 +279,7 @@ fn hash(changing: &mut Changing, base: u64, size: u64, from: u64, budget: &mut B
             unsafe { core::slice::from_raw_parts((base + done) as *const u8, chunk as usize) };
         changing.hasher.update(bytes);
         done += chunk;
-        budget.spend(chunk / 64 * HASH_COST);
+        budget.spend(chunk / 64 * hash_cost());
         if budget.is_spent() {
             break;
         }
@@ -305,6 +316,7 @@ impl Machine {
             changing.retiring = joined(changing.retired, changing.retiring);
             changing.retired = 0;
             context.generation.invalidate();
+            self.core.count_flush();
             changing.flushing = (!selfcheck::forgets_flushes()).then(begin_wait);
         }
         if let Some(wait) = changing.flushing {
