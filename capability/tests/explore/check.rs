@@ -17,22 +17,22 @@ use crate::records::Records;
 use crate::store::Page;
 use crate::tree::{Order, Tree, class, key};
 
+use super::action::Action;
 use super::machine::{self, Mapping, Stale};
-use super::world::{Flight, World};
+use super::search::Plant;
+use super::world::{Flight, Outcome, World};
 
 /// What does not hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breach {
     /// The engine's own check.
-    Records(u8),
+    Engine(Violation),
     /// A domain can reach, by its tables, what was carved away from it.
     Exclusivity,
-    /// A domain can reach, by its tables, what it does not have, or with more rights.
+    /// A domain can reach, by its tables, what it does not have, or with more rights, or something was mapped over it.
     Completeness,
     /// A translation may be cached that nothing accounts for any more.
     Flush,
-    /// Something was mapped where something was mapped.
-    MappedTwice,
     /// A page that may hold what was kept in a clean region is mapped to somebody else.
     Secrecy,
     /// At rest, a domain cannot reach what it has.
@@ -65,7 +65,7 @@ pub enum Breach {
 
 impl From<Violation> for Breach {
     fn from(violation: Violation) -> Self {
-        Self::Records(violation as u8)
+        Self::Engine(violation)
     }
 }
 
@@ -80,7 +80,7 @@ impl World {
             return Err(breach);
         }
         self.engine.check_invariants()?;
-        ensure(!self.machine.mapped_twice, Breach::MappedTwice)?;
+        ensure(!self.machine.mapped_twice, Breach::Completeness)?;
         ensure(!self.machine.retired_early, Breach::Retired)?;
         for mapping in &self.machine.mapped {
             self.check_mapping(mapping)?;
@@ -366,8 +366,8 @@ impl World {
     }
 
     /// Lets every core answer and everything end, takes all back, and looks whether all is as it was in the beginning.
-    pub fn check_end(mut self) -> Result<(), Breach> {
-        self.drain()?;
+    pub fn check_end(mut self, plant: Option<Plant>) -> Result<(), Breach> {
+        self.drain(plant)?;
         let claims: Vec<_> = self.claims_of_first();
         for claim in claims {
             let Ok(operation) = self.engine.release(claim) else {
@@ -377,7 +377,7 @@ impl World {
                 operation,
                 mortal: Vec::new(),
             });
-            self.drain()?;
+            self.drain(plant)?;
         }
         if self.machine.silent != 0 {
             return Ok(());
@@ -400,7 +400,7 @@ impl World {
             .collect()
     }
 
-    fn drain(&mut self) -> Result<(), Breach> {
+    fn drain(&mut self, plant: Option<Plant>) -> Result<(), Breach> {
         for round in 0..2000 {
             let core = round % self.flights.len();
             for other in 0..self.flights.len() {
@@ -408,7 +408,12 @@ impl World {
                     self.machine.answer(other);
                 }
             }
+            let before = plant.map(|plant| (plant, self.clone()));
             self.advance(core, 1);
+            if let Some((plant, before)) = before {
+                let action = Action::Advance(core as u8);
+                plant(&before, self, action, &Outcome::Changed);
+            }
             if let Some(breach) = self.ended_badly {
                 return Err(breach);
             }

@@ -6,11 +6,12 @@ mod canonical;
 mod check;
 mod machine;
 mod pages;
+mod planted;
 mod search;
 mod seeds;
 mod world;
 
-use search::{Limits, Scenario, explore};
+use search::{Limits, explore};
 use seeds::SCENARIOS;
 
 #[test]

@@ -208,9 +208,9 @@ impl Search<'_> {
             return Ok(false);
         }
         after.check()?;
-        if self.seen.len() % self.limits.ends == 0 && self.plant.is_none() {
+        if self.seen.len().is_multiple_of(self.limits.ends) {
             self.count.ends += 1;
-            after.clone().check_end()?;
+            after.clone().check_end(self.plant)?;
         }
         Ok(true)
     }

@@ -225,7 +225,7 @@ pub fn small() -> World {
     builder.world
 }
 
-const SIBLINGS: Alphabet = Alphabet {
+pub const SIBLINGS: Alphabet = Alphabet {
     attributes: &[DATA],
     carve: true,
     nobody: true,

@@ -380,7 +380,7 @@ impl World {
     }
 
     /// Puts the operation on a core that has none.
-    fn begin(&mut self, operation: Operation) {
+    pub fn begin(&mut self, operation: Operation) {
         let mortal = match operation {
             Operation::Revoke(node) => self.mortal(node),
             _ => Vec::new(),
