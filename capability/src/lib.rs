@@ -23,6 +23,10 @@ pub mod domain;
 pub mod effect;
 mod engine;
 pub mod enumerate;
+// The exploration looks into the records, which are not public.
+#[cfg(test)]
+#[path = "../tests/explore/mod.rs"]
+mod explore;
 pub mod flush;
 pub mod grant;
 pub mod identity;
