@@ -12,7 +12,7 @@ use crate::address::{GuestPhysical, PAGE_SIZE};
 use crate::domain::context::Context;
 use crate::domain::engine;
 use crate::domain::store::{FrameStore, WORDS};
-use crate::domain::tables::PoolFrames;
+use crate::frames::FRAMES;
 use crate::machine;
 use crate::memory::Range;
 use crate::nested::{Rights, View};
@@ -92,7 +92,7 @@ fn compare(engine: &Engine<FrameStore>, context: &Context, findings: &mut Findin
         let mut mapped = 0;
         context
             .view
-            .for_each(&PoolFrames, |leaf| mapped += leaf.size / PAGE_SIZE);
+            .for_each(&FRAMES, |leaf| mapped += leaf.size / PAGE_SIZE);
         let surplus = mapped.saturating_sub(count.expected + count.unsettled);
         findings.note((surplus > 0).then_some(Fault::Surplus(surplus)));
     }
@@ -112,7 +112,7 @@ impl Count {
         let rights = Rights::from(reach.rights);
         for offset in (0..reach.size).step_by(PAGE_SIZE as usize) {
             let place = reach.place + offset;
-            let found = view.translate(&PoolFrames, GuestPhysical(place));
+            let found = view.translate(&FRAMES, GuestPhysical(place));
             let found = found.map(|found| (found.address.value(), found.rights));
             if !reach.settled {
                 self.unsettled += u64::from(found.is_some());
@@ -139,7 +139,7 @@ fn exposed(view: View, hidden: Range) -> Option<Fault> {
         end: log + size,
     };
     let is_exposed = |place: &u64| {
-        let found = view.translate(&PoolFrames, GuestPhysical(*place));
+        let found = view.translate(&FRAMES, GuestPhysical(*place));
         found.is_some_and(|found| !log.contains(*place) || found.rights != Rights::READ)
     };
     (hidden.start..hidden.end)
