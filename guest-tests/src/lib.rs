@@ -9,6 +9,7 @@ mod entering;
 mod exits;
 pub mod fixture;
 mod instruction;
+mod interrupts;
 mod kernel_attack;
 pub mod kernel_mode;
 mod lifetime;
@@ -20,6 +21,7 @@ pub mod raw;
 pub mod secret;
 mod sharing;
 mod stale;
+mod startup;
 
 use anyhow::Result;
 
@@ -41,6 +43,7 @@ pub fn tests() -> impl Iterator<Item = Test> {
         process::TESTS,
         random::TESTS,
         stale::TESTS,
+        interrupts::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }
