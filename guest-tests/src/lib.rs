@@ -15,9 +15,12 @@ pub mod kernel_mode;
 mod lifetime;
 pub mod machine;
 pub mod nesting;
+mod owners;
+mod paging;
 mod process;
 mod random;
 pub mod raw;
+mod rogue;
 pub mod secret;
 mod sharing;
 mod stale;
@@ -42,6 +45,9 @@ pub fn tests() -> impl Iterator<Item = Test> {
         lifetime::TESTS,
         process::TESTS,
         random::TESTS,
+        rogue::TESTS,
+        paging::TESTS,
+        owners::TESTS,
         stale::TESTS,
         interrupts::TESTS,
     ];

@@ -139,7 +139,7 @@ fn low_memory(physical: u64, bytes: &mut [u8], is_write: bool) -> Result<()> {
 }
 
 /// The address of a variable of the kernel's.
-fn symbol(name: &str) -> Result<u64> {
+pub(crate) fn symbol(name: &str) -> Result<u64> {
     let symbols = fs::read_to_string("/proc/kallsyms")?;
     let line = symbols
         .lines()
