@@ -9,17 +9,22 @@ mod entering;
 mod exits;
 pub mod fixture;
 mod instruction;
+mod interrupts;
 mod kernel_attack;
 pub mod kernel_mode;
 mod lifetime;
 pub mod machine;
 pub mod nesting;
+mod owners;
+mod paging;
 mod process;
 mod random;
 pub mod raw;
+mod rogue;
 pub mod secret;
 mod sharing;
 mod stale;
+mod startup;
 
 use anyhow::Result;
 
@@ -40,7 +45,11 @@ pub fn tests() -> impl Iterator<Item = Test> {
         lifetime::TESTS,
         process::TESTS,
         random::TESTS,
+        rogue::TESTS,
+        paging::TESTS,
+        owners::TESTS,
         stale::TESTS,
+        interrupts::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }

@@ -99,3 +99,15 @@ pub fn send(apic: u64, destination: u32, command: u32) -> Result<()> {
     ensure!(sent, "the command stays pending");
     Ok(())
 }
+
+/// Stores 16 bits to a device.
+pub fn store16(address: u64, word: u16) {
+    // SAFETY: as above.
+    unsafe { asm!("mov [{0}], {1:x}", in(reg) address, in(reg) word, options(nostack)) };
+}
+
+/// Stores a byte to a device.
+pub fn store8(address: u64, byte: u8) {
+    // SAFETY: as above.
+    unsafe { asm!("mov [{0}], {1}", in(reg) address, in(reg_byte) byte, options(nostack)) };
+}

@@ -150,7 +150,7 @@ struct Finds {
 
 /// Two cores load and store in user mode while domains with a secret come and go.
 fn moment() -> Result<()> {
-    const DOMAINS: usize = 40;
+    const DOMAINS: usize = 15;
     const MARK: u64 = 0x3333_3333_3333_3333;
     raw::skip_faulting_calls()?;
     let pool = pool()?;

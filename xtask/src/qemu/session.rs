@@ -120,6 +120,11 @@ impl Session {
             .unwrap_or_else(|error| format!("no registers: {error:#}\n"))
     }
 
+    /// Sends the machine an NMI.
+    pub fn inject_nmi(&mut self) -> Result<()> {
+        self.control.inject_nmi()
+    }
+
     /// Ends QEMU now. It can hold out against gentler signals while it runs garbage.
     pub fn kill(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_none() {

@@ -20,6 +20,9 @@ use crate::workspace::Workspace;
 /// Lines of the log that a failure shows.
 const TAIL: usize = 25;
 
+/// What a test prints for an NMI from outside.
+const NMI_REQUEST: &str = "ADYTON-NMI";
+
 /// The file that tells where the cores of a machine that hung were.
 const REGISTERS: &str = "registers.log";
 
@@ -113,6 +116,9 @@ impl<'boot> Run<'boot> {
             match session.next(progress.deadline()) {
                 Event::Line(line) => {
                     progress.observe(&line);
+                    if line.contains(NMI_REQUEST) {
+                        session.inject_nmi()?;
+                    }
                     if progress.power_is_cut() {
                         session.kill()?;
                         break;
