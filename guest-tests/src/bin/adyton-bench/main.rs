@@ -5,6 +5,7 @@
 mod entering;
 mod kvm;
 mod meter;
+mod scale;
 mod sizes;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ fn measure(words: &[&str]) -> Result<()> {
         }
         ["building"] => sizes::building(),
         ["ranges"] => sizes::ranges(),
+        ["scale", count] => scale::scale(count.parse()?),
         other => bail!("no measurement {other:?}"),
     }
 }
