@@ -58,7 +58,6 @@ pub fn scale(count: u64) -> Result<()> {
         taken.regions / (count * (REGIONS - 1)),
         "bytes",
     );
-    report_longest_call()?;
     branch()?;
     let begin = now();
     drop(meter);
