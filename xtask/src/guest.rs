@@ -77,6 +77,11 @@ impl Images {
         Ok(Self { programs, system })
     }
 
+    /// The monitor's ELF file, if it was built.
+    pub fn monitor(&self) -> Option<&Path> {
+        self.programs.monitor.as_deref()
+    }
+
     /// The initrd of a boot, as segments: the system, the kernel's modules, and `start`.
     pub fn initrd(&self, kernel: &Kernel, start: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
         let mut segments = vec![self.system.clone(), image::kernel_modules(kernel)?];

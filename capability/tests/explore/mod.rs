@@ -16,9 +16,15 @@ use seeds::SCENARIOS;
 
 #[test]
 fn try_it() {
-    let states = std::env::var("STATES").ok().and_then(|s| s.parse().ok()).unwrap_or(500);
+    let states = std::env::var("STATES")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(500);
     let wanted = std::env::var("SCENARIO").unwrap_or_default();
-    for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(&wanted)) {
+    for scenario in SCENARIOS
+        .iter()
+        .filter(|scenario| scenario.name.contains(&wanted))
+    {
         let started = std::time::Instant::now();
         let limits = Limits { states, ends: 64 };
         let found = explore(scenario, limits, None);

@@ -169,7 +169,9 @@ impl Search<'_> {
             }
             self.count.transitions += 1;
             let mut after = world.clone();
-            let judged = catch_unwind(AssertUnwindSafe(|| self.judge(before, &mut after, &world, action)));
+            let judged = catch_unwind(AssertUnwindSafe(|| {
+                self.judge(before, &mut after, &world, action)
+            }));
             let new = judged
                 .unwrap_or(Err(Breach::Panic))
                 .map_err(|breach| self.finding(breach, state, action))?;

@@ -58,7 +58,9 @@ impl Builder {
 
     fn newest(&self, wanted: impl Fn(&Page) -> bool) -> PageNumber {
         let pages = self.world.engine.store.all();
-        let found = pages.filter(|(_, page)| wanted(page)).map(|(number, _)| number);
+        let found = pages
+            .filter(|(_, page)| wanted(page))
+            .map(|(number, _)| number);
         found.last().unwrap()
     }
 
@@ -79,7 +81,13 @@ impl Builder {
         };
         self.world.create(claim, base, policy).unwrap();
         let domain = self.newest(|page| matches!(page, Page::Domain(_)));
-        let claim_base = match self.world.engine.store.all().find(|(number, _)| *number == claim) {
+        let claim_base = match self
+            .world
+            .engine
+            .store
+            .all()
+            .find(|(number, _)| *number == claim)
+        {
             Some((_, Page::Claim(record))) => {
                 let facts = self.world.engine.claim_facts(record.id).unwrap();
                 facts.base
@@ -95,7 +103,14 @@ impl Builder {
         domain
     }
 
-    fn carve(&mut self, claim: PageNumber, first: u8, count: u8, target: Option<PageNumber>, attributes: u8) {
+    fn carve(
+        &mut self,
+        claim: PageNumber,
+        first: u8,
+        count: u8,
+        target: Option<PageNumber>,
+        attributes: u8,
+    ) {
         let from = From::Range { first, count };
         self.act(Action::Carve {
             claim,

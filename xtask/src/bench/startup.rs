@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 
-use super::results::Results;
+use super::results::{Beside, Results};
 use crate::guest::{Images, Settings};
 use crate::setup::{self, Emulator};
 use crate::suite::{self, Boot, Filter, Measurement};
@@ -57,7 +57,8 @@ fn measure_in(
             value: with_monitor,
             unit: "s".to_owned(),
         };
-        results.add(NAME, &measured, Some(bare));
+        let bare = Some(bare);
+        results.add(NAME, &measured, Beside { bare, goal: None });
     }
     Ok(())
 }

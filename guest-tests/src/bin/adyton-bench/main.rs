@@ -3,9 +3,12 @@
 #![deny(unsafe_code)]
 
 mod entering;
+mod exits;
 mod kvm;
 mod meter;
+mod scale;
 mod sizes;
+mod throughput;
 
 use std::process::ExitCode;
 
@@ -31,6 +34,9 @@ fn measure(words: &[&str]) -> Result<()> {
         }
         ["building"] => sizes::building(),
         ["ranges"] => sizes::ranges(),
+        ["scale", count] => scale::scale(count.parse()?),
+        ["exits", kind] => exits::exits(kind),
+        ["throughput"] => throughput::throughput(),
         other => bail!("no measurement {other:?}"),
     }
 }
