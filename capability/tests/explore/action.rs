@@ -42,15 +42,39 @@ pub enum Action {
     /// From here on the core does not answer.
     Silence(u8),
     Enter(u8, PageNumber),
-    Claim { domain: PageNumber, first: u8, count: u8 },
+    Claim {
+        domain: PageNumber,
+        first: u8,
+        count: u8,
+    },
     Release(PageNumber),
-    Create { claim: PageNumber, first: u8 },
-    Vcpu { claim: PageNumber, domain: PageNumber, first: u8 },
+    Create {
+        claim: PageNumber,
+        first: u8,
+    },
+    Vcpu {
+        claim: PageNumber,
+        domain: PageNumber,
+        first: u8,
+    },
     Cores(PageNumber),
-    Carve { claim: PageNumber, from: From, target: Option<PageNumber>, attributes: u8 },
-    Share { claim: PageNumber, from: From, target: Option<PageNumber> },
+    Carve {
+        claim: PageNumber,
+        from: From,
+        target: Option<PageNumber>,
+        attributes: u8,
+    },
+    Share {
+        claim: PageNumber,
+        from: From,
+        target: Option<PageNumber>,
+    },
     Grant(Link, PageNumber),
-    Accept { domain: PageNumber, offer: Link, composed: bool },
+    Accept {
+        domain: PageNumber,
+        offer: Link,
+        composed: bool,
+    },
     Close(Link),
     Revoke(Link),
     Seal(PageNumber),
@@ -164,7 +188,9 @@ impl Listing<'_> {
                 Page::Claim(claim) => self.claims.push((number, claim)),
                 Page::Nodes(nodes) => {
                     for slot in 0..crate::node::NodePage::SLOTS {
-                        let Some(node) = nodes.get(slot) else { continue };
+                        let Some(node) = nodes.get(slot) else {
+                            continue;
+                        };
                         if matches!(node.kind, Kind::Carve | Kind::Share) {
                             self.regions.push((Link::new(number, slot), node));
                         }
@@ -246,7 +272,11 @@ impl Listing<'_> {
             if node.is_pool() && node.children.is_none() {
                 let first = self.world.page_index(node.base);
                 let count = (node.size / PAGE_SIZE) as u8;
-                self.actions.push(Action::Claim { domain, first, count });
+                self.actions.push(Action::Claim {
+                    domain,
+                    first,
+                    count,
+                });
             }
             here = holdings.next(link);
         }

@@ -30,7 +30,9 @@ impl Hash {
     fn put(&mut self, word: u64) {
         let product = u128::from(self.0 ^ word) * 0xa076_1d64_78bd_642f_u128;
         let (low, high) = (product as u64, (product >> 64) as u64);
-        self.0 = (low ^ high).rotate_left(23).wrapping_add(0x2545_f491_4f6c_dd1d);
+        self.0 = (low ^ high)
+            .rotate_left(23)
+            .wrapping_add(0x2545_f491_4f6c_dd1d);
     }
 
     fn put_all(&mut self, words: &[u64]) {
@@ -134,7 +136,11 @@ impl<'a> Numbers<'a> {
         if let Detail::Course(course) = node.detail {
             let waits = matches!(node.stage, Stage::TakeFlush | Stage::DropFlush);
             hash.put_all(&[
-                if waits { u64::from(course.offset != 0) } else { course.offset },
+                if waits {
+                    u64::from(course.offset != 0)
+                } else {
+                    course.offset
+                },
                 self.name(NodeId::from_word(course.cursor))
                     | self.name(NodeId::from_word(course.back)) << 8
                     | self.domain(DomainId::from_word(course.awaits)) << 16,
@@ -218,7 +224,9 @@ impl<'a> Numbers<'a> {
         let machine = &self.world.machine;
         let set = |cores: CoreSet| -> u64 {
             let bits = order.iter().enumerate();
-            bits.fold(0, |set, (new, old)| set | u64::from(cores >> old & 1) << new)
+            bits.fold(0, |set, (new, old)| {
+                set | u64::from(cores >> old & 1) << new
+            })
         };
         let mut hash = Hash::new();
         for core in order {

@@ -103,7 +103,11 @@ impl World {
     }
 
     fn children(&self, link: Link) -> impl Iterator<Item = Link> {
-        let tree = Tree::new(&self.engine.store, Order::Siblings, self.node(link).children);
+        let tree = Tree::new(
+            &self.engine.store,
+            Order::Siblings,
+            self.node(link).children,
+        );
         std::iter::successors(tree.first(), move |child| tree.next(*child))
     }
 
@@ -167,9 +171,9 @@ impl World {
         }
         let leaves = matches!(node.stage, Stage::Drop | Stage::DropFlush);
         leaves
-            || self.carves_at(region, stale.base).any(|carve| {
-                matches!(self.node(carve).stage, Stage::Take | Stage::TakeFlush)
-            })
+            || self
+                .carves_at(region, stale.base)
+                .any(|carve| matches!(self.node(carve).stage, Stage::Take | Stage::TakeFlush))
     }
 
     /// Whoever can read a page may know what is in it.
@@ -182,7 +186,11 @@ impl World {
             let Some((link, _)) = self.region_of(mapping) else {
                 return Err(Breach::Completeness);
             };
-            let line: Vec<_> = self.line(link).iter().map(|link| self.node(*link).id).collect();
+            let line: Vec<_> = self
+                .line(link)
+                .iter()
+                .map(|link| self.node(*link).id)
+                .collect();
             let kept = |(base, carve): &(u64, _)| *base != mapping.base || line.contains(carve);
             ensure(self.machine.secrets.iter().all(kept), Breach::Secrecy)?;
         }
@@ -197,7 +205,9 @@ impl World {
                 continue;
             };
             let line = self.line(link);
-            let carve = line.iter().find(|link| self.node(**link).kind == Kind::Carve);
+            let carve = line
+                .iter()
+                .find(|link| self.node(**link).kind == Kind::Carve);
             let clean = carve.filter(|link| self.node(**link).is_clean());
             if let Some(clean) = clean {
                 let secret = (mapping.base, self.node(*clean).id);
@@ -212,7 +222,10 @@ impl World {
         let store = &self.engine.store;
         for (domain, core) in &self.machine.allowed {
             let page = store.find_domain(*domain).ok_or(Breach::Cores)?;
-            let cores = self.engine.cores_link_at(page, *core).ok_or(Breach::Cores)?;
+            let cores = self
+                .engine
+                .cores_link_at(page, *core)
+                .ok_or(Breach::Cores)?;
             let stage = self.node(cores).stage;
             ensure((Stage::Give..=Stage::Drop).contains(&stage), Breach::Cores)?;
         }
@@ -311,7 +324,8 @@ impl World {
             }
             (Operation::Revoke(node), Ok(_)) => {
                 let mut mortal = flight.mortal.iter();
-                let outlived = mortal.any(|domain| store.find_domain(*domain).is_some());
+                let runs = |page: PageNumber| !store.domain(page).stopped;
+                let outlived = mortal.any(|domain| store.find_domain(*domain).is_some_and(runs));
                 (outlived || store.find_node(node).is_some()).then_some(Breach::Success)
             }
             (Operation::Seal(domain), Ok(_)) => {
@@ -435,4 +449,3 @@ fn is_taken(carve: &Node, offset: u64) -> bool {
         _ => true,
     }
 }
-

@@ -130,7 +130,11 @@ impl Machine {
     /// The core leaves what it runs, and runs `next` from here on.
     pub fn leave(&mut self, core: usize, next: DomainId) {
         let left = core::mem::replace(&mut self.running[core], next);
-        for ticket in self.tickets.iter_mut().filter(|ticket| ticket.domain == left) {
+        for ticket in self
+            .tickets
+            .iter_mut()
+            .filter(|ticket| ticket.domain == left)
+        {
             ticket.waiting &= !(1 << core);
         }
         for stale in &mut self.stale {
@@ -241,7 +245,10 @@ impl Machine {
     }
 
     fn put(&mut self, domain: DomainId, bytes: &[u8]) {
-        let stream = self.streams.iter_mut().find(|(subject, _)| *subject == domain);
+        let stream = self
+            .streams
+            .iter_mut()
+            .find(|(subject, _)| *subject == domain);
         if let Some((_, digest)) = stream {
             *digest = digest_with(*digest, bytes);
         }
@@ -339,7 +346,8 @@ impl Platform for Machine {
                 first,
                 count,
             } => {
-                self.allowed.extend((first..first + count).map(|core| (domain, core)));
+                self.allowed
+                    .extend((first..first + count).map(|core| (domain, core)));
                 Applied::Done
             }
             Effect::DenyCores {

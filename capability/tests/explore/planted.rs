@@ -3,8 +3,8 @@
 //! The engine itself is not touched: after each transition the mistake is made in its records, as it would stand there if the engine had
 //! made it.
 
-use adyton_abi::policy::Flags;
 use adyton_abi::PAGE_SIZE;
+use adyton_abi::policy::Flags;
 use adyton_abi::region::Attributes;
 
 use crate::Violation;
@@ -55,7 +55,13 @@ fn node_mut(world: &mut World, link: Link) -> &mut Node {
 
 /// What the transition made.
 fn made(before: &World, after: &World) -> Option<Link> {
-    let find = |link: &Link| before.engine.store.find_node(node(after, *link).id).is_none();
+    let find = |link: &Link| {
+        before
+            .engine
+            .store
+            .find_node(node(after, *link).id)
+            .is_none()
+    };
     links(after).into_iter().find(find)
 }
 
@@ -314,39 +320,166 @@ const fn mistake(name: &'static str, breaks: Breach, seed: fn() -> World, plant:
 }
 
 const MISTAKES: &[Mistake] = &[
-    mistake("carve looks for no overlap", Breach::Engine(Violation::Exclusivity), siblings, overlap),
-    mistake("share gives more than there is", Breach::Engine(Violation::Monotony), nested, more_rights),
-    mistake("taken out before what was derived", Breach::Engine(Violation::Completeness), nested, out_before_children),
-    mistake("carve ends behind its source", Breach::Engine(Violation::Conservation), siblings, behind_the_end),
-    mistake("charged twice", Breach::Engine(Violation::Accounts), siblings, charged_twice),
-    mistake("placed over something", Breach::Engine(Violation::Placement), siblings, half_a_page_lower),
-    mistake("tree not kept", Breach::Engine(Violation::Tree), siblings, reach_forgotten),
-    mistake("counted twice", Breach::Engine(Violation::Records), siblings, counted_twice),
-    mistake("carve does not unmap", Breach::Exclusivity, siblings, not_taken),
-    mistake("revoke does not unmap", Breach::Completeness, siblings, not_unmapped),
-    mistake("carve does not flush", Breach::Flush, siblings, not_flushed_before),
-    mistake("revoke does not flush", Breach::Flush, siblings, not_flushed_after),
+    mistake(
+        "carve looks for no overlap",
+        Breach::Engine(Violation::Exclusivity),
+        siblings,
+        overlap,
+    ),
+    mistake(
+        "share gives more than there is",
+        Breach::Engine(Violation::Monotony),
+        nested,
+        more_rights,
+    ),
+    mistake(
+        "taken out before what was derived",
+        Breach::Engine(Violation::Completeness),
+        nested,
+        out_before_children,
+    ),
+    mistake(
+        "carve ends behind its source",
+        Breach::Engine(Violation::Conservation),
+        siblings,
+        behind_the_end,
+    ),
+    mistake(
+        "charged twice",
+        Breach::Engine(Violation::Accounts),
+        siblings,
+        charged_twice,
+    ),
+    mistake(
+        "placed over something",
+        Breach::Engine(Violation::Placement),
+        siblings,
+        half_a_page_lower,
+    ),
+    mistake(
+        "tree not kept",
+        Breach::Engine(Violation::Tree),
+        siblings,
+        reach_forgotten,
+    ),
+    mistake(
+        "counted twice",
+        Breach::Engine(Violation::Records),
+        siblings,
+        counted_twice,
+    ),
+    mistake(
+        "carve does not unmap",
+        Breach::Exclusivity,
+        siblings,
+        not_taken,
+    ),
+    mistake(
+        "revoke does not unmap",
+        Breach::Completeness,
+        siblings,
+        not_unmapped,
+    ),
+    mistake(
+        "carve does not flush",
+        Breach::Flush,
+        siblings,
+        not_flushed_before,
+    ),
+    mistake(
+        "revoke does not flush",
+        Breach::Flush,
+        siblings,
+        not_flushed_after,
+    ),
     mistake("mapped twice", Breach::Completeness, siblings, given_twice),
-    mistake("revoke does not scrub", Breach::Secrecy, siblings, not_scrubbed),
-    mistake("revoke gives nothing back", Breach::Agreement, siblings, not_returned),
-    mistake("grant to a sealed domain", Breach::Consent, siblings, granted_unasked),
-    mistake("policy changes after seal", Breach::Frozen, siblings, policy_changed),
-    mistake("accept keeps the epoch", Breach::Epoch, siblings, epoch_kept),
-    mistake("cores are not denied", Breach::Cores, siblings, cores_not_denied),
-    mistake("destroy does not stop", Breach::Retired, siblings, not_stopped),
-    mistake("a refused call changes something", Breach::Refusal, siblings, refused_and_changed),
-    mistake("a vital region leaves its domain", Breach::Success, siblings, vital_forgotten),
-    mistake("quarantine without need", Breach::Failure, siblings, quarantined_for_nothing),
-    mistake("loss does not restart a measurement", Breach::Measurement, siblings, measured_before_loss),
+    mistake(
+        "revoke does not scrub",
+        Breach::Secrecy,
+        siblings,
+        not_scrubbed,
+    ),
+    mistake(
+        "revoke gives nothing back",
+        Breach::Agreement,
+        siblings,
+        not_returned,
+    ),
+    mistake(
+        "grant to a sealed domain",
+        Breach::Consent,
+        siblings,
+        granted_unasked,
+    ),
+    mistake(
+        "policy changes after seal",
+        Breach::Frozen,
+        siblings,
+        policy_changed,
+    ),
+    mistake(
+        "accept keeps the epoch",
+        Breach::Epoch,
+        siblings,
+        epoch_kept,
+    ),
+    mistake(
+        "cores are not denied",
+        Breach::Cores,
+        siblings,
+        cores_not_denied,
+    ),
+    mistake(
+        "destroy does not stop",
+        Breach::Retired,
+        siblings,
+        not_stopped,
+    ),
+    mistake(
+        "a refused call changes something",
+        Breach::Refusal,
+        siblings,
+        refused_and_changed,
+    ),
+    mistake(
+        "a vital region leaves its domain",
+        Breach::Success,
+        siblings,
+        vital_forgotten,
+    ),
+    mistake(
+        "quarantine without need",
+        Breach::Failure,
+        siblings,
+        quarantined_for_nothing,
+    ),
+    mistake(
+        "loss does not restart a measurement",
+        Breach::Measurement,
+        siblings,
+        measured_before_loss,
+    ),
     mistake("a page is lost", Breach::Leak, siblings, page_lost),
-    mistake("scrubbing never ends", Breach::Stuck, siblings, scrubbed_for_ever),
-    mistake("a record goes too early", Breach::Panic, siblings, record_dropped),
+    mistake(
+        "scrubbing never ends",
+        Breach::Stuck,
+        siblings,
+        scrubbed_for_ever,
+    ),
+    mistake(
+        "a record goes too early",
+        Breach::Panic,
+        siblings,
+        record_dropped,
+    ),
 ];
 
 /// What carves may have.
 const ATTRIBUTES: &[Attributes] = &[
     Attributes::READ.union(Attributes::WRITE),
-    Attributes::READ.union(Attributes::WRITE).union(Attributes::VITAL),
+    Attributes::READ
+        .union(Attributes::WRITE)
+        .union(Attributes::VITAL),
 ];
 
 /// States within which each mistake is found.
@@ -368,13 +501,26 @@ fn every_planted_mistake_is_found() {
         };
         let limits = Limits {
             states: STATES,
-            ends: if mistake.breaks == Breach::Stuck { 1 } else { usize::MAX },
+            ends: if mistake.breaks == Breach::Stuck {
+                1
+            } else {
+                usize::MAX
+            },
         };
         let finding = match explore(&scenario, limits, Some(mistake.plant)) {
             Ok(count) => panic!("{}: not found in {count:?}", mistake.name),
             Err(finding) => finding,
         };
-        println!("planted: {}: found as {:?} after {} transitions", mistake.name, finding.breach, finding.path.len());
-        assert_eq!(finding.breach, mistake.breaks, "{}: {:?}", mistake.name, finding.path);
+        println!(
+            "planted: {}: found as {:?} after {} transitions",
+            mistake.name,
+            finding.breach,
+            finding.path.len()
+        );
+        assert_eq!(
+            finding.breach, mistake.breaks,
+            "{}: {:?}",
+            mistake.name, finding.path
+        );
     }
 }

@@ -36,12 +36,14 @@ pub struct Limits {
 }
 
 /// What was seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Count {
     pub states: usize,
     pub transitions: usize,
     pub refused: usize,
     pub ends: usize,
+    /// States in each layer.
+    pub layers: Vec<usize>,
     /// Layers that were explored whole.
     pub operations: usize,
     /// No state was left that had not been explored.
@@ -132,6 +134,7 @@ impl Search<'_> {
                     return Ok(());
                 }
             }
+            self.count.layers.push(self.steps.len() - begin);
             if self.count.operations == self.scenario.operations {
                 return Ok(());
             }
@@ -169,7 +172,9 @@ impl Search<'_> {
             }
             self.count.transitions += 1;
             let mut after = world.clone();
-            let judged = catch_unwind(AssertUnwindSafe(|| self.judge(before, &mut after, &world, action)));
+            let judged = catch_unwind(AssertUnwindSafe(|| {
+                self.judge(before, &mut after, &world, action)
+            }));
             let new = judged
                 .unwrap_or(Err(Breach::Panic))
                 .map_err(|breach| self.finding(breach, state, action))?;

@@ -6,6 +6,7 @@ use adyton_abi::policy::{Flags, Policy};
 use adyton_abi::record::DomainState;
 use adyton_abi::region::Attributes;
 
+use crate::Engine;
 use crate::account::Costs;
 use crate::derive::{Source, Target};
 use crate::domain::Domain;
@@ -17,7 +18,6 @@ use crate::operation::{Grant, Operation, Progress};
 use crate::records::Records;
 use crate::store::Page;
 use crate::tree::{Order, Tree};
-use crate::Engine;
 
 use super::action::{Action, Alphabet, From};
 use super::check::Breach;
@@ -55,7 +55,7 @@ pub struct Sealed {
 #[derive(Clone, Debug)]
 pub struct Flight {
     pub operation: Operation,
-    /// Domains that must be gone when it has ended.
+    /// Domains that must not run any more when it has ended.
     pub mortal: Vec<DomainId>,
 }
 
@@ -119,7 +119,11 @@ impl World {
 
     /// Where a domain has what lies at `base`.
     fn place(&self, domain: DomainId, base: u64) -> u64 {
-        if domain == self.first { base } else { base + SHIFT }
+        if domain == self.first {
+            base
+        } else {
+            base + SHIFT
+        }
     }
 
     pub fn domain_id(&self, page: PageNumber) -> DomainId {
@@ -147,7 +151,10 @@ impl World {
         let at = core as usize;
         let mut above = domain.claim;
         while let Some(claim) = above {
-            let creator = self.engine.store.domain(self.engine.store.claim(claim).domain);
+            let creator = self
+                .engine
+                .store
+                .domain(self.engine.store.claim(claim).domain);
             if creator.state != DomainState::Sealed {
                 return false;
             }
@@ -282,7 +289,12 @@ impl World {
     }
 
     /// Creates a domain in the claim; the machine learns whose child it is.
-    pub fn create(&mut self, claim: PageNumber, base: u64, policy: Policy) -> Result<DomainId, Error> {
+    pub fn create(
+        &mut self,
+        claim: PageNumber,
+        base: u64,
+        policy: Policy,
+    ) -> Result<DomainId, Error> {
         let creator = self.domain_id(self.engine.store.claim(claim).domain);
         let quota = QUOTAS[usize::from(creator != self.first)];
         let domain = self
@@ -327,7 +339,10 @@ impl World {
                 self.engine.carve(claim, source, target, attributes)
             }
             _ => {
-                let attributes = alphabet.attributes.first()?.intersection(Attributes::RIGHTS);
+                let attributes = alphabet
+                    .attributes
+                    .first()?
+                    .intersection(Attributes::RIGHTS);
                 self.engine.share(claim, source, target, attributes)
             }
         };
@@ -369,9 +384,9 @@ impl World {
         let record = self.engine.store.domain(domain);
         let claim = record.claim.map(|claim| self.claim_id(claim));
         let id = record.id;
-        let operation =
-            self.engine
-                .accept(id, claim.filter(|_| composed), offer, expected)?;
+        let operation = self
+            .engine
+            .accept(id, claim.filter(|_| composed), offer, expected)?;
         if let Some(sealed) = self.sealed.iter_mut().find(|sealed| sealed.domain == id) {
             sealed.consented.push(offer);
             sealed.epoch += 1;
@@ -403,8 +418,16 @@ impl World {
             }
             let node = self.engine.store.node(link);
             let vital = node.attributes.contains(Attributes::VITAL);
-            mortal.extend(node.owner.filter(|_| vital).map(|page| self.domain_id(page)));
-            mortal.extend(node.target.filter(|_| node.kind == Kind::Control).map(|page| self.domain_id(page)));
+            mortal.extend(
+                node.owner
+                    .filter(|_| vital)
+                    .map(|page| self.domain_id(page)),
+            );
+            mortal.extend(
+                node.target
+                    .filter(|_| node.kind == Kind::Control)
+                    .map(|page| self.domain_id(page)),
+            );
             Ok(())
         });
         mortal
