@@ -324,7 +324,8 @@ impl World {
             }
             (Operation::Revoke(node), Ok(_)) => {
                 let mut mortal = flight.mortal.iter();
-                let outlived = mortal.any(|domain| store.find_domain(*domain).is_some());
+                let runs = |page: PageNumber| !store.domain(page).stopped;
+                let outlived = mortal.any(|domain| store.find_domain(*domain).is_some_and(runs));
                 (outlived || store.find_node(node).is_some()).then_some(Breach::Success)
             }
             (Operation::Seal(domain), Ok(_)) => {

@@ -36,12 +36,14 @@ pub struct Limits {
 }
 
 /// What was seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Count {
     pub states: usize,
     pub transitions: usize,
     pub refused: usize,
     pub ends: usize,
+    /// States in each layer.
+    pub layers: Vec<usize>,
     /// Layers that were explored whole.
     pub operations: usize,
     /// No state was left that had not been explored.
@@ -132,6 +134,7 @@ impl Search<'_> {
                     return Ok(());
                 }
             }
+            self.count.layers.push(self.steps.len() - begin);
             if self.count.operations == self.scenario.operations {
                 return Ok(());
             }

@@ -240,6 +240,13 @@ pub fn small() -> World {
     builder.world
 }
 
+/// No calls, and regions of data.
+const DATA_ONLY: Alphabet = Alphabet {
+    attributes: &[DATA],
+    ..Alphabet::NONE
+};
+
+/// What [`super::planted`] explores.
 pub const SIBLINGS: Alphabet = Alphabet {
     attributes: &[DATA],
     carve: true,
@@ -254,38 +261,121 @@ pub const SIBLINGS: Alphabet = Alphabet {
     ..Alphabet::NONE
 };
 
-/// All scenarios.
+/// All scenarios. Each leaves out what others explore, so that six operations of it can be explored whole.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
-        name: "siblings",
+        name: "carve, grant, accept, revoke",
         seed: siblings,
-        alphabet: SIBLINGS,
+        alphabet: Alphabet {
+            carve: true,
+            nobody: true,
+            grant: true,
+            accept: true,
+            revoke: true,
+            most_regions: 6,
+            ..DATA_ONLY
+        },
         operations: 6,
     },
     Scenario {
-        name: "both sealed",
+        name: "share, close, seal, revoke",
+        seed: siblings,
+        alphabet: Alphabet {
+            share: true,
+            derive: true,
+            close: true,
+            seal: true,
+            revoke: true,
+            most_regions: 6,
+            ..DATA_ONLY
+        },
+        operations: 6,
+    },
+    Scenario {
+        name: "enter, accept, revoke, destroy",
         seed: both_sealed,
         alphabet: Alphabet {
+            grant: true,
+            accept: true,
+            enter: true,
+            revoke: true,
             destroy: true,
-            ..SIBLINGS
+            ..DATA_ONLY
+        },
+        operations: 6,
+    },
+    Scenario {
+        name: "vital, measured, wide",
+        seed: siblings,
+        alphabet: Alphabet {
+            attributes: &[
+                DATA.union(Attributes::VITAL),
+                DATA.union(Attributes::MEASURED),
+            ],
+            carve: true,
+            wide: true,
+            seal: true,
+            revoke: true,
+            most_regions: 6,
+            ..DATA_ONLY
         },
         operations: 6,
     },
     Scenario {
         name: "nested",
         seed: nested,
-        alphabet: SIBLINGS,
+        alphabet: Alphabet {
+            share: true,
+            seal: true,
+            revoke: true,
+            destroy: true,
+            release: true,
+            most_regions: 8,
+            ..DATA_ONLY
+        },
         operations: 6,
     },
     Scenario {
-        name: "small",
+        name: "callers that are gone",
+        seed: siblings,
+        alphabet: Alphabet {
+            carve: true,
+            accept: true,
+            revoke: true,
+            destroy: true,
+            abandon: true,
+            most_regions: 6,
+            ..DATA_ONLY
+        },
+        operations: 6,
+    },
+    Scenario {
+        name: "a core that does not answer",
+        seed: both_sealed,
+        alphabet: Alphabet {
+            enter: true,
+            accept: true,
+            revoke: true,
+            destroy: true,
+            silence: true,
+            ..DATA_ONLY
+        },
+        operations: 6,
+    },
+    Scenario {
+        name: "from one domain",
         seed: small,
         alphabet: Alphabet {
-            most_regions: 2,
             create: true,
             claim: true,
             release: true,
-            ..SIBLINGS
+            cores: true,
+            destroy: true,
+            seal: true,
+            carve: true,
+            revoke: true,
+            most_regions: 2,
+            ..DATA_ONLY
         },
         operations: 60,
     },

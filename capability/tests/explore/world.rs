@@ -55,7 +55,7 @@ pub struct Sealed {
 #[derive(Clone, Debug)]
 pub struct Flight {
     pub operation: Operation,
-    /// Domains that must be gone when it has ended.
+    /// Domains that must not run any more when it has ended.
     pub mortal: Vec<DomainId>,
 }
 
