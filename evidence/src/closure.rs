@@ -47,6 +47,20 @@ pub enum Edge {
     },
 }
 
+impl Edge {
+    /// Whether the domain with this index is at one of its ends.
+    #[must_use]
+    pub fn touches(&self, index: u64) -> bool {
+        match self {
+            Self::Memory { ends, .. } => ends.contains(&index),
+            Self::Command { from, to } | Self::Derivation { from, to, .. } => {
+                *from == index || *to == index
+            }
+            Self::Device { domain, .. } => *domain == index,
+        }
+    }
+}
+
 /// Why a composition cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contradiction {
@@ -141,10 +155,11 @@ fn memory_edges(composition: &Composition) -> Result<Vec<Edge>, Contradiction> {
         let mut rights = common.own;
         for (side, [me, other]) in [(0, ends), (1, [ends[1], ends[0]])] {
             let [told, own] = [common.told[1 - side], common.own[1 - side]];
-            if composition.tenant(other).is_none() {
-                rights[1 - side] = told;
-            } else if told != own {
-                return Err(Contradiction::Denied(me, other));
+            match [me, other].map(|index| composition.tenant(index).is_some()) {
+                [true, true] if told != own => return Err(Contradiction::Denied(me, other)),
+                // Domain 0 says nothing of itself.
+                [true, false] => rights[1 - side] = told,
+                _ => {}
             }
         }
         let size = common.size[0].max(common.size[1]);

@@ -34,6 +34,8 @@ pub mod closure;
 pub mod files;
 #[cfg(feature = "verify")]
 pub mod policy;
+#[cfg(feature = "software")]
+pub mod software;
 #[cfg(feature = "verify")]
 pub mod verdict;
 #[cfg(feature = "verify")]
