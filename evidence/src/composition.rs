@@ -132,7 +132,8 @@ impl<S: Sink> Writer<S> {
         self.0.integer(DOMAIN)?;
         let sealed = facts.measurement.is_some();
         self.0.map(10 + u64::from(sealed))?;
-        self.number(key::KIND, kind::BUILDING + u64::from(sealed))?;
+        let kind = if sealed { kind::SEALED } else { kind::BUILDING };
+        self.number(key::KIND, kind)?;
         if let Some(measurement) = &facts.measurement {
             self.0.integer(key::MEASUREMENT)?;
             self.0.bytes(measurement)?;
