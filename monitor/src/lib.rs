@@ -31,5 +31,7 @@ pub mod platform;
 pub mod policy;
 pub mod random;
 pub mod scrub;
+pub mod tpm;
+pub mod uefi;
 pub mod vcpu;
 pub mod vendor;
