@@ -5,6 +5,7 @@
 pub mod acpi;
 pub mod address;
 pub mod apic;
+pub mod attestation;
 pub mod boot;
 pub mod calls;
 #[cfg(not(test))]

@@ -8,6 +8,7 @@ pub mod configuration;
 #[cfg(not(test))]
 pub mod entry;
 pub mod handover;
+pub mod hidden_table;
 pub mod linux;
 pub mod options;
 #[cfg(not(test))]

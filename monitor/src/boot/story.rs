@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
-use super::{paging, processor, sleep_states, start_information, time};
+use super::{hidden_table, paging, processor, sleep_states, start_information, time};
 use crate::acpi::{SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
@@ -15,7 +15,7 @@ use crate::memory::{Layout, Range, Wishes};
 use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
-use crate::{apic, console, domain0, interrupts, log, physical, scrub, uefi};
+use crate::{apic, attestation, console, domain0, interrupts, log, physical, scrub, uefi};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
 const PARAMETERS: u64 = 0x1_0000;
@@ -82,6 +82,8 @@ fn run(handover: &'static Handover) -> ! {
         prepare_core(own, vendor);
         cores::start_all(cores);
     }
+    // SAFETY: the files are where they were loaded, and domain 0 does not run yet.
+    unsafe { attestation::measure::measure(handover) };
     load(&kernel, handover, own)
 }
 
@@ -168,6 +170,11 @@ fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES
         // SAFETY: the table was found and checked there a moment ago, and domain 0, whose it is, does not run yet.
         let hidden = sleep_states::hide(unsafe { physical::acpi_table(dsdt) });
         log!("{hidden} sleep states hidden");
+    }
+    if let Some(table) = tables.tpm() {
+        // SAFETY: as for the DSDT.
+        hidden_table::hide(unsafe { physical::acpi_table(table) });
+        log!("the TPM is hidden");
     }
     let mut io_apics = ArrayVec::new();
     let listed = tables.io_apics(|address| io_apics.push(address));

@@ -1,9 +1,8 @@
 //! The TPM, which is the monitor's alone: design note 005.
+//!
+//! [`device`] moves bytes, [`command`] says what they mean, [`event_log`] keeps account of what was extended. What they are for:
+//! [`crate::attestation`].
 
+pub mod command;
+pub mod device;
 pub mod event_log;
-
-use crate::lock::Lock;
-use event_log::EventLog;
-
-/// What was extended into the TPM's registers since the reset.
-pub static LOG: Lock<EventLog> = Lock::new(EventLog::new());

@@ -9,6 +9,7 @@ use arrayvec::{ArrayString, ArrayVec};
 use super::firmware::{Firmware, FirmwareLog, Folder, Map, Refusal};
 use super::memory_map;
 use super::tables::{Guid, Handle, Status, SystemTable};
+use crate::attestation;
 use crate::boot::bundle::Bundle;
 use crate::boot::configuration::{Configuration, ConfigurationError, PATH};
 use crate::boot::entry::leave_firmware;
@@ -16,7 +17,7 @@ use crate::boot::handover::{COMMAND_LINE_SIZE, Handover, Uefi};
 use crate::instructions::read_cr4;
 use crate::memory::Range;
 use crate::once::Once;
-use crate::tpm::{self, event_log};
+use crate::tpm::event_log;
 use crate::vendor::{Unsupported, Vendor};
 use crate::{log, physical};
 
@@ -174,7 +175,7 @@ fn end_boot_services(firmware: &Firmware) -> Result<Map, Failure> {
         firmware.exit(&map)?;
     }
     if let (Some(table), Some(known)) = (late, known) {
-        let appended = tpm::LOG.lock().append_final(table, known);
+        let appended = attestation::LOG.lock().append_final(table, known);
         if let Err(reason) = appended {
             log!("the last events of the firmware cannot be read: {reason:?}");
         }
@@ -198,7 +199,7 @@ fn keep(log: FirmwareLog) {
     };
     // SAFETY: mapped memory; the log ends somewhere in it, or is not taken.
     let bytes = unsafe { physical::bytes(range) };
-    let taken = tpm::LOG
+    let taken = attestation::LOG
         .lock()
         .begin(bytes, log.last.saturating_sub(log.first) as usize);
     match taken {
