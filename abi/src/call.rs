@@ -113,6 +113,13 @@ calls! {
     /// on the cores `first .. first + count` (numbered as the monitor numbers
     /// them) for the domain, out of the caller's own. A count of 0: all of the caller's first range.
     Cores = 20,
+    /// `quote(page; token)`: the TPM's statement about this boot, with the nonce in the
+    /// page, which it also comes back in: [`QuotePage`](crate::quote::QuotePage). `page` is
+    /// page-aligned pool that the caller may write. With policy flag `MAY_ATTEST`.
+    Quote = 21,
+    /// `event_log(page, offset)` → size of the log, bytes copied. Copies what of the boot's
+    /// event log begins at `offset`, a page at most. `page` as for `quote`.
+    EventLog = 22,
 }
 
 /// Topics of [`Call::Information`], argument 0.

@@ -73,6 +73,10 @@ errors! {
     Quarantined = 22, "a core did not answer, so the memory is quarantined";
     /// The monitor is out of something that no account covers.
     Exhausted = 23, "the monitor has no memory left";
+    /// Nothing has measured this boot, so nothing can be said about it.
+    Unmeasured = 24, "this boot was not measured";
+    /// The TPM has refused or does not answer.
+    Tpm = 25, "the TPM does not answer";
 }
 
 /// Status of a call that succeeded.

@@ -5,6 +5,7 @@
 pub mod acpi;
 pub mod address;
 pub mod apic;
+pub mod attestation;
 pub mod boot;
 pub mod calls;
 #[cfg(not(test))]
@@ -31,5 +32,7 @@ pub mod policy;
 pub mod random;
 pub mod scrub;
 pub mod selfcheck;
+pub mod tpm;
+pub mod uefi;
 pub mod vcpu;
 pub mod vendor;

@@ -143,7 +143,7 @@ pub enum LayoutError {
     NoRoomForPool(u64),
     /// There is no free stretch for a reserve of this many bytes.
     NoRoomForReserve(u64),
-    /// Domain 0's map would have too many entries.
+    /// Domain 0's map, or the list of what is occupied, would have too many entries.
     TooManyEntries,
 }
 
@@ -190,15 +190,19 @@ impl Layout {
             .next_multiple_of(LARGE_PAGE);
 
         // Below the image, domain 0's kernel unpacks itself.
-        let mut taken: ArrayVec<Range, 8> = ArrayVec::new();
+        let mut taken: ArrayVec<Range, MAXIMUM_ENTRIES> = ArrayVec::new();
         taken.push(Range {
             start: 0,
             end: image.end,
         });
-        taken.extend(occupied.iter().copied().take(4));
+        taken
+            .try_extend_from_slice(occupied)
+            .map_err(|_| LayoutError::TooManyEntries)?;
         let pool = place(map, &taken, pool_size, wishes.pool_place)
             .ok_or(LayoutError::NoRoomForPool(pool_size))?;
-        taken.push(pool);
+        taken
+            .try_push(pool)
+            .map_err(|_| LayoutError::TooManyEntries)?;
         let reserve = place(map, &taken, reserve_size, Place::Anywhere)
             .ok_or(LayoutError::NoRoomForReserve(reserve_size))?;
         let domain0 = domain0_map(

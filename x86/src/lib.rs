@@ -6,3 +6,4 @@ pub mod cpuid;
 pub mod msr;
 pub mod paging;
 pub mod svm;
+pub mod tpm;

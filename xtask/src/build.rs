@@ -16,7 +16,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Flags for code that runs without an operating system. Link arguments are each package's own
 /// (its `build.rs`), since the monitor and a payload are linked to different places.
 const FREESTANDING_FLAGS: &str = "-C relocation-model=static -C code-model=small \
-     -C no-redzone=yes -C panic=abort";
+     -C no-redzone=yes -C panic=abort --cfg curve25519_dalek_backend=\"serial\"";
 
 /// Flags for programs in the initrd, which has no libraries.
 const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C strip=symbols";

@@ -5,13 +5,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::build::Programs;
 use crate::image;
-use crate::qemu::{Board, Machine, Timing};
+use crate::qemu::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
 use crate::setup::{Emulator, Flavour, Kernel, emulator, kernel};
 use crate::workspace::Workspace;
+
+/// What starts the monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    /// QEMU itself: fast, and nobody measures.
+    Pvh,
+    /// UEFI firmware, from a disk.
+    Uefi,
+}
 
 /// The settings of one boot; every field has a default.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +36,10 @@ pub struct Settings {
     pub emulator: Emulator,
     /// The board.
     pub machine: Board,
+    /// What starts the monitor.
+    pub firmware: Firmware,
+    /// The machine's TPM.
+    pub tpm: Option<Tpm>,
     /// The processor as QEMU takes it.
     pub processor: String,
     /// Domain 0's kernel.
@@ -51,6 +66,8 @@ impl Default for Settings {
             memory: "1G".to_owned(),
             emulator: Emulator::System,
             machine: Board::Q35,
+            firmware: Firmware::Pvh,
+            tpm: None,
             processor: "EPYC,+svm".to_owned(),
             kernel: Flavour::Cloud,
             pool: String::new(),
@@ -105,21 +122,13 @@ impl Images {
         folder: &Path,
     ) -> Result<Machine> {
         fs::create_dir_all(folder)?;
-        let segments: Vec<&[u8]> = initrd.iter().map(Vec::as_slice).collect();
-        let (image, module) = if settings.monitor {
-            let monitor = self
-                .programs
-                .monitor
-                .clone()
-                .context("there is no monitor to boot")?;
-            let contents = fs::read(kernel).with_context(|| kernel.display().to_string())?;
-            let module = folder.join("bundle");
-            fs::write(&module, image::bundle(&contents, &segments))?;
-            (monitor, module)
-        } else {
-            let module = folder.join("initrd");
-            fs::write(&module, segments.concat())?;
-            (kernel.to_path_buf(), module)
+        let variables = match settings.firmware {
+            Firmware::Pvh => None,
+            Firmware::Uefi => {
+                let variables = folder.join("variables");
+                fs::copy(FIRMWARE_VARIABLES, &variables).context(FIRMWARE_VARIABLES)?;
+                Some(variables)
+            }
         };
         Ok(Machine {
             qemu: PathBuf::from("qemu-system-x86_64"),
@@ -127,13 +136,70 @@ impl Images {
             processor: settings.processor(),
             cpus: settings.cpus,
             memory: settings.memory.clone(),
-            kernel: image,
-            initrd: module,
-            append: settings.command_line(),
+            load: self.load(settings, kernel, initrd, folder)?,
+            variables,
+            tpm: settings.tpm,
             timing: settings.timing(),
             memory_file: None,
             extra: settings.qemu.clone(),
         })
+    }
+
+    fn load(
+        &self,
+        settings: &Settings,
+        kernel: &Path,
+        initrd: &[Vec<u8>],
+        folder: &Path,
+    ) -> Result<Load> {
+        let segments: Vec<&[u8]> = initrd.iter().map(Vec::as_slice).collect();
+        let direct = |kernel: &Path, initrd: PathBuf| Load::Direct {
+            kernel: kernel.to_path_buf(),
+            initrd,
+            append: settings.command_line(),
+        };
+        if !settings.monitor {
+            let module = folder.join("initrd");
+            fs::write(&module, segments.concat())?;
+            return Ok(direct(kernel, module));
+        }
+        let contents = fs::read(kernel).with_context(|| kernel.display().to_string())?;
+        if settings.firmware == Firmware::Uefi {
+            let disk = folder.join("disk");
+            self.write_disk(&disk, contents, segments.concat(), &settings.command_line())?;
+            return Ok(Load::Disk(disk));
+        }
+        let module = folder.join("bundle");
+        fs::write(&module, image::bundle(&contents, &segments))?;
+        Ok(direct(self.monitor()?, module))
+    }
+
+    fn monitor(&self) -> Result<&Path> {
+        let monitor = self.programs.monitor.as_deref();
+        monitor.context("there is no monitor to boot")
+    }
+
+    /// Writes a disk from which firmware starts the monitor, and that starts this kernel.
+    pub fn write_disk(
+        &self,
+        disk: &Path,
+        kernel: Vec<u8>,
+        initrd: Vec<u8>,
+        command_line: &str,
+    ) -> Result<()> {
+        let configuration = format!(
+            "kernel = /adyton/kernel\ninitrd = /adyton/initrd\ncommand-line = {command_line}\n"
+        );
+        let files = [
+            (
+                "EFI/BOOT/BOOTX64.EFI",
+                image::application(&fs::read(self.monitor()?)?)?,
+            ),
+            ("adyton/configuration", configuration.into_bytes()),
+            ("adyton/kernel", kernel),
+            ("adyton/initrd", initrd),
+        ];
+        image::write_disk(disk, &files)
     }
 }
 

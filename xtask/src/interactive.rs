@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::guest::{Images, Settings};
+use crate::guest::{Firmware, Images, Settings};
 use crate::image;
-use crate::qemu::{self, Board, Ending, Machine};
+use crate::qemu::{self, Board, Ending, Machine, Tpm};
 use crate::setup::{self, Emulator, Flavour};
 use crate::workspace::Workspace;
 
@@ -34,6 +34,12 @@ pub struct Options {
     /// The board
     #[arg(long, value_enum, default_value_t = Board::Q35)]
     machine: Board,
+    /// What starts the monitor: QEMU itself, unmeasured, or UEFI firmware from a disk
+    #[arg(long, value_enum, default_value_t = Firmware::Pvh)]
+    firmware: Firmware,
+    /// Give the machine a TPM 2.0 [default with UEFI: crb]
+    #[arg(long, value_enum)]
+    tpm: Option<Tpm>,
     /// The processor, as QEMU takes it
     #[arg(long, value_name = "MODEL", default_value = "EPYC,+svm")]
     processor: String,
@@ -122,6 +128,10 @@ impl Options {
             cpus: self.cpus,
             memory: self.memory.clone(),
             machine: self.machine,
+            firmware: self.firmware,
+            tpm: self
+                .tpm
+                .or((self.firmware == Firmware::Uefi).then_some(Tpm::Crb)),
             processor: self.processor.clone(),
             kernel: flavour,
             pool: self.pool.clone(),
@@ -177,7 +187,7 @@ fn prepare(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Ma
 fn attach(machine: &Machine, timeout: Option<u64>, messages: &Path) -> Result<Ending> {
     let messages = File::create(messages)?;
     let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let (mut child, mut control, _folder) = qemu::spawn(|socket| {
+    let (mut child, mut control, _company) = qemu::spawn(machine, |socket| {
         let mut command = machine.command(socket);
         command.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
         command.args([

@@ -60,7 +60,7 @@ pub struct Tables<'a, M> {
     configuration_space: Option<Table>,
     has_amd_iommu: bool,
     has_intel_iommu: bool,
-    has_tpm: bool,
+    tpm: Option<Table>,
 }
 
 impl<'a, M: PhysicalMemory> Tables<'a, M> {
@@ -77,7 +77,7 @@ impl<'a, M: PhysicalMemory> Tables<'a, M> {
             configuration_space: None,
             has_amd_iommu: false,
             has_intel_iommu: false,
-            has_tpm: false,
+            tpm: None,
         };
         let root = table::Root::find(rsdp, memory)?;
         root.for_each(memory, |address, signature| tables.note(address, signature))?;
@@ -102,20 +102,20 @@ impl<'a, M: PhysicalMemory> Tables<'a, M> {
         self.has_intel_iommu
     }
 
-    /// Whether a TPM 2.0 is described.
+    /// Physical address of the table that describes a TPM 2.0, if there is one.
     #[must_use]
-    pub fn has_tpm(&self) -> bool {
-        self.has_tpm
+    pub fn tpm(&self) -> Option<u64> {
+        self.tpm.map(|table| table.address())
     }
 
     fn note(&mut self, address: u64, signature: Signature) -> Result<(), AcpiError> {
         self.has_amd_iommu |= &signature == b"IVRS";
         self.has_intel_iommu |= &signature == b"DMAR";
-        self.has_tpm |= &signature == b"TPM2";
         let place = match &signature {
             interrupts::SIGNATURE => &mut self.interrupts,
             fixed::SIGNATURE => &mut self.fixed,
             configuration_space::SIGNATURE => &mut self.configuration_space,
+            b"TPM2" => &mut self.tpm,
             _ => return Ok(()),
         };
         // These tables exist once; should firmware list one twice, the first counts, as for Linux.

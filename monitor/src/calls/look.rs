@@ -1,7 +1,7 @@
 //! Looking: `information`, `enumerate`, `random`.
 
 use adyton_abi::VERSION;
-use adyton_abi::call::Information;
+use adyton_abi::call::{Information, Protection};
 use adyton_abi::error::Error;
 use adyton_abi::record::Topic;
 
@@ -12,7 +12,7 @@ use crate::domain::name::{self, Refusal};
 use crate::domain::store::WORDS;
 use crate::frames::FRAMES;
 use crate::vcpu::Owner;
-use crate::{log, machine, random, selfcheck};
+use crate::{attestation, log, machine, random, selfcheck};
 
 /// The monitor's version as one word: major, minor, patch.
 const MONITOR_VERSION: u64 = parse(env!("CARGO_PKG_VERSION_MAJOR")) << 32
@@ -61,8 +61,11 @@ pub(super) fn information(request: &Request<'_>) -> Result<Results, Refusal> {
             let account = facts()?.account;
             Results::of(&[account.limit, account.used, account.passed])
         }
-        // Neither an IOMMU nor a TPM is driven, so no bit of `Protection` holds.
-        Information::Protection => Results::of(&[0]),
+        // No IOMMU is driven, so that bit does not hold.
+        Information::Protection => Results::of(&[match attestation::platform() {
+            Some(_) => Protection::MeasuredBoot as u64,
+            None => 0,
+        }]),
         Information::Log if request.caller.owner() == Owner::Domain0 => {
             let (address, size) = log::place();
             Results::of(&[address, size])

@@ -1,4 +1,4 @@
-//! Domain 0's nested tables: all of the machine, one to one, but what is the monitor's.
+//! Domain 0's nested tables: all of the machine, one to one, but what is the monitor's: its memory, and the TPM.
 
 use crate::address::{GuestPhysical, HostPhysical};
 use crate::frames::FRAMES;
@@ -10,7 +10,7 @@ use crate::nested::{
 };
 use crate::once::Once;
 use crate::vendor::Vendor;
-use adyton_x86::apic;
+use adyton_x86::{apic, tpm};
 
 static VIEW: Once<View> = Once::new();
 
@@ -24,7 +24,11 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
         end: 1 << machine.physical_bits.min(48),
     };
     identity(&mut tables, all, Rights::ALL);
-    for hidden in machine.layout.hidden() {
+    let tpm = Range {
+        start: tpm::BASE,
+        end: tpm::END,
+    };
+    for hidden in machine.layout.hidden().into_iter().chain([tpm]) {
         let (place, size) = (GuestPhysical(hidden.start), hidden.size());
         complete(tables.unmap(&FRAMES, place, size, Emptied::Detach, u32::MAX));
     }

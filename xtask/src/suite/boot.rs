@@ -134,7 +134,7 @@ impl<'boot> Run<'boot> {
         }
         let ending = session.finish()?;
         // What is packed for a boot is large and quickly packed again.
-        let _ = fs::remove_file(&machine.initrd);
+        let _ = fs::remove_file(machine.packed());
         Ok(progress.conclude(&ending))
     }
 
