@@ -133,6 +133,9 @@ pub enum Information {
     Log = 5,
     /// Counters of this machine, argument 1 says which: see `docs/calls.md`.
     Counter = 6,
+    /// Devices: IOMMUs, flushes of theirs so far; to domain 0 also: accesses that they have blocked and logged, and of the last one the
+    /// device (bus << 8 | device << 3 | function) and the address; times that a log ran over.
+    Devices = 7,
 }
 
 impl Information {
@@ -147,6 +150,7 @@ impl Information {
             4 => Self::Protection,
             5 => Self::Log,
             6 => Self::Counter,
+            7 => Self::Devices,
             _ => return None,
         })
     }

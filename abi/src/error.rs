@@ -73,6 +73,8 @@ errors! {
     Quarantined = 22, "a core did not answer, so the memory is quarantined";
     /// The monitor is out of something that no account covers.
     Exhausted = 23, "the monitor has no memory left";
+    /// No IOMMU keeps devices out of memory, and the command line does not say `adyton.without-iommu=allow`.
+    Unprotected = 24, "no IOMMU keeps devices out of memory here, so no domain is confidential (adyton.without-iommu=allow makes it so nevertheless)";
 }
 
 /// Status of a call that succeeded.

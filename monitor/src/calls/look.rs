@@ -1,7 +1,7 @@
 //! Looking: `information`, `enumerate`, `random`.
 
 use adyton_abi::VERSION;
-use adyton_abi::call::Information;
+use adyton_abi::call::{Information, Protection};
 use adyton_abi::error::Error;
 use adyton_abi::record::Topic;
 
@@ -10,7 +10,7 @@ use crate::cores;
 use crate::domain::engine;
 use crate::domain::name::{self, Refusal};
 use crate::vcpu::Owner;
-use crate::{log, machine, random};
+use crate::{iommu, log, machine, random};
 
 /// The monitor's version as one word: major, minor, patch.
 const MONITOR_VERSION: u64 = parse(env!("CARGO_PKG_VERSION_MAJOR")) << 32
@@ -56,8 +56,25 @@ pub(super) fn information(request: &Request<'_>) -> Result<Results, Refusal> {
             let account = facts()?.account;
             Results::of(&[account.limit, account.used, account.passed])
         }
-        // Neither an IOMMU nor a TPM is driven, so no bit of `Protection` holds.
-        Information::Protection => Results::of(&[0]),
+        // No TPM is driven, so the boot was not measured.
+        Information::Protection => {
+            let devices = Protection::DeviceDma as u64;
+            Results::of(&[if iommu::is_active() { devices } else { 0 }])
+        }
+        Information::Devices => {
+            let report = iommu::report();
+            let words = [
+                report.units,
+                report.flushes,
+                report.blocked,
+                report.device.into(),
+                report.address,
+                report.overflows,
+            ];
+            // What the system does with its devices is its own matter.
+            let is_system = request.caller.owner() == Owner::Domain0;
+            Results::of(words.get(..if is_system { 6 } else { 2 }).unwrap_or(&[]))
+        }
         Information::Log if request.caller.owner() == Owner::Domain0 => {
             let (address, size) = log::place();
             Results::of(&[address, size])
