@@ -143,6 +143,9 @@ pub enum Information {
     /// What a monitor under test does, argument 1 says what; `Invalid` unless it was booted with `adyton.selfcheck=on`:
     /// see `docs/calls.md`.
     Selfcheck = 7,
+    /// Devices: IOMMUs, flushes of theirs so far; to domain 0 also: accesses that they have blocked and logged, and of the last one the
+    /// device (bus << 8 | device << 3 | function) and the address; times that a log ran over.
+    Devices = 8,
 }
 
 impl Information {
@@ -158,6 +161,7 @@ impl Information {
             5 => Self::Log,
             6 => Self::Counter,
             7 => Self::Selfcheck,
+            8 => Self::Devices,
             _ => return None,
         })
     }

@@ -77,6 +77,8 @@ errors! {
     Unmeasured = 24, "this boot was not measured";
     /// The TPM has refused or does not answer.
     Tpm = 25, "the TPM does not answer";
+    /// No IOMMU keeps devices out of memory, and the command line does not say `adyton.without-iommu=allow`.
+    Unprotected = 26, "no IOMMU keeps devices out of memory here, so no domain is confidential (adyton.without-iommu=allow makes it so nevertheless)";
 }
 
 /// Status of a call that succeeded.

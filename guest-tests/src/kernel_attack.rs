@@ -79,7 +79,7 @@ impl Scene {
 }
 
 /// The physical address of the pool, as root finds it in sysfs.
-pub(crate) fn start(pool: &Pool) -> Result<u64> {
+pub fn start(pool: &Pool) -> Result<u64> {
     let name = pool.device().path.file_name().context("no name")?;
     let path = format!(
         "/sys/bus/dax/devices/{}/resource",
@@ -205,7 +205,7 @@ fn physical_memory() -> Result<()> {
     scene.unchanged()
 }
 
-fn faults(end: WaitStatus) -> bool {
+pub fn faults(end: WaitStatus) -> bool {
     matches!(end, WaitStatus::Signaled(_, Signal::SIGSEGV, _))
 }
 

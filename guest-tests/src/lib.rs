@@ -5,6 +5,7 @@
 
 mod attack;
 mod calls;
+mod device;
 mod entering;
 mod exits;
 pub mod fixture;
@@ -31,7 +32,10 @@ use anyhow::Result;
 /// A test: its name, and what it does.
 pub type Test = (&'static str, fn() -> Result<()>);
 
-/// Every test.
+/// Tests that need a device which only some boots have.
+pub const DEVICE_TESTS: &[Test] = device::TESTS;
+
+/// Every test that runs on any machine.
 pub fn tests() -> impl Iterator<Item = Test> {
     let rooms = [
         calls::TESTS,

@@ -167,13 +167,50 @@ pub fn map_over(file: &File, address: u64, size: u64, offset: Option<u64>) -> Re
 /// # Errors
 /// What the kernel refuses.
 pub fn anonymous_page() -> Result<u64> {
+    anonymous(4096)
+}
+
+/// Maps whole pages of anonymous memory, and has the kernel give the first one a frame.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn anonymous(size: usize) -> Result<u64> {
     let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    let length = NonZeroUsize::new(4096).context("empty mapping")?;
+    let length = NonZeroUsize::new(size).context("empty mapping")?;
     // SAFETY: as above.
     let base =
         unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
     store(base.as_ptr() as u64, 0);
     Ok(base.as_ptr() as u64)
+}
+
+/// The bytes that stand in memory of [`anonymous`] now.
+pub fn bytes<'a>(address: u64, size: usize) -> &'a [u8] {
+    // SAFETY: the mapping stays until the process ends, and its test does not write while it looks.
+    unsafe { std::slice::from_raw_parts(address as *const u8, size) }
+}
+
+/// Lets this process use all ports.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn allow_ports() -> Result<()> {
+    // SAFETY: changes what this process may do, nothing else.
+    let status = unsafe { libc::iopl(3) };
+    nix::errno::Errno::result(status).context("iopl")?;
+    Ok(())
+}
+
+/// The word of PCI configuration space that `address` chooses: bus, device, function and register. After [`allow_ports`].
+pub fn configuration(address: u32) -> u32 {
+    const ENABLE: u32 = 1 << 31;
+    let word: u32;
+    // SAFETY: reads one register of a PCI function; the kernel chooses anew for each access of its own.
+    unsafe {
+        asm!("out dx, eax", in("dx") 0xcf8_u16, in("eax") address | ENABLE, options(nostack));
+        asm!("in eax, dx", in("dx") 0xcfc_u16, out("eax") word, options(nostack));
+    }
+    word
 }
 
 /// `write(2)` from any address: what the kernel's copy says.

@@ -18,6 +18,7 @@ pub mod frames;
 pub mod guest;
 pub mod instructions;
 pub mod interrupts;
+pub mod iommu;
 pub mod lock;
 pub mod log;
 pub mod machine;

@@ -55,6 +55,8 @@ pub struct Settings {
     pub icount: bool,
     /// Whether each core has a host thread of its own; otherwise they take turns in one.
     pub parallel: bool,
+    /// Whether the machine has an IOMMU.
+    pub iommu: bool,
     /// More arguments for QEMU.
     pub qemu: Vec<String>,
 }
@@ -75,6 +77,7 @@ impl Default for Settings {
             monitor: true,
             icount: false,
             parallel: true,
+            iommu: false,
             qemu: Vec::new(),
         }
     }
@@ -141,7 +144,7 @@ impl Images {
             tpm: settings.tpm,
             timing: settings.timing(),
             memory_file: None,
-            extra: settings.qemu.clone(),
+            extra: settings.devices(),
         })
     }
 
@@ -214,6 +217,19 @@ impl Settings {
         emulator(workspace, self.emulator)
     }
 
+    /// QEMU's arguments for devices. An IOMMU translates only what comes after it.
+    fn devices(&self) -> Vec<String> {
+        // Where "pass through" is on, QEMU 10 translates nothing.
+        let iommu = ["-device", "amd-iommu,pt=off"].map(str::to_owned);
+        let mut all = if self.iommu {
+            iommu.to_vec()
+        } else {
+            Vec::new()
+        };
+        all.extend(self.qemu.iter().cloned());
+        all
+    }
+
     fn timing(&self) -> Timing {
         match (self.icount, self.parallel) {
             (true, _) => Timing::InstructionCount,
@@ -243,6 +259,9 @@ impl Settings {
             .to_vec();
         if !self.pool.is_empty() {
             words.push(format!("adyton.pool={}", self.pool));
+        }
+        if !self.iommu {
+            words.push("adyton.without-iommu=allow".to_owned());
         }
         if self.kernel == Flavour::Trixie {
             // From 6.3 on the pool would otherwise be taken for ordinary memory by kmem.

@@ -78,6 +78,9 @@ pub struct Options {
     /// Give each core a host thread of its own: faster, and with more than one core at the risk that docs/emulators.md tells
     #[arg(long)]
     parallel: bool,
+    /// Give the machine an IOMMU
+    #[arg(long)]
+    iommu: bool,
     /// More arguments for QEMU, separated by spaces
     #[arg(
         long,
@@ -139,6 +142,7 @@ impl Options {
             monitor: !self.no_monitor,
             icount: self.icount,
             parallel: self.parallel,
+            iommu: self.iommu,
             qemu: self
                 .qemu_arguments
                 .split_whitespace()

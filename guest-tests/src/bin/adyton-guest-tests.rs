@@ -3,7 +3,7 @@
 
 use std::process::{Command, ExitCode};
 
-use adyton_guest_tests::{fixture, machine, secret, tests};
+use adyton_guest_tests::{DEVICE_TESTS, fixture, machine, secret, tests};
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
@@ -38,7 +38,8 @@ fn report(outcome: anyhow::Result<()>) -> ExitCode {
 }
 
 fn one(name: &str) -> ExitCode {
-    let Some((_, test)) = tests().find(|(found, _)| *found == name) else {
+    let mut all = tests().chain(DEVICE_TESTS.iter().copied());
+    let Some((_, test)) = all.find(|(found, _)| *found == name) else {
         println!("ADYTON-TEST {name} FAIL there is no such test");
         return ExitCode::FAILURE;
     };

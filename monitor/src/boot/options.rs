@@ -6,6 +6,7 @@
 //! | --- | --- | --- |
 //! | `adyton.pool=SIZE[@PLACE]` | memory for domains; place: an address, `above4g` or `below4g` | an eighth of memory, at least 32 MiB |
 //! | `adyton.reserve=SIZE` or `=1/N` | the monitor's own memory, or its share of the pool | 1/8 of the pool, at least 8 MiB |
+//! | `adyton.without-iommu=allow` or `=refuse` | whether there may be confidential domains on a machine without an IOMMU | `refuse` |
 //! | `adyton.log=console` | show the log on the console while booting | only kept in memory |
 //! | `adyton.patience=MS` | milliseconds that a core may take to answer before what waits for it is quarantined | 2000 |
 //! | `adyton.selfcheck=on` | let domain 0 have the monitor audit itself and misbehave, for tests | refused |
@@ -25,6 +26,8 @@ pub struct Options {
     pub reserve: Reserve,
     /// Show the log on the console until domain 0 starts.
     pub log_to_console: bool,
+    /// Whether domains may be confidential although no IOMMU keeps devices out of them.
+    pub allows_unprotected: bool,
     /// How many milliseconds a core may take to answer.
     pub patience: u64,
     /// Allow what [`crate::selfcheck`] does.
@@ -38,6 +41,7 @@ impl Default for Options {
             pool_place: Place::default(),
             reserve: Reserve::default(),
             log_to_console: false,
+            allows_unprotected: false,
             patience: 2000,
             selfcheck: false,
         }
@@ -88,6 +92,13 @@ impl Options {
                 };
             }
             "patience" => self.patience = value.parse().ok().filter(|&patience| patience > 0)?,
+            "without-iommu" => {
+                self.allows_unprotected = match value {
+                    "allow" => true,
+                    "refuse" => false,
+                    _ => return None,
+                };
+            }
             "log" => self.log_to_console = value == "console",
             "selfcheck" => self.selfcheck = value == "on",
             // A word of a later version must not keep an older one from booting.
@@ -128,6 +139,9 @@ mod tests {
         assert_eq!(options.patience, 2000);
         let options = Options::parse("adyton.patience=500").unwrap();
         assert_eq!(options.patience, 500);
+        assert!(!options.allows_unprotected);
+        let options = Options::parse("adyton.without-iommu=allow").unwrap();
+        assert!(options.allows_unprotected);
         assert_eq!(Options::parse("quiet").unwrap(), Options::default());
     }
 
@@ -139,6 +153,7 @@ mod tests {
             "adyton.pool=1M@moon",
             "adyton.reserve=1/0",
             "adyton.patience=0",
+            "adyton.without-iommu=",
         ] {
             assert_eq!(Options::parse(word), Err(BadOption(word)));
         }

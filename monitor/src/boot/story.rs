@@ -6,11 +6,12 @@ use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
 use super::{hidden_table, paging, processor, sleep_states, start_information, time};
-use crate::acpi::{SleepState, Tables};
+use crate::acpi::{IommuUnit, SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
 use crate::instructions::cpuid;
-use crate::machine::{self, Machine};
+use crate::iommu::{self, MOST_UNITS};
+use crate::machine::{self, MOST_RANGES, Machine};
 use crate::memory::{Layout, Range, Wishes};
 use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
@@ -76,7 +77,8 @@ fn run(handover: &'static Handover) -> ! {
     // SAFETY: no other core runs, and the reserve lies in memory that is mapped.
     unsafe { paging::map_up_to(end_of_memory) };
 
-    let apic_ids = find_machine(handover, layout, options.patience);
+    let apic_ids = find_machine(handover, layout, &options);
+    iommu::start(&machine::get().iommus);
     processor::find_vector_state();
     let cores = Core::create_all(apic_ids.iter().copied());
     let Some(own) = cores.first() else {
@@ -155,7 +157,11 @@ fn occupied(handover: &Handover) -> ArrayVec<Range, MOST_OCCUPIED> {
 }
 
 /// Reads the firmware's tables, publishes the machine, and returns the cores, this one first.
-fn find_machine(handover: &Handover, layout: Layout, patience: u64) -> ArrayVec<u32, MOST_CORES> {
+fn find_machine(
+    handover: &Handover,
+    layout: Layout,
+    options: &Options,
+) -> ArrayVec<u32, MOST_CORES> {
     let memory = physical::Memory;
     let tables = Tables::find(handover.root_pointer, &memory)
         .unwrap_or_else(|reason| panic!("the firmware's tables cannot be read: {reason:?}"));
@@ -187,6 +193,12 @@ fn find_machine(handover: &Handover, layout: Layout, patience: u64) -> ArrayVec<
     if let Err(reason) = listed {
         log!("no list of I/O APICs: {reason:?}");
     }
+    let (iommus, unity) = find_iommus(&tables);
+    let mut segments = ArrayVec::new();
+    let listed = tables.configuration_space(|segment| segments.push(segment));
+    if let Err(reason) = listed {
+        log!("no list of configuration space: {reason:?}");
+    }
     // SAFETY: nothing else runs.
     let ticks_per_second = unsafe { time::measure() };
     machine::set(Machine {
@@ -194,11 +206,14 @@ fn find_machine(handover: &Handover, layout: Layout, patience: u64) -> ArrayVec<
         io_apics,
         fixed,
         power_off,
-        has_iommu: tables.has_iommu(),
+        iommus,
+        unity,
+        segments,
+        allows_unprotected: options.allows_unprotected,
         ticks_per_second,
         physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
         gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
-        patience: patience.saturating_mul(
+        patience: options.patience.saturating_mul(
             match ticks_per_second {
                 0 => FASTEST,
                 measured => measured,
@@ -207,6 +222,38 @@ fn find_machine(handover: &Handover, layout: Layout, patience: u64) -> ArrayVec<
         sha_extensions: cpuid(STRUCTURED_FEATURES, 0).ebx & structured_ebx::SHA != 0,
     });
     apic_ids
+}
+
+/// The IOMMUs, each once, and what devices go on reaching. Their table is hidden.
+fn find_iommus(
+    tables: &Tables<'_, physical::Memory>,
+) -> (
+    ArrayVec<IommuUnit, MOST_UNITS>,
+    ArrayVec<Range, MOST_RANGES>,
+) {
+    let (mut iommus, mut unity) = (ArrayVec::<IommuUnit, _>::new(), ArrayVec::new());
+    let listed = tables.iommus(|unit| {
+        if iommus.iter().all(|known| known.base != unit.base) {
+            iommus.push(unit);
+        }
+    });
+    let listed = listed.and_then(|()| tables.unity_ranges(|range| unity.push(range)));
+    if let Err(reason) = listed {
+        panic!("the IOMMUs' table cannot be read: {reason:?}");
+    }
+    if let Some(table) = tables.iommu_table() {
+        // SAFETY: the table was found and checked there a moment ago, and domain 0, whose it is, does not run yet.
+        iommu::hiding::rename(unsafe { physical::acpi_table(table) });
+    }
+    if iommus.is_empty() {
+        let other = if tables.has_intel_iommu() {
+            ", for Intel's is not driven"
+        } else {
+            ""
+        };
+        log!("no IOMMU{other}: devices reach all memory");
+    }
+    (iommus, unity)
 }
 
 /// Puts domain 0 into memory and starts it.

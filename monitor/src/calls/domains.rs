@@ -22,6 +22,7 @@ use crate::domain::name::{self, Refusal, require};
 use crate::domain::report;
 use crate::domain::store::{FrameStore, WORDS};
 use crate::frames::FRAMES;
+use crate::iommu;
 use crate::machine;
 use crate::nested::{NestedTables, Rights};
 use crate::vcpu::{Owner, Vcpu};
@@ -33,6 +34,12 @@ pub(super) fn create(request: &Request<'_>) -> Result<Results, Refusal> {
     let flags = Flags::from_word(flags).ok_or(Error::Invalid)?;
     let exceptions = u32::try_from(exceptions).map_err(|_| Error::Invalid)?;
     require(request.caller, Flags::MAY_CREATE)?;
+    if flags.contains(Flags::CONFIDENTIAL)
+        && !iommu::is_active()
+        && !machine::get().allows_unprotected
+    {
+        return Err(Error::Unprotected.into());
+    }
     let policy = Policy { flags, exceptions };
     let page = naming::page(request)?;
     let (context_page, tables) = prepare().ok_or(Error::Exhausted)?;

@@ -12,7 +12,7 @@ use crate::domain::name::{self, Refusal};
 use crate::domain::store::WORDS;
 use crate::frames::FRAMES;
 use crate::vcpu::Owner;
-use crate::{attestation, log, machine, random, selfcheck};
+use crate::{attestation, iommu, log, machine, random, selfcheck};
 
 /// The monitor's version as one word: major, minor, patch.
 const MONITOR_VERSION: u64 = parse(env!("CARGO_PKG_VERSION_MAJOR")) << 32
@@ -61,11 +61,27 @@ pub(super) fn information(request: &Request<'_>) -> Result<Results, Refusal> {
             let account = facts()?.account;
             Results::of(&[account.limit, account.used, account.passed])
         }
-        // No IOMMU is driven, so that bit does not hold.
-        Information::Protection => Results::of(&[match attestation::platform() {
-            Some(_) => Protection::MeasuredBoot as u64,
-            None => 0,
-        }]),
+        Information::Protection => {
+            let holds = |which: bool, protection: Protection| {
+                if which { protection as u64 } else { 0 }
+            };
+            Results::of(&[holds(iommu::is_active(), Protection::DeviceDma)
+                | holds(attestation::platform().is_some(), Protection::MeasuredBoot)])
+        }
+        Information::Devices => {
+            let report = iommu::report();
+            let words = [
+                report.units,
+                report.flushes,
+                report.blocked,
+                report.device.into(),
+                report.address,
+                report.overflows,
+            ];
+            // What the system does with its devices is its own matter.
+            let is_system = request.caller.owner() == Owner::Domain0;
+            Results::of(words.get(..if is_system { 6 } else { 2 }).unwrap_or(&[]))
+        }
         Information::Log if request.caller.owner() == Owner::Domain0 => {
             let (address, size) = log::place();
             Results::of(&[address, size])

@@ -15,6 +15,7 @@ use sha2::Sha256;
 
 use crate::address::{HostPhysical, PAGE_SIZE};
 use crate::frames::FRAMES;
+use crate::iommu;
 use crate::nested::{NestedTables, View};
 use crate::vcpu::Vcpu;
 
@@ -98,6 +99,10 @@ pub struct Changing {
     pub retiring: u64,
     /// A flush is being waited for. Apart from the other waits: nothing else that ends may end it.
     pub flushing: Option<Wait>,
+    /// What devices are to forget of what was taken away.
+    pub device_flush: iommu::Flush,
+    /// What devices are to forget of what was absent, and since when that is waited for.
+    pub device_opening: Option<(iommu::Flush, u64)>,
     /// Cores are being waited for to let go of the domain's vCPUs, or of its context.
     pub wait: Option<Wait>,
 }
@@ -127,6 +132,14 @@ pub struct Origin {
     pub control_page: Option<HostPhysical>,
 }
 
+impl Changing {
+    /// Whether devices go through the domain's tables.
+    #[must_use]
+    pub fn has_devices(&self) -> bool {
+        self.control_page.is_none() && iommu::is_active()
+    }
+}
+
 impl Context {
     /// Fills `page`, which came from [`FRAMES`], with a new context.
     ///
@@ -154,6 +167,8 @@ impl Context {
                 retired: 0,
                 retiring: 0,
                 flushing: None,
+                device_flush: iommu::Flush::Done,
+                device_opening: None,
                 wait: None,
             }),
         };

@@ -18,6 +18,7 @@ use super::zero;
 use crate::address::{GuestPhysical, HostPhysical, PAGE_SIZE};
 use crate::cores::{self, Core};
 use crate::instructions::time_stamp;
+use crate::iommu;
 use crate::machine;
 use crate::nested::{Emptied, End, Mapping, Progress, Refused};
 use crate::selfcheck;
@@ -184,7 +185,25 @@ fn map(
     };
     let progress = tables.map(&frames, mapping, entries(budget));
     changing.retired = frames.retired();
-    changed(changing, progress, stretch.size, stretch.from, budget)
+    if progress.as_ref().is_ok_and(|progress| progress.opened) && changing.has_devices() {
+        changing.device_opening = Some((iommu::Flush::Needed, time_stamp()));
+    }
+    match changed(changing, progress, stretch.size, stretch.from, budget) {
+        Applied::Done => opened_to_devices(changing),
+        other => other,
+    }
+}
+
+/// Waits until no unit remembers that what was mapped was absent.
+fn opened_to_devices(changing: &mut Changing) -> Applied {
+    let Some((flush, since)) = &mut changing.device_opening else {
+        return Applied::Done;
+    };
+    if flush.advance() {
+        changing.device_opening = None;
+        return Applied::Done;
+    }
+    patiently(*since)
 }
 
 fn unmap(
@@ -302,7 +321,7 @@ fn set_cores(context: &Context, first: u64, count: u64, allowed: bool) {
 }
 
 impl Machine {
-    /// Sees to it that no core uses translations of the domain that were unmapped before, and frees the tables that
+    /// Sees to it that no core and no device uses translations of the domain that were unmapped before, and frees the tables that
     /// waited for that.
     fn flush(
         self,
@@ -318,9 +337,12 @@ impl Machine {
             context.generation.invalidate();
             self.core.count_flush();
             changing.flushing = (!selfcheck::forgets_flushes()).then(begin_wait);
+            if changing.has_devices() {
+                changing.device_flush = iommu::Flush::Needed;
+            }
         }
         if let Some(wait) = changing.flushing {
-            let mut behind = false;
+            let mut behind = !changing.device_flush.advance();
             for core in self.others() {
                 if core.presence.may_use_old(context, wait.epoch) {
                     behind = true;
@@ -413,8 +435,13 @@ fn begin_wait() -> Wait {
 
 /// Waits on, unless a core has taken too long.
 fn waiting(wait: Wait) -> Applied {
+    patiently(wait.since)
+}
+
+/// Waits on, unless this has taken too long since then.
+fn patiently(since: u64) -> Applied {
     let patience = machine::get().patience;
-    if time_stamp().saturating_sub(wait.since) > patience {
+    if time_stamp().saturating_sub(since) > patience {
         Applied::TimedOut
     } else {
         Applied::Wait

@@ -11,8 +11,10 @@ use crate::machine::{self, Machine};
 use crate::platform::{KEYBOARD_COMMAND, RESET_CONTROL};
 use crate::vcpu::Vcpu;
 use crate::vendor::{Io, svm};
-use crate::{log, scrub};
+use crate::{iommu, log, scrub};
 
+/// The reset port lies inside it, so that writes to it exit.
+const CONFIGURATION_ADDRESS: u16 = 0xcf8;
 const KEYBOARD_DATA: u16 = 0x60;
 const SYSTEM_CONTROL: u16 = 0x92;
 const SLEEP_ENABLE: u32 = 1 << 13;
@@ -79,6 +81,11 @@ pub(super) fn emulate(vcpu: &mut Vcpu, access: Io) {
 
 fn write(access: Io, value: u32) {
     let machine = machine::get();
+    let value = if access.port == CONFIGURATION_ADDRESS && access.size == 4 {
+        iommu::hiding::configuration_address(&machine.iommus, value)
+    } else {
+        value
+    };
     match verdict(access, value, machine.fixed.as_ref(), machine.power_off) {
         Verdict::Pass => output(access, value),
         Verdict::Ends => {
