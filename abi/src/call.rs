@@ -140,7 +140,7 @@ pub enum Information {
     Log = 5,
     /// Counters of this machine, argument 1 says which: see `docs/calls.md`.
     Counter = 6,
-    /// What a monitor under test does, argument 1 says what; `Invalid` unless it was booted with `adyton.selfcheck=on`:
+    /// What a monitor under test does, argument 1 says what; `Invalid` in every other:
     /// see `docs/calls.md`.
     Selfcheck = 7,
     /// Devices: IOMMUs, flushes of theirs so far; to domain 0 also: accesses that they have blocked and logged, and of the last one the

@@ -142,7 +142,7 @@ pub enum Selfcheck {
     ForgetFlushes = 3,
 }
 
-/// Asks a monitor that was booted with `adyton.selfcheck=on`.
+/// Asks a monitor under test.
 ///
 /// # Errors
 /// `Invalid` if it was not.

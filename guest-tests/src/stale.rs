@@ -1,7 +1,7 @@
 //! Attacks by translations that a core has cached: another core reaches for memory at the moment at which it is taken, and again as
 //! soon as the call that took it has returned.
 //!
-//! The control is the same attack on a monitor that forgets its flushes (`adyton.selfcheck=on`): there it must succeed.
+//! The control is the same attack on a monitor that forgets its flushes (`selfcheck = true`): there it must succeed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

@@ -32,6 +32,7 @@ pub mod platform;
 pub mod policy;
 pub mod random;
 pub mod scrub;
+#[cfg_attr(not(feature = "selfcheck"), path = "selfcheck/absent.rs")]
 pub mod selfcheck;
 pub mod tpm;
 pub mod uefi;

@@ -1,6 +1,6 @@
 //! What a monitor under test does when asked: look at itself, and misbehave.
 //!
-//! Only after a boot with `adyton.selfcheck=on`; otherwise nothing here can be reached. Attacks on the monitor need to know
+//! Only in a build with the feature `selfcheck`, which no shipped monitor has. Attacks on the monitor need to know
 //! afterwards whether it still agrees with itself ([`audit`]), and need controls: the same attack with the protection off must
 //! succeed, or the test says nothing. So a test may have flushes forgotten, a core not answer, or the monitor panic.
 
@@ -12,7 +12,6 @@ use adyton_abi::error::Error;
 
 use crate::instructions::time_stamp;
 
-static ENABLED: AtomicBool = AtomicBool::new(false);
 static FORGETS_FLUSHES: AtomicBool = AtomicBool::new(false);
 
 /// Looks at everything: `audit::Findings` as words.
@@ -24,11 +23,6 @@ const STALL: u64 = 2;
 /// From now on flushes are forgotten (1) or done (0).
 const FORGET_FLUSHES: u64 = 3;
 
-/// Allows it. While booting.
-pub fn enable() {
-    ENABLED.store(true, Ordering::Relaxed);
-}
-
 /// Whether a flush of other cores is left out: the control of tests that attack by stale translations.
 #[must_use]
 pub fn forgets_flushes() -> bool {
@@ -38,14 +32,11 @@ pub fn forgets_flushes() -> bool {
 /// Does what `what` says.
 ///
 /// # Errors
-/// `Invalid` where there is no such thing, and always where the command line did not allow it.
+/// `Invalid` where there is no such thing.
 ///
 /// # Panics
 /// If that is what is asked.
 pub fn perform(what: u64, argument: u64) -> Result<[u64; 4], Error> {
-    if !ENABLED.load(Ordering::Relaxed) {
-        return Err(Error::Invalid);
-    }
     match what {
         AUDIT => Ok(audit::everything().words()),
         PANIC => panic!("as the self-check was asked to"),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
+use crate::build::Monitors;
 use crate::guest::{Images, Settings};
 use crate::image;
 use crate::qemu::{Ending, Event, Session};
@@ -104,7 +105,7 @@ pub fn perform(
         ..Settings::default()
     };
     let kernel = settings.fetch_kernel(workspace)?;
-    let images = Images::build(workspace, true)?;
+    let images = Images::build(workspace, Monitors::PRODUCT)?;
     let start = vec![
         image::host_programs(&["openssl"])?,
         image::start(START, &[]),

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::build::Programs;
+use crate::build::{Monitors, Programs};
 use crate::image;
 use crate::qemu::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
 use crate::setup::{Emulator, Flavour, Kernel, emulator, kernel};
@@ -51,6 +51,8 @@ pub struct Settings {
     pub append: String,
     /// Whether the monitor is below; without it the same kernel and initrd boot bare.
     pub monitor: bool,
+    /// Whether that is the monitor under test, which audits itself and misbehaves when it is asked to.
+    pub selfcheck: bool,
     /// Whether time is counted in instructions.
     pub icount: bool,
     /// Whether each core has a host thread of its own; otherwise they take turns in one.
@@ -75,6 +77,7 @@ impl Default for Settings {
             pool: String::new(),
             append: String::new(),
             monitor: true,
+            selfcheck: false,
             icount: false,
             parallel: true,
             iommu: false,
@@ -90,16 +93,11 @@ pub struct Images {
 }
 
 impl Images {
-    /// Builds the programs, the monitor among them if some boot needs it, and packs them.
-    pub fn build(workspace: &Workspace, with_monitor: bool) -> Result<Self> {
-        let programs = crate::build::everything(workspace, with_monitor)?;
+    /// Builds the programs, and of the monitors those that are wanted, and packs them.
+    pub fn build(workspace: &Workspace, monitors: Monitors) -> Result<Self> {
+        let programs = crate::build::everything(workspace, monitors)?;
         let system = image::system(workspace, &programs)?;
         Ok(Self { programs, system })
-    }
-
-    /// The monitor's ELF file, if it was built.
-    pub fn monitor(&self) -> Option<&Path> {
-        self.programs.monitor.as_deref()
     }
 
     /// The initrd of a boot, as segments: the system, the kernel's modules, and `start`.
@@ -174,10 +172,16 @@ impl Images {
         }
         let module = folder.join("bundle");
         fs::write(&module, image::bundle(&contents, &segments))?;
-        Ok(direct(self.monitor()?, module))
+        let under_test = self.programs.monitor_under_test.as_deref();
+        let monitor = match settings.selfcheck {
+            true => under_test.context("there is no monitor under test"),
+            false => self.monitor(),
+        };
+        Ok(direct(monitor?, module))
     }
 
-    fn monitor(&self) -> Result<&Path> {
+    /// The monitor's ELF file.
+    pub fn monitor(&self) -> Result<&Path> {
         let monitor = self.programs.monitor.as_deref();
         monitor.context("there is no monitor to boot")
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::build::Monitors;
 use crate::guest::{Firmware, Images, Settings};
 use crate::image;
 use crate::qemu::{self, Board, Ending, Machine, Tpm};
@@ -140,6 +141,7 @@ impl Options {
             pool: self.pool.clone(),
             append: format!("{quiet}{}", self.append),
             monitor: !self.no_monitor,
+            selfcheck: false,
             icount: self.icount,
             parallel: self.parallel,
             iommu: self.iommu,
@@ -162,7 +164,13 @@ impl Options {
 fn prepare(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Machine> {
     let flavour = options.flavour();
     let settings = options.settings(flavour.unwrap_or(Flavour::Cloud));
-    let images = Images::build(workspace, settings.monitor)?;
+    let images = Images::build(
+        workspace,
+        Monitors {
+            product: settings.monitor,
+            under_test: false,
+        },
+    )?;
     let start: Vec<Vec<u8>> = options
         .exec
         .iter()

@@ -9,7 +9,6 @@
 //! | `adyton.without-iommu=allow` or `=refuse` | whether there may be confidential domains on a machine without an IOMMU | `refuse` |
 //! | `adyton.log=console` | show the log on the console while booting | only kept in memory |
 //! | `adyton.patience=MS` | milliseconds that a core may take to answer before what waits for it is quarantined | 2000 |
-//! | `adyton.selfcheck=on` | let domain 0 have the monitor audit itself and misbehave, for tests | refused |
 //!
 //! Sizes take the suffixes K, M, G.
 
@@ -30,8 +29,6 @@ pub struct Options {
     pub allows_unprotected: bool,
     /// How many milliseconds a core may take to answer.
     pub patience: u64,
-    /// Allow what [`crate::selfcheck`] does.
-    pub selfcheck: bool,
 }
 
 impl Default for Options {
@@ -43,7 +40,6 @@ impl Default for Options {
             log_to_console: false,
             allows_unprotected: false,
             patience: 2000,
-            selfcheck: false,
         }
     }
 }
@@ -100,7 +96,6 @@ impl Options {
                 };
             }
             "log" => self.log_to_console = value == "console",
-            "selfcheck" => self.selfcheck = value == "on",
             // A word of a later version must not keep an older one from booting.
             _ => {}
         }

@@ -16,9 +16,7 @@ use crate::memory::{Layout, Range, Wishes};
 use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
-use crate::{
-    apic, attestation, console, domain0, interrupts, log, physical, scrub, selfcheck, uefi,
-};
+use crate::{apic, attestation, console, domain0, interrupts, log, physical, scrub, uefi};
 use adyton_x86::cpuid::{STRUCTURED_FEATURES, structured_ebx};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
@@ -59,9 +57,6 @@ pub extern "C" fn after_uefi() -> ! {
 fn run(handover: &'static Handover) -> ! {
     let options = options(handover);
     log::show_on_console(options.log_to_console);
-    if options.selfcheck {
-        selfcheck::enable();
-    }
     log!("version {}", env!("CARGO_PKG_VERSION"));
 
     let vendor = Vendor::detect().unwrap_or_else(|reason| panic!("cannot run here: {reason:?}"));

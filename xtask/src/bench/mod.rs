@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use self::results::{Beside, Results};
+use crate::build::Monitors;
 use crate::guest::Images;
 use crate::setup;
 use crate::suite::{self, Boot, Filter, Outcome};
@@ -29,7 +30,7 @@ pub fn run(workspace: &Workspace, filter: Option<&str>) -> Result<ExitCode> {
         .into_iter()
         .filter(|boot| filter.is_none_or(|part| boot.name.contains(part)))
         .collect();
-    let images = Images::build(workspace, true)?;
+    let images = Images::build(workspace, Monitors::PRODUCT)?;
     let mut results = Results::read(workspace)?;
     let mut failed = false;
     for boot in &boots {

@@ -33,7 +33,7 @@ pub fn measure(workspace: &Workspace, images: &Images, results: &mut Results) ->
         };
         results.add(NAME, &measured, Beside::default());
     };
-    let path = images.monitor().context("there is no monitor")?;
+    let path = images.monitor()?;
     let file = fs::read(path)?;
     let image = object::File::parse(&*file)?;
     let loaded: u64 = image.segments().map(|segment| segment.file_range().1).sum();
