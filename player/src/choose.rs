@@ -10,7 +10,7 @@ use crate::dice::Dice;
 use crate::world::{Domain, Ground, Region, VCPUS, World};
 
 /// How often each call is made. What takes away is rarer than what makes, or nothing would ever grow.
-const WEIGHTS: [(Call, u64); 21] = [
+const WEIGHTS: [(Call, u64); 23] = [
     (Call::Information, 2),
     (Call::Claim, 3),
     (Call::Release, 1),
@@ -32,6 +32,8 @@ const WEIGHTS: [(Call, u64); 21] = [
     (Call::Random, 2),
     (Call::DebugRead, 3),
     (Call::Cores, 6),
+    (Call::Quote, 1),
+    (Call::EventLog, 1),
 ];
 
 /// Running time of an entry in ticks: whatever a domain of random parts does, it comes back.
@@ -106,6 +108,10 @@ impl Chooser<'_> {
                 plain([topic, selector, 0, 0])
             }
             Call::Random => [0; 8],
+            Call::Quote | Call::EventLog => {
+                let (page, offset) = (self.page(None), self.dice.below(9000));
+                plain([page, offset, 0, 0])
+            }
             Call::Exit => {
                 let word = self.dice.word();
                 plain([adyton_compose::convention::PAYLOAD, word, 0, 0])
