@@ -113,6 +113,13 @@ calls! {
     /// on the cores `first .. first + count` (numbered as the monitor numbers
     /// them) for the domain, out of the caller's own. A count of 0: all of the caller's first range.
     Cores = 20,
+    /// `quote(page; token)`: the TPM's statement about this boot, with the nonce in the
+    /// page, which it also comes back in: [`QuotePage`](crate::quote::QuotePage). `page` is
+    /// page-aligned pool that the caller may write. With policy flag `MAY_ATTEST`.
+    Quote = 21,
+    /// `event_log(page, offset)` → size of the log, bytes copied. Copies what of the boot's
+    /// event log begins at `offset`, a page at most. `page` as for `quote`.
+    EventLog = 22,
 }
 
 /// Topics of [`Call::Information`], argument 0.
@@ -133,6 +140,12 @@ pub enum Information {
     Log = 5,
     /// Counters of this machine, argument 1 says which: see `docs/calls.md`.
     Counter = 6,
+    /// What a monitor under test does, argument 1 says what; `Invalid` in every other:
+    /// see `docs/calls.md`.
+    Selfcheck = 7,
+    /// Devices: IOMMUs, flushes of theirs so far; to domain 0 also: accesses that they have blocked and logged, and of the last one the
+    /// device (bus << 8 | device << 3 | function) and the address; times that a log ran over.
+    Devices = 8,
 }
 
 impl Information {
@@ -147,6 +160,8 @@ impl Information {
             4 => Self::Protection,
             5 => Self::Log,
             6 => Self::Counter,
+            7 => Self::Selfcheck,
+            8 => Self::Devices,
             _ => return None,
         })
     }

@@ -73,6 +73,12 @@ errors! {
     Quarantined = 22, "a core did not answer, so the memory is quarantined";
     /// The monitor is out of something that no account covers.
     Exhausted = 23, "the monitor has no memory left";
+    /// Nothing has measured this boot, so nothing can be said about it.
+    Unmeasured = 24, "this boot was not measured";
+    /// The TPM has refused or does not answer.
+    Tpm = 25, "the TPM does not answer";
+    /// No IOMMU keeps devices out of memory, and the command line does not say `adyton.without-iommu=allow`.
+    Unprotected = 26, "no IOMMU keeps devices out of memory here, so no domain is confidential (adyton.without-iommu=allow makes it so nevertheless)";
 }
 
 /// Status of a call that succeeded.

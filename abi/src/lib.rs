@@ -14,6 +14,7 @@ pub mod discovery;
 pub mod error;
 pub mod exit;
 pub mod policy;
+pub mod quote;
 pub mod record;
 pub mod region;
 pub mod start;

@@ -58,6 +58,12 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
+    /// What is in both sets.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether the parent may see and set registers at an exit.
     #[must_use]
     pub const fn registers_visible(self) -> bool {

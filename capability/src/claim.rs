@@ -15,6 +15,7 @@ use crate::tree::{Order, Tree};
 
 /// The record of one claim.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Claim {
     pub(crate) id: ClaimId,
     /// The domain that made it.

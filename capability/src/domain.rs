@@ -19,6 +19,7 @@ use crate::tree::{Order, Tree};
 
 /// The record of one domain.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Domain {
     pub(crate) id: DomainId,
     pub(crate) state: DomainState,

@@ -24,6 +24,7 @@ pub(crate) const MAX_DEPTH: u8 = 250;
 
 /// The capability engine over the records in a store.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Engine<S> {
     pub(crate) store: S,
     pub(crate) costs: Costs,

@@ -51,6 +51,7 @@ impl PageNumber {
 
 /// Makes the identities of one engine.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Generations(u64);
 
 impl Generations {

@@ -56,7 +56,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// Visits every node, parents before children.
-    fn for_each_node(
+    pub(crate) fn for_each_node(
         &self,
         mut visit: impl FnMut(Link) -> Result<(), Violation>,
     ) -> Result<(), Violation> {

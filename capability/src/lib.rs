@@ -23,6 +23,10 @@ pub mod domain;
 pub mod effect;
 mod engine;
 pub mod enumerate;
+// The exploration looks into the records, which are not public.
+#[cfg(test)]
+#[path = "../tests/explore/mod.rs"]
+mod explore;
 pub mod grant;
 pub mod identity;
 pub mod invariants;
@@ -31,6 +35,7 @@ pub mod measure;
 pub mod node;
 pub mod operation;
 mod placement;
+pub mod reach;
 mod records;
 mod revoke;
 mod seal;

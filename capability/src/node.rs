@@ -148,6 +148,7 @@ pub(crate) enum Detail {
 
 /// A right over one resource.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Node {
     /// Its name.
     pub(crate) id: NodeId,
@@ -241,6 +242,7 @@ impl Node {
 
 /// Nodes that one account pays for.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct NodePage {
     /// The claim or domain that pays.
     pub(crate) payer: PageNumber,

@@ -190,7 +190,8 @@ impl<S: Store> Engine<S> {
         let memory = node.resource == Resource::Memory;
         let vital = node.attributes.contains(Attributes::VITAL);
         let record = self.store.domain(owner);
-        let (domain, dying) = (record.id, record.state == DomainState::Dying);
+        let (domain, stopped) = (record.id, record.stopped);
+        let dying = record.state == DomainState::Dying;
         if memory {
             if record.unanswered {
                 return Step::Quarantined;
@@ -211,7 +212,8 @@ impl<S: Store> Engine<S> {
         }
         placement::detach(&mut self.store, link);
         self.list_unowned(link);
-        if vital && !dying {
+        // A domain that dies for another reason may still run. One whose holdings are being taken runs no more.
+        if vital && !stopped {
             let node = self.store.node_mut(link);
             node.set_course(|course| course.awaits = domain.word());
         }

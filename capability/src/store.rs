@@ -11,6 +11,7 @@ use crate::node::NodePage;
 
 /// Contents of one page.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 #[allow(
     clippy::large_enum_variant,
     reason = "it stands for a page: always in place, never moved about"

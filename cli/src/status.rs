@@ -41,9 +41,30 @@ pub fn print(arguments: &Arguments) -> Result<(), Failure> {
     say!("{}", colour(GREEN, "Protected"));
     say!("  - the memory of domains, from this Linux and its root, and from each other");
     say!("  - it is scrubbed before anybody else gets it, at reboot and reset too");
+    if monitor.device_protection {
+        say!("  - both from devices: {}", devices(&monitor));
+    }
     say!("{}", colour(YELLOW, "Not protected"));
     gaps(&monitor).iter().for_each(|gap| say!("  - {gap}"));
     Ok(())
+}
+
+/// What keeps devices out, and whom it has kept out.
+fn devices(monitor: &Monitor) -> String {
+    let mut text = format!("{} IOMMU", monitor.iommus);
+    let blocked = monitor.blocked;
+    if blocked.count > 0 {
+        let (bus, device, function) = (
+            blocked.device >> 8,
+            blocked.device >> 3 & 31,
+            blocked.device & 7,
+        );
+        text += &format!(
+            ", {} accesses blocked, the last by {bus:02x}:{device:02x}.{function} at {:#x}",
+            blocked.count, blocked.address
+        );
+    }
+    text
 }
 
 /// What a user must not rely on, here and now.
@@ -73,6 +94,12 @@ fn json(monitor: &Monitor, device: Option<&str>) -> serde_json::Value {
         "pool": { "size": monitor.pool, "claimed": monitor.claimed, "device": device },
         "quota": { "limit": limit, "used": used, "passed": passed },
         "device_protection": monitor.device_protection,
+        "devices": {
+            "iommus": monitor.iommus,
+            "flushes": monitor.iommu_flushes,
+            "blocked": monitor.blocked.count,
+            "last_blocked": { "device": monitor.blocked.device, "address": monitor.blocked.address },
+        },
         "measured_boot": monitor.measured_boot,
         "not_protected": gaps(monitor),
     })

@@ -14,6 +14,7 @@
 extern crate alloc;
 
 pub mod allocator;
+pub mod blueprint;
 pub mod calls;
 pub mod claim;
 pub mod convention;

@@ -7,6 +7,7 @@ use adyton_abi::region::Attributes;
 use adyton_abi::start::{Range, START_MAGIC, StartPage, WINDOWS};
 use adyton_abi::{PAGE_SIZE, VERSION};
 
+use crate::blueprint::{Blueprint, Part};
 use crate::calls::Placement;
 use crate::claim::{Claim, Failure, Pages};
 use crate::domain::{ALL_RIGHTS, Domain, READ_WRITE};
@@ -46,6 +47,11 @@ pub struct Program<'data> {
     /// The cores it may run on, first and count; `None`: all of the caller's.
     pub cores: Option<(u64, u64)>,
 }
+
+/// Attributes of the part that is measured, of the heap, and of the pool.
+const PRIVATE: Attributes = ALL_RIGHTS.union(Attributes::MEASURED);
+const HEAP: Attributes = READ_WRITE;
+const POOL: Attributes = ALL_RIGHTS.union(Attributes::POOL);
 
 /// Exceptions that a confidential payload cannot handle itself: double faults.
 const DOUBLE_FAULT: u32 = 1 << 8;
@@ -134,21 +140,16 @@ impl<'data> Program<'data> {
         let plan = self.plan();
         let private = claim.pages(plan.private.size)?;
         let quota = self.needed_quota(&plan);
-        self.write(&plan, &arguments, quota, &private);
+        private.zero();
+        self.render(&plan, &arguments, quota, |offset, bytes| {
+            private.write(offset, bytes);
+        });
         let domain = Domain::create(claim, self.policy, quota)?;
         let vcpus = plan.entries.iter().map(|&entry| domain.add_vcpu(entry));
         let vcpus = vcpus.collect::<Result<Vec<_>, _>>()?;
         self.allow_cores(&domain)?;
-        give(
-            &domain,
-            private,
-            plan.private,
-            ALL_RIGHTS | Attributes::MEASURED,
-        )?;
-        for (range, attributes) in [
-            (plan.heap, READ_WRITE),
-            (plan.pool, ALL_RIGHTS | Attributes::POOL),
-        ] {
+        give(&domain, private, plan.private, PRIVATE)?;
+        for (range, attributes) in [(plan.heap, HEAP), (plan.pool, POOL)] {
             if range.size != 0 {
                 let pages = roomy(claim, range.size)?;
                 give(&domain, pages, range, attributes)?;
@@ -176,18 +177,13 @@ impl<'data> Program<'data> {
     ) -> Result<Vec<(usize, Window<E>)>, Failure> {
         let mut windows = Vec::new();
         for (index, range) in plan.shared() {
-            let read_only = self.read_only.get(index).is_some_and(|&only| only);
             let pages = domain.claim().pages(range.size)?;
             pages.zero();
             domain.share(Placement {
                 from: pages.address(),
                 size: range.size,
                 place: range.base,
-                attributes: if read_only {
-                    Attributes::READ
-                } else {
-                    READ_WRITE
-                },
+                attributes: self.window_attributes(index),
             })?;
             let place = domain.claim().environment().clone();
             let window = Window::new(place, pages.address(), range.size, Some(domain.owner()));
@@ -197,24 +193,77 @@ impl<'data> Program<'data> {
         Ok(windows)
     }
 
-    fn write<E: Environment>(&self, plan: &Plan, arguments: &[u8], quota: u64, pages: &Pages<E>) {
-        pages.zero();
+    /// What the measured part holds where it is not zero: `put` gets an offset and the bytes there.
+    fn render(&self, plan: &Plan, arguments: &[u8], quota: u64, mut put: impl FnMut(u64, &[u8])) {
         let at = |address: u64| address - plan.private.base;
         for segment in &self.image.segments {
-            pages.write(at(segment.address), segment.contents);
+            put(at(segment.address), segment.contents);
         }
         if !arguments.is_empty() {
-            pages.write(at(plan.arguments.base), arguments);
+            put(at(plan.arguments.base), arguments);
         }
         for (table, index) in tables::build(&plan.mappings, plan.tables).iter().zip(0..) {
             let page = at(plan.tables) + index * PAGE_SIZE;
             let entries = table.iter().zip((0..).step_by(8));
             for (&entry, offset) in entries.filter(|(entry, _)| **entry != 0) {
-                pages.store(page + offset, entry);
+                put(page + offset, &entry.to_le_bytes());
             }
         }
         for (word, offset) in start_page(plan, quota).into_iter().zip((0..).step_by(8)) {
-            pages.store(at(plan.start) + offset, word);
+            put(at(plan.start) + offset, &word.to_le_bytes());
+        }
+    }
+
+    /// What the domain will be measured by, without building it.
+    ///
+    /// # Errors
+    /// [`Failure::Arguments`].
+    pub fn blueprint(&self) -> Result<Blueprint, Failure> {
+        let arguments = self.argument_bytes();
+        if arguments.len() as u64 > MOST_ARGUMENTS {
+            return Err(Failure::Arguments(MOST_ARGUMENTS));
+        }
+        let plan = self.plan();
+        let mut contents = alloc::vec![0; plan.private.size as usize];
+        let quota = self.needed_quota(&plan);
+        self.render(&plan, &arguments, quota, |offset, bytes| {
+            let from = offset as usize;
+            let place = contents.get_mut(from..from + bytes.len());
+            // The plan has room for everything that it places.
+            place
+                .into_iter()
+                .for_each(|place| place.copy_from_slice(bytes));
+        });
+        let part = |range: Range, attributes, shared| Part {
+            range,
+            attributes,
+            shared,
+            contents: Vec::new(),
+        };
+        let windows = plan
+            .shared()
+            .map(|(index, range)| part(range, self.window_attributes(index), true));
+        let mut parts: Vec<_> = windows.collect();
+        parts.push(part(plan.heap, HEAP, false));
+        parts.push(part(plan.pool, POOL, false));
+        parts.push(Part {
+            contents,
+            ..part(plan.private, PRIVATE, false)
+        });
+        parts.retain(|part| part.range.size != 0);
+        parts.sort_by_key(|part| part.range.base);
+        Ok(Blueprint {
+            policy: self.policy,
+            entries: plan.entries,
+            parts,
+        })
+    }
+
+    fn window_attributes(&self, index: usize) -> Attributes {
+        if self.read_only.get(index).is_some_and(|&only| only) {
+            Attributes::READ
+        } else {
+            READ_WRITE
         }
     }
 }
@@ -356,6 +405,51 @@ mod tests {
         drop(loaded);
         assert_eq!(numbers(&fake.calls()), [Call::Destroy]);
         assert_eq!(claim.available(), SIZE - PAGE_SIZE);
+    }
+
+    /// What is measured is what is built: places, attributes, and every byte of the private part.
+    #[test]
+    fn a_blueprint_is_what_is_built() {
+        let fake = Fake::new(SIZE as usize);
+        let claim = claim(&fake);
+        let mut program = Program::new(image(), Flags::CONFIDENTIAL);
+        program.arguments = Vec::from(["one", "two"]);
+        program.heap = 4096;
+        program.windows[1] = 4096;
+        program.read_only[1] = true;
+        let blueprint = program.blueprint().expect("small arguments");
+        fake.calls();
+        let _loaded = program.build(&claim).expect("built");
+        let calls = fake.calls();
+        let regions = calls.iter().filter_map(|request| {
+            let shared = match request.call {
+                Call::Carve => false,
+                Call::Share => true,
+                _ => return None,
+            };
+            let [_, _, _, from, size, place, attributes, _] = request.arguments;
+            Some((place, size, attributes, shared, from))
+        });
+        let mut regions: Vec<_> = regions.collect();
+        regions.sort_unstable();
+        assert_eq!(regions.len(), blueprint.parts.len());
+        for ((place, size, attributes, shared, from), part) in regions.iter().zip(&blueprint.parts)
+        {
+            let range = Range {
+                base: *place,
+                size: *size,
+            };
+            assert_eq!((part.range, part.attributes.word()), (range, *attributes));
+            assert_eq!(part.shared, *shared);
+            let mut bytes = alloc::vec![0; part.contents.len()];
+            fake.read(*from, &mut bytes);
+            assert!(bytes == part.contents, "contents at {place:#x}");
+        }
+        let measured = blueprint
+            .parts
+            .iter()
+            .filter(|part| !part.contents.is_empty());
+        assert_eq!(measured.count(), 1);
     }
 
     #[test]

@@ -2,8 +2,12 @@
 
 use std::fs;
 
+use adyton::abi::call::{Call, Information};
 use adyton::abi::error::Error as Reason;
-use adyton::{Claim, Domain, Exit, Flags, Image, Loaded, Pool, Program, Refusal, Vcpu, convention};
+use adyton::{
+    Claim, Domain, Exit, Flags, Image, Linux, Loaded, Pool, Program, Refusal, Request, Vcpu, calls,
+    convention,
+};
 use anyhow::{Context, Result, bail, ensure};
 
 /// A claim that has room for a few domains.
@@ -122,4 +126,45 @@ pub fn failed<T>(outcome: Result<T, adyton::Failure>, reason: Reason) -> Result<
         Err(other) => bail!("expected {reason:?}, got: {other}"),
         Ok(_) => bail!("expected {reason:?}, but it succeeded"),
     }
+}
+
+/// What a monitor under test does when asked (`docs/calls.md`).
+#[derive(Clone, Copy, Debug)]
+#[repr(u64)]
+pub enum Selfcheck {
+    /// Looks at everything.
+    Audit = 0,
+    /// Panics.
+    Panic = 1,
+    /// Holds the core in the monitor for so many ticks.
+    Stall = 2,
+    /// Forgets flushes (1) or does them again (0).
+    ForgetFlushes = 3,
+}
+
+/// Asks a monitor under test.
+///
+/// # Errors
+/// `Invalid` if it was not.
+pub fn selfcheck(what: Selfcheck, argument: u64) -> Result<[u64; 8]> {
+    let place = Linux::without_memory()?;
+    let arguments = [Information::Selfcheck as u64, what as u64, argument];
+    Ok(calls::once(
+        &place,
+        Request::new(Call::Information, arguments),
+    )?)
+}
+
+/// Has the monitor compare its records with each other and with all nested tables: how many pages were compared.
+///
+/// # Errors
+/// What does not agree.
+pub fn audit() -> Result<u64> {
+    let [kind, detail, domains, pages, ..] = selfcheck(Selfcheck::Audit, 0)?;
+    ensure!(
+        kind == 0,
+        "the audit of {domains} domains found {kind}: {detail:#x}"
+    );
+    ensure!(domains > 0 && pages > 0, "the audit saw nothing");
+    Ok(pages)
 }

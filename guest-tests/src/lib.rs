@@ -5,25 +5,37 @@
 
 mod attack;
 mod calls;
+mod device;
 mod entering;
 mod exits;
 pub mod fixture;
 mod instruction;
+mod interrupts;
 mod kernel_attack;
+pub mod kernel_mode;
 mod lifetime;
+pub mod machine;
 pub mod nesting;
+mod owners;
+mod paging;
 mod process;
 mod random;
 pub mod raw;
+mod rogue;
 pub mod secret;
 mod sharing;
+mod stale;
+mod startup;
 
 use anyhow::Result;
 
 /// A test: its name, and what it does.
 pub type Test = (&'static str, fn() -> Result<()>);
 
-/// Every test.
+/// Tests that need a device which only some boots have.
+pub const DEVICE_TESTS: &[Test] = device::TESTS;
+
+/// Every test that runs on any machine.
 pub fn tests() -> impl Iterator<Item = Test> {
     let rooms = [
         calls::TESTS,
@@ -37,6 +49,11 @@ pub fn tests() -> impl Iterator<Item = Test> {
         lifetime::TESTS,
         process::TESTS,
         random::TESTS,
+        rogue::TESTS,
+        paging::TESTS,
+        owners::TESTS,
+        stale::TESTS,
+        interrupts::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }

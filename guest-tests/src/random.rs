@@ -1,279 +1,322 @@
-//! Random calls with arguments that are almost right: none may end the monitor, and nothing may be lost.
+//! Random calls that are right often enough to lead somewhere (`player/`): none may end the monitor, nothing may be lost, and
+//! afterwards the monitor agrees with itself.
+//!
+//! They are made where an attacker stands: in user mode on two cores at once, in kernel mode with interrupts off, inside a domain.
 
-use adyton::abi::PAGE_SIZE;
-use adyton::abi::call::Call;
-use adyton::{Environment, Monitor, Pool, Request};
-use anyhow::{Result, ensure};
-use nix::sys::wait::WaitStatus;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::fixture::pool;
-use crate::raw;
+use adyton::abi::error::Error as Reason;
+use adyton::convention::{FINISHED, PAYLOAD};
+use adyton::{Environment, Exit, Flags, Linux, Monitor, Pool};
+use adyton_player::{Dice, Ground, Player, Tally, World};
+use anyhow::{Result, bail, ensure};
+
+use crate::fixture::{audit, pool, run_with};
+use crate::{kernel_mode, machine, raw};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("random-calls", random_calls),
     ("random-calls-on-two-cores", random_calls_on_two_cores),
+    ("random-calls-in-kernel-mode", random_calls_in_kernel_mode),
+    ("random-calls-inside", random_calls_inside),
+    ("random-calls-everywhere", random_calls_everywhere),
 ];
 
-const ROUNDS: u32 = 20_000;
 /// Bytes of each range that is claimed and released all the time.
-const CLAIM: u64 = 2 << 20;
-/// Running time of an entry in ticks: whatever a domain of random parts does, it comes back.
-const LIMIT: u64 = 200_000;
+const RANGE: u64 = 2 << 20;
+const RANGES: u64 = 3;
+/// Calls of one player in a test of CI; `ADYTON_ROUNDS` says otherwise.
+const ROUNDS: u32 = 20_000;
+/// Calls that one visit to kernel mode makes, with interrupts off all the while.
+const VISIT: u32 = 500;
+/// The first word of a payload's exit that reports.
+const TALLY: u64 = PAYLOAD + 1;
 
-/// Marsaglia's xorshift: the same sequence for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn word(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.word() % bound.max(1)
-    }
-
-    /// True once in `times`.
-    fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    fn one_of(&mut self, choices: &[u64]) -> u64 {
-        let index = self.below(choices.len() as u64) as usize;
-        choices.get(index).copied().unwrap_or(0)
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
     }
 }
 
-/// What the calls are made of: names that were right once.
-struct Player<'pool> {
-    pool: &'pool Pool,
-    dice: Dice,
-    /// First offset of the ranges that are played with, and how many there are.
-    ranges: (u64, u64),
-    keys: Vec<[u64; 2]>,
-    regions: Vec<u64>,
-    sequence: u64,
+fn rounds() -> u32 {
+    setting("ADYTON_ROUNDS").map_or(ROUNDS, |rounds| rounds as u32)
 }
 
-impl Player<'_> {
-    fn range(&mut self) -> u64 {
-        let (first, count) = self.ranges;
-        self.pool.environment().base() + first + self.dice.below(count) * CLAIM
-    }
-
-    /// A page of a range; the first few are more likely, so that names meet.
-    fn page(&mut self) -> u64 {
-        let pages = if self.dice.once_in(4) {
-            CLAIM / PAGE_SIZE
-        } else {
-            12
-        };
-        self.range() + self.dice.below(pages) * PAGE_SIZE
-    }
-
-    fn size(&mut self) -> u64 {
-        // Never beyond the range, and so never beyond what is mapped.
-        PAGE_SIZE * self.dice.one_of(&[0, 1, 1, 1, 2, 3, 4])
-    }
-
-    fn place(&mut self) -> u64 {
-        let pages = self.dice.below(16) * PAGE_SIZE;
-        pages
-            + self.dice.one_of(&[
-                0,
-                0,
-                0,
-                1 << 21,
-                1 << 30,
-                1 << 39,
-                (1 << 48) - PAGE_SIZE,
-                1 << 63,
-                8,
-            ])
-    }
-
-    fn attributes(&mut self) -> u64 {
-        self.dice.one_of(&[
-            1, 3, 3, 7, 7, 15, 23, 31, 35, 71, 131, 135, 195, 0, 2, 255, 256,
-        ])
-    }
-
-    fn region(&mut self) -> u64 {
-        let last = self.regions.len().saturating_sub(16);
-        let recent: Vec<u64> = self.regions.iter().skip(last).copied().collect();
-        if self.dice.once_in(10) {
-            self.dice.word()
-        } else {
-            self.dice.one_of(&recent)
-        }
-    }
-
-    fn key(&mut self) -> [u64; 2] {
-        let last = self.keys.len().saturating_sub(4);
-        let index = last + self.dice.below(4) as usize;
-        self.keys.get(index).copied().unwrap_or([1, 2])
-    }
-
-    /// Number and arguments of the next call.
-    fn call(&mut self) -> Request {
-        let number = self.dice.below(Call::ALL.len() as u64) as usize;
-        let call = Call::ALL.get(number).copied().unwrap_or(Call::Random);
-        let [low, high] = self.key();
-        let name = self.page();
-        let named = |rest: [u64; 5]| {
-            let [a, b, c, d, e] = rest;
-            [name, low, high, a, b, c, d, e]
-        };
-        let arguments = match call {
-            Call::Claim => [self.range(), CLAIM, 0, 0, 0, 0, 0, 0],
-            // Otherwise nothing would ever grow.
-            Call::Release if !self.dice.once_in(8) => return self.call(),
-            Call::Create => named([
-                self.dice.one_of(&[0, 1, 2, 3, 252, 253, 255, 256]),
-                self.dice.one_of(&[0, u64::from(u32::MAX), 1 << 8, 1 << 40]),
-                self.dice.one_of(&[8, 16, 24, 32, 0, 1 << 40]),
-                0,
-                0,
-            ]),
-            Call::Vcpu => named([self.page(), self.place(), self.place(), self.place(), 0]),
-            Call::Carve | Call::Share => {
-                named([self.page(), self.size(), self.place(), self.attributes(), 0])
-            }
-            Call::Derive => named([
-                self.region(),
-                self.size(),
-                self.size(),
-                self.place(),
-                self.attributes(),
-            ]),
-            Call::Grant => named([self.region(), self.page(), self.place(), 0, 0]),
-            Call::Accept => named([
-                self.region(),
-                self.place(),
-                self.size(),
-                self.attributes(),
-                0,
-            ]),
-            Call::Close | Call::Revoke => named([self.region(), 0, 0, 0, 0]),
-            Call::Enter => named([
-                self.dice.below(3),
-                self.dice.one_of(&[0, 0, 1, self.sequence]),
-                LIMIT,
-                0,
-                0,
-            ]),
-            Call::Abandon => named([self.dice.one_of(&[0, 1, u64::MAX]), 0, 0, 0, 0]),
-            Call::Cores => named([self.dice.below(2), self.dice.below(4), 0, 0, 0]),
-            Call::Enumerate => [
-                name,
-                self.dice.below(11),
-                self.dice.word(),
-                self.dice.below(2),
-                0,
-                0,
-                0,
-                0,
-            ],
-            _ => named([self.dice.below(9), self.place(), 0, 0, 0]),
-        };
-        let token = if self.dice.once_in(50) {
-            0
-        } else {
-            self.dice.word().max(1)
-        };
-        Request {
-            call,
-            arguments,
-            token,
-        }
-    }
-
-    /// Makes a call, and learns from its results. Whether it was taken.
-    fn play(&mut self) -> bool {
-        let request = self.call();
-        let response = self.pool.environment().call(&request);
-        if response.status != 0 {
-            return false;
-        }
-        let [first, second, ..] = response.results;
-        match request.call {
-            Call::Claim => self.keys.push([first, second]),
-            Call::Carve | Call::Share | Call::Derive | Call::Grant | Call::Cores => {
-                self.regions.push(first);
-            }
-            Call::Enter => self.sequence = second,
-            _ => {}
-        }
-        true
-    }
-}
-
-/// Plays with a few ranges of the pool, and counts the calls that were taken.
-fn play(pool: &Pool, seed: u64, ranges: (u64, u64)) -> u32 {
-    let dice = Dice(seed);
-    let mut player = Player {
-        pool,
-        dice,
-        ranges,
-        keys: Vec::new(),
-        regions: Vec::new(),
-        sequence: 0,
-    };
-    (0..ROUNDS).map(|_| u32::from(player.play())).sum()
-}
-
-/// A new seed, or the one that `ADYTON_SEED` gives in hexadecimal, to play the same calls again.
+/// A new seed, or the one that `ADYTON_SEED` gives, to play the same calls again.
 fn seed(pool: &Pool) -> u64 {
-    let given = std::env::var("ADYTON_SEED").ok();
-    let given = given.and_then(|text| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok());
-    let seed = given.unwrap_or_else(|| pool.environment().entropy());
-    println!("seed {seed:#x}");
+    let seed = setting("ADYTON_SEED").unwrap_or_else(|| pool.environment().entropy());
+    println!("ADYTON_SEED={seed:#x}");
     seed
 }
 
-/// Releases what nobody holds, and compares with how it was.
-fn ends_as_it_began(pool: &Pool, before: &Monitor) -> Result<()> {
-    pool.collect()?;
-    let after = Monitor::ask()?;
-    ensure!(
-        after.claimed == before.claimed,
-        "{} then {}",
-        before.claimed,
-        after.claimed
-    );
-    ensure!(
-        after.quota == before.quota,
-        "{:?} then {:?}",
-        before.quota,
-        after.quota
-    );
+/// What several players share.
+struct Table {
+    pool: Pool,
+    world: Mutex<World>,
+    ground: Ground,
+    before: Monitor,
+}
+
+impl Table {
+    fn new() -> Result<Self> {
+        let pool = pool()?;
+        pool.collect()?;
+        let before = Monitor::ask()?;
+        // The end of the pool: whoever claims for himself takes from the beginning.
+        let base = pool.environment().base() + pool.size() - RANGES * RANGE;
+        // Nothing faults later, where a fault would be the kernel's.
+        (0..RANGES).for_each(|range| raw::store(base + range * RANGE, 0));
+        let ground = Ground {
+            base,
+            ranges: RANGES,
+            size: RANGE,
+            ordinary: ordinary()?,
+            long: long(&pool).ok(),
+            unmapped: Some(0x1000),
+            is_inside: false,
+        };
+        raw::skip_faulting_calls()?;
+        Ok(Self {
+            pool,
+            world: Mutex::new(World::new()),
+            ground,
+            before,
+        })
+    }
+
+    fn player(&self, seed: u64) -> Player {
+        Player {
+            ground: self.ground,
+            dice: Dice::new(seed),
+            tally: Tally::new(),
+        }
+    }
+
+    /// Plays in user mode.
+    fn play(&self, player: &mut Player, rounds: u32) {
+        for _ in 0..rounds {
+            let request = player.choose(&self.world.lock().expect("no panic"));
+            let response = self.pool.environment().call(&request);
+            let mut world = self.world.lock().expect("no panic");
+            player.learn(&mut world, &request, &response);
+        }
+    }
+
+    /// The monitor agrees with itself while all that was made still stands, and when all of it is gone; and nothing was lost.
+    fn end(&self) -> Result<()> {
+        let pages = audit()?;
+        println!("audited {pages} pages");
+        self.pool.collect()?;
+        audit()?;
+        let after = Monitor::ask()?;
+        let same = (after.claimed, after.quota) == (self.before.claimed, self.before.quota);
+        ensure!(same, "{:?}, then {after:?}", self.before);
+        Ok(())
+    }
+}
+
+/// Some pages of this process that follow each other in its address space only.
+fn ordinary() -> Result<(u64, u64)> {
+    const PAGES: u64 = 16;
+    let base = raw::anonymous(PAGES * 4096)?;
+    (0..PAGES).for_each(|page| raw::store(base + page * 4096, 1));
+    Ok((base, PAGES * 4096))
+}
+
+/// The pool, mapped by small pages, more of them than one call looks at.
+fn long(pool: &Pool) -> Result<(u64, u64)> {
+    const SIZE: u64 = 6 << 20;
+    let start = crate::kernel_attack::start(pool)?;
+    Ok((machine::map_physical(start, SIZE)?, SIZE))
+}
+
+/// How often what came; what must not be missing is.
+fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
+    println!("{} calls, {} faults", tally.all(), tally.faults());
+    let mut missing = Vec::new();
+    for (call, tries, successes) in tally.calls() {
+        println!("  {call:?}: {successes} of {tries}");
+        // These need a measured boot: `Unmeasured` elsewhere.
+        let is_apart = matches!(call, Call::Quote | Call::EventLog);
+        if tries == 0 || successes * 100 < tries && !is_apart {
+            missing.push(format!("{call:?}"));
+        }
+    }
+    // They need a core that does not answer, a monitor without memory, a broken TPM, a machine without IOMMU: tests of their own.
+    let apart = [
+        Reason::Quarantined,
+        Reason::Exhausted,
+        Reason::Tpm,
+        Reason::Unprotected,
+    ];
+    for (error, count) in tally.errors() {
+        println!("  {error:?}: {count}");
+        if count == 0 && !apart.contains(&error) {
+            missing.push(format!("{error:?}"));
+        }
+    }
+    let too_few = tally
+        .calls()
+        .map(|(_, _, successes)| successes)
+        .sum::<u64>()
+        < tally.all() / 10;
+    ensure!(!too_few, "hardly a call was taken: they say little");
+    ensure!(!is_complete || missing.is_empty(), "missing: {missing:?}");
     Ok(())
 }
 
 fn random_calls() -> Result<()> {
-    let pool = pool()?;
-    pool.collect()?;
-    let before = Monitor::ask()?;
-    let taken = play(&pool, seed(&pool), (0, 3));
-    println!("{taken} of {ROUNDS} calls were taken");
-    ensure!(
-        taken > ROUNDS / 50,
-        "only {taken} calls were taken: they say little"
-    );
-    ends_as_it_began(&pool, &before)
+    let table = Table::new()?;
+    let mut player = table.player(seed(&table.pool));
+    table.play(&mut player, rounds());
+    judge(&player.tally, false)?;
+    table.end()
 }
 
-/// Two processes play with the same ranges at once.
+/// Two threads play with the same claims at once, and meet each other's unfinished calls.
 fn random_calls_on_two_cores() -> Result<()> {
-    let pool = pool()?;
-    pool.collect()?;
-    let before = Monitor::ask()?;
-    let seed = seed(&pool);
-    let child = raw::start_copy(|| i32::from(play(&pool, seed ^ 0x5555, (0, 3)) == 0))?;
-    play(&pool, seed, (0, 3));
-    let end = nix::sys::wait::waitpid(child, None)?;
-    ensure!(matches!(end, WaitStatus::Exited(_, 0)), "{end:?}");
-    ends_as_it_began(&pool, &before)
+    let table = Table::new()?;
+    let seed = seed(&table.pool);
+    let tally = on_two_cores(&table, seed, |player, rounds, _| {
+        table.play(player, rounds);
+        Ok(())
+    })?;
+    judge(&tally, false)?;
+    table.end()
+}
+
+fn on_two_cores(
+    table: &Table,
+    seed: u64,
+    play: impl Fn(&mut Player, u32, usize) -> Result<()> + Sync,
+) -> Result<Tally> {
+    let one = |core: usize| -> Result<Tally> {
+        raw::stay_on(core)?;
+        let mut player = table.player(seed ^ (core as u64) << 40);
+        play(&mut player, rounds(), core)?;
+        Ok(player.tally)
+    };
+    let tallies = std::thread::scope(|scope| {
+        let threads = [0, 1].map(|core| scope.spawn(move || one(core)));
+        threads.map(|thread| thread.join().expect("no panic"))
+    });
+    let mut all = Tally::new();
+    for tally in tallies {
+        all.add_words(&tally?.words());
+    }
+    Ok(all)
+}
+
+/// What a visit to kernel mode finds.
+struct Visit<'a> {
+    player: &'a mut Player,
+    world: &'a Mutex<World>,
+    place: &'a Linux,
+}
+
+/// Plays with interrupts off. Whoever holds the world may wait for this core, so nobody is waited for.
+extern "C" fn visit(argument: u64) {
+    let visit: &mut Visit<'_> = raw::borrowed(argument);
+    for _ in 0..VISIT {
+        let Ok(mut world) = visit.world.try_lock() else {
+            continue;
+        };
+        let request = visit.player.choose(&world);
+        let response = visit.place.call(&request);
+        visit.player.learn(&mut world, &request, &response);
+    }
+}
+
+fn play_in_kernel_mode(table: &Table, player: &mut Player, rounds: u32) -> Result<()> {
+    player.ground.unmapped = None;
+    for _ in 0..rounds.div_ceil(VISIT) {
+        let mut it = Visit {
+            player,
+            world: &table.world,
+            place: table.pool.environment(),
+        };
+        kernel_mode::run(visit, &raw mut it as u64)?;
+    }
+    player.ground.unmapped = table.ground.unmapped;
+    Ok(())
+}
+
+fn random_calls_in_kernel_mode() -> Result<()> {
+    let table = Table::new()?;
+    let mut player = table.player(seed(&table.pool));
+    play_in_kernel_mode(&table, &mut player, rounds())?;
+    judge(&player.tally, false)?;
+    table.end()
+}
+
+/// What a domain that plays reports.
+fn play_inside(seed: u64, rounds: u32, flags: Flags) -> Result<Tally> {
+    let (seed, rounds) = (seed.to_string(), rounds.to_string());
+    let mut running = run_with("player", &[&seed, &rounds], flags, |program| {
+        program.pool = 1 << 20;
+        program.quota = Some(300);
+    })?;
+    let mut words = [0; Tally::WORDS];
+    loop {
+        match running.vcpu().enter(0)? {
+            Exit::Call([PAYLOAD, ..]) => {}
+            Exit::Call([TALLY, place, rest @ ..]) => {
+                let places = words.iter_mut().skip(place as usize);
+                places.zip(rest).for_each(|(place, word)| *place = word);
+            }
+            Exit::Call([FINISHED, ..]) => break,
+            other => bail!("the player left: {other:?}"),
+        }
+    }
+    let mut tally = Tally::new();
+    tally.add_words(&words);
+    Ok(tally)
+}
+
+fn random_calls_inside() -> Result<()> {
+    let table = Table::new()?;
+    let seed = seed(&table.pool);
+    let flags = Flags::CONFIDENTIAL | Flags::MAY_COMPOSE | Flags::MAY_ACCEPT;
+    let tally = play_inside(seed, rounds(), flags)?;
+    judge(&tally, false)?;
+    table.end()
+}
+
+/// On one core user and kernel mode by turns, on the other user mode and a domain by turns, all with the same claims.
+fn random_calls_everywhere() -> Result<()> {
+    const TURN: u32 = 4000;
+    let table = Table::new()?;
+    let seed = seed(&table.pool);
+    let inside = Mutex::new(Tally::new());
+    let (failed, turns) = (AtomicBool::new(false), AtomicU64::new(0));
+    let all_flags = Flags::CONFIDENTIAL | Flags::MAY_COMPOSE | Flags::MAY_ACCEPT;
+    let turn = |player: &mut Player, core: usize| -> Result<()> {
+        table.play(player, TURN / 2);
+        if core == 0 {
+            return play_in_kernel_mode(&table, player, TURN / 2);
+        }
+        let number = turns.fetch_add(1, Ordering::Relaxed);
+        // Every other one may do little.
+        let flags = [all_flags, Flags::CONFIDENTIAL | Flags::MAY_CREATE][number as usize % 2];
+        let tally = play_inside(seed ^ number << 20, TURN / 2, flags)?;
+        inside.lock().expect("no panic").add_words(&tally.words());
+        Ok(())
+    };
+    let mut tally = on_two_cores(&table, seed, |player, rounds, core| {
+        for _ in 0..rounds / TURN {
+            if failed.load(Ordering::Relaxed) {
+                break;
+            }
+            let outcome = turn(player, core);
+            failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+            outcome?;
+        }
+        Ok(())
+    })?;
+    tally.add_words(&inside.lock().expect("no panic").words());
+    judge(&tally, true)?;
+    table.end()
 }

@@ -68,22 +68,30 @@ pub fn on_signal(signal: Signal, handler: extern "C" fn(libc::c_int)) -> Result<
     Ok(())
 }
 
-/// Sends this process `signal` after `microseconds`, once.
+/// Sends this process `SIGALRM` after `microseconds`, once.
 ///
 /// # Errors
 /// What the kernel refuses.
 pub fn alarm(microseconds: i64) -> Result<()> {
-    let zero = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
-    let value = libc::timeval {
+    set_timer(0, microseconds)
+}
+
+/// Sends this process `SIGALRM` every so many microseconds, 0 for never.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn alarm_every(microseconds: i64) -> Result<()> {
+    set_timer(microseconds, microseconds)
+}
+
+fn set_timer(interval: i64, first: i64) -> Result<()> {
+    let time = |microseconds: i64| libc::timeval {
         tv_sec: microseconds / 1_000_000,
         tv_usec: microseconds % 1_000_000,
     };
     let timer = libc::itimerval {
-        it_interval: zero,
-        it_value: value,
+        it_interval: time(interval),
+        it_value: time(first),
     };
     // SAFETY: both pointers are valid or null as the call allows.
     let status = unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
@@ -124,18 +132,85 @@ pub fn map(file: &File, offset: u64, size: u64, writable: bool) -> Result<u64> {
     Ok(base.as_ptr() as u64)
 }
 
+/// Maps `size` bytes of a file over what is mapped at `address`, or unmaps that.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn map_over(file: &File, address: u64, size: u64, offset: Option<u64>) -> Result<()> {
+    let (place, rights) = (
+        address as *mut libc::c_void,
+        libc::PROT_READ | libc::PROT_WRITE,
+    );
+    let status = match offset {
+        // SAFETY: only the test that mapped this range uses it, and takes the faults.
+        Some(offset) => unsafe {
+            let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+            let found = libc::mmap(
+                place,
+                size as usize,
+                rights,
+                flags,
+                file.as_raw_fd(),
+                offset as i64,
+            );
+            if found == libc::MAP_FAILED { -1 } else { 0 }
+        },
+        // SAFETY: as above; the place stays reserved.
+        None => unsafe { libc::mprotect(place, size as usize, libc::PROT_NONE) },
+    };
+    nix::errno::Errno::result(status)?;
+    Ok(())
+}
+
 /// Maps one page of anonymous memory.
 ///
 /// # Errors
 /// What the kernel refuses.
 pub fn anonymous_page() -> Result<u64> {
+    anonymous(4096)
+}
+
+/// Maps whole pages of anonymous memory, and has the kernel give the first one a frame.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn anonymous(size: usize) -> Result<u64> {
     let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    let length = NonZeroUsize::new(4096).context("empty mapping")?;
+    let length = NonZeroUsize::new(size).context("empty mapping")?;
     // SAFETY: as above.
     let base =
         unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
     store(base.as_ptr() as u64, 0);
     Ok(base.as_ptr() as u64)
+}
+
+/// The bytes that stand in memory of [`anonymous`] now.
+pub fn bytes<'a>(address: u64, size: usize) -> &'a [u8] {
+    // SAFETY: the mapping stays until the process ends, and its test does not write while it looks.
+    unsafe { std::slice::from_raw_parts(address as *const u8, size) }
+}
+
+/// Lets this process use all ports.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn allow_ports() -> Result<()> {
+    // SAFETY: changes what this process may do, nothing else.
+    let status = unsafe { libc::iopl(3) };
+    nix::errno::Errno::result(status).context("iopl")?;
+    Ok(())
+}
+
+/// The word of PCI configuration space that `address` chooses: bus, device, function and register. After [`allow_ports`].
+pub fn configuration(address: u32) -> u32 {
+    const ENABLE: u32 = 1 << 31;
+    let word: u32;
+    // SAFETY: reads one register of a PCI function; the kernel chooses anew for each access of its own.
+    unsafe {
+        asm!("out dx, eax", in("dx") 0xcf8_u16, in("eax") address | ENABLE, options(nostack));
+        asm!("in eax, dx", in("dx") 0xcfc_u16, out("eax") word, options(nostack));
+    }
+    word
 }
 
 /// `write(2)` from any address: what the kernel's copy says.
@@ -225,4 +300,249 @@ pub fn untouched_page() -> Result<u64> {
     let base =
         unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
     Ok(base.as_ptr() as u64)
+}
+
+/// Maps `size` bytes of anonymous memory.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn anonymous(size: u64) -> Result<u64> {
+    let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let length = NonZeroUsize::new(size as usize).context("empty mapping")?;
+    // SAFETY: a new mapping at a place of the kernel's choice; it stays until the process ends.
+    let base =
+        unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
+    Ok(base.as_ptr() as u64)
+}
+
+/// What a test passed through a word, to code that runs elsewhere while the test waits.
+///
+/// The word must be the address of a `T` that nothing else uses meanwhile.
+pub fn borrowed<'a, T>(word: u64) -> &'a mut T {
+    // SAFETY: as said above; tests pass the address of a local that outlives the call.
+    unsafe { &mut *(word as *mut T) }
+}
+
+/// RAX of a call that faulted, see [`skip_faulting_calls`].
+pub const FAULTED: u64 = u64::MAX;
+/// VMMCALL.
+const CALL: [u8; 3] = [0x0f, 0x01, 0xd9];
+
+/// Goes on behind the calling instruction; any other that faults does so again, without this handler.
+extern "C" fn skip_call(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel hands a ucontext to a handler that asks for one.
+    let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
+    let place = registers[libc::REG_RIP as usize];
+    for attempt in [&raw const attempted_load, &raw const attempted_store] {
+        if place == attempt as i64 {
+            registers[libc::REG_RIP as usize] = &raw const attempt_failed as i64;
+            return;
+        }
+    }
+    // SAFETY: the instruction was executed, so its first bytes can be read; a jump into nothing ends the process here too.
+    let found = unsafe { (place as *const [u8; 3]).read_unaligned() };
+    if found == CALL {
+        registers[libc::REG_RIP as usize] = place + CALL.len() as i64;
+        registers[libc::REG_RAX as usize] = FAULTED as i64;
+    } else {
+        // SAFETY: restores the default action.
+        unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
+    }
+}
+
+std::arch::global_asm!(
+    r#"
+.section .text.attempts, "ax"
+// rdi: the address; rsi: where the word goes.
+attempt_load:
+attempted_load:
+    mov rax, [rdi]
+    mov [rsi], rax
+    mov eax, 1
+    ret
+// rdi: the address; rsi: the word.
+attempt_store:
+attempted_store:
+    mov [rdi], rsi
+    mov eax, 1
+    ret
+attempt_failed:
+    xor eax, eax
+    ret
+.text
+"#
+);
+
+unsafe extern "C" {
+    static attempted_load: u8;
+    static attempted_store: u8;
+    static attempt_failed: u8;
+    fn attempt_load(address: u64, word: *mut u64) -> u32;
+    fn attempt_store(address: u64, word: u64) -> u32;
+}
+
+/// A word from anywhere, `None` if that faults. After [`skip_faulting_calls`].
+#[must_use]
+pub fn try_load(address: u64) -> Option<u64> {
+    let mut word = 0;
+    // SAFETY: a load changes nothing; the handler goes on where it faults.
+    (unsafe { attempt_load(address, &raw mut word) } == 1).then_some(word)
+}
+
+/// Stores a word to pool memory, or to where it faults: whether it did not. After [`skip_faulting_calls`].
+pub fn try_store(address: u64, word: u64) -> bool {
+    // SAFETY: tests store only to pool memory, to which no reference points, or to what must fault.
+    unsafe { attempt_store(address, word) == 1 }
+}
+
+/// From now on a call that faults returns [`FAULTED`], and [`try_load`] and [`try_store`] work.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn skip_faulting_calls() -> Result<()> {
+    // SAFETY: an all-zero sigaction is valid, and the handler touches its own context only.
+    let statuses = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = skip_call as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        [libc::SIGSEGV, libc::SIGBUS]
+            .map(|signal| libc::sigaction(signal, &raw const action, std::ptr::null_mut()))
+    };
+    for status in statuses {
+        nix::errno::Errno::result(status)?;
+    }
+    Ok(())
+}
+
+/// All registers of a call, before it and after it.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Registers {
+    /// RAX, RCX, RDX, RBX, RSI, RDI, RBP, R8 to R15.
+    pub general: [u64; 15],
+    /// RFLAGS; before the call, the arithmetic flags and DF, and what else shall be set.
+    pub flags: u64,
+    /// YMM0 to YMM15 afterwards.
+    vectors: [[u64; 4]; 16],
+}
+
+impl Registers {
+    /// Number and arguments 0 to 5.
+    pub fn set_call(&mut self, call: adyton::abi::call::Call, arguments: [u64; 6]) {
+        let [rdi, rsi, rdx, rcx, r8, r9] = arguments;
+        self.general[..3].copy_from_slice(&[call as u64, rcx, rdx]);
+        self.general[4..6].copy_from_slice(&[rsi, rdi]);
+        self.general[7..9].copy_from_slice(&[r8, r9]);
+    }
+
+    /// R12.
+    pub fn set_token(&mut self, token: u64) {
+        self.general[11] = token;
+    }
+
+    /// RAX.
+    #[must_use]
+    pub fn status(&self) -> u64 {
+        self.general[0]
+    }
+
+    /// RDI, RSI, RDX, RCX, R8 to R11.
+    #[must_use]
+    pub fn results(&self) -> [u64; 8] {
+        let places = [5, 4, 2, 1, 7, 8, 9, 10];
+        places.map(|place| self.general[place])
+    }
+
+    /// What no call changes: RBX, RBP, R12 to R15.
+    #[must_use]
+    pub fn kept(&self) -> [u64; 6] {
+        [3, 6, 11, 12, 13, 14].map(|place: usize| self.general[place])
+    }
+
+    /// Whether a vector register has this word anywhere.
+    #[must_use]
+    pub fn vector_holds(&self, word: u64) -> bool {
+        self.vectors.iter().flatten().any(|found| *found == word)
+    }
+}
+
+std::arch::global_asm!(
+    r#"
+.section .text.calls, "ax"
+// rdi: the registers.
+call_with_registers:
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    push rdi
+    pushfq
+    mov rax, [rsp]
+    and rax, ~0xcd5
+    or rax, [rdi + 120]
+    push rax
+    mov rax, [rdi]
+    mov rcx, [rdi + 8]
+    mov rdx, [rdi + 16]
+    mov rbx, [rdi + 24]
+    mov rsi, [rdi + 32]
+    mov rbp, [rdi + 48]
+    mov r8, [rdi + 56]
+    mov r9, [rdi + 64]
+    mov r10, [rdi + 72]
+    mov r11, [rdi + 80]
+    mov r12, [rdi + 88]
+    mov r13, [rdi + 96]
+    mov r14, [rdi + 104]
+    mov r15, [rdi + 112]
+    mov rdi, [rdi + 40]
+    popfq
+    vmmcall
+    pushfq
+    xchg rdi, [rsp + 16]
+    mov [rdi], rax
+    mov [rdi + 8], rcx
+    mov [rdi + 16], rdx
+    mov [rdi + 24], rbx
+    mov [rdi + 32], rsi
+    mov rax, [rsp + 16]
+    mov [rdi + 40], rax
+    mov [rdi + 48], rbp
+    mov [rdi + 56], r8
+    mov [rdi + 64], r9
+    mov [rdi + 72], r10
+    mov [rdi + 80], r11
+    mov [rdi + 88], r12
+    mov [rdi + 96], r13
+    mov [rdi + 104], r14
+    mov [rdi + 112], r15
+    pop rax
+    mov [rdi + 120], rax
+    .irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    vmovdqu [rdi + 128 + 32 * \number], ymm\number
+    .endr
+    popfq
+    pop rdi
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    vzeroupper
+    ret
+.text
+"#
+);
+
+unsafe extern "C" {
+    fn call_with_registers(registers: *mut Registers);
+}
+
+/// Executes the calling instruction with all registers as given, and says what they hold afterwards.
+pub fn call_with(registers: &mut Registers) {
+    // SAFETY: the assembly keeps what the ABI wants kept, and stores only to the registers' structure.
+    unsafe { call_with_registers(registers) };
 }

@@ -5,6 +5,7 @@
 pub mod acpi;
 pub mod address;
 pub mod apic;
+pub mod attestation;
 pub mod boot;
 pub mod calls;
 #[cfg(not(test))]
@@ -15,9 +16,9 @@ pub mod domain;
 pub mod domain0;
 pub mod frames;
 pub mod guest;
-pub mod guest_memory;
 pub mod instructions;
 pub mod interrupts;
+pub mod iommu;
 pub mod log;
 pub mod machine;
 pub mod memory;
@@ -30,6 +31,10 @@ pub mod platform;
 pub mod policy;
 pub mod random;
 pub mod scrub;
+#[cfg_attr(not(feature = "selfcheck"), path = "selfcheck/absent.rs")]
+pub mod selfcheck;
+pub mod tpm;
+pub mod uefi;
 pub mod vcpu;
 pub mod vendor;
 

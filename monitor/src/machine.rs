@@ -2,12 +2,15 @@
 
 use arrayvec::ArrayVec;
 
-use crate::acpi::{Fixed, SleepType};
-use crate::memory::Layout;
+use crate::acpi::{Fixed, IommuUnit, Segment, SleepType};
+use crate::iommu::MOST_UNITS;
+use crate::memory::{Layout, Range};
 use crate::once::Once;
 
 /// The most I/O APICs that a machine may have: one could otherwise stay unwatched.
 pub const MOST_IO_APICS: usize = 64;
+/// The most stretches of configuration space, and of memory that devices use before any system runs.
+pub const MOST_RANGES: usize = 64;
 
 /// The machine.
 #[derive(Debug)]
@@ -20,12 +23,20 @@ pub struct Machine {
     pub power_off: Option<SleepType>,
     /// Physical addresses of the I/O APICs.
     pub io_apics: ArrayVec<u64, MOST_IO_APICS>,
-    /// Whether the firmware describes an IOMMU.
-    pub has_iommu: bool,
+    /// The IOMMUs.
+    pub iommus: ArrayVec<IommuUnit, MOST_UNITS>,
+    /// Memory that some devices have used since before any system ran, and go on to.
+    pub unity: ArrayVec<Range, MOST_RANGES>,
+    /// Where configuration space is mapped.
+    pub segments: ArrayVec<Segment, MOST_RANGES>,
+    /// Whether domains may be confidential although devices reach all memory.
+    pub allows_unprotected: bool,
     /// Bits of a physical address.
     pub physical_bits: u32,
     /// The CPU has pages of 1 GiB, in nested tables too.
     pub gigabyte_pages: bool,
+    /// The CPU has instructions for SHA-256.
+    pub sha_extensions: bool,
     /// The time-stamp counter's ticks in a second, as measured; 0 if there was nothing to measure it by.
     pub ticks_per_second: u64,
     /// Ticks for which a core may leave a request unanswered.

@@ -4,12 +4,13 @@
 
 use adyton_monitor::{boot, console};
 
-/// Called by the entry code (`boot/entry.rs`) on the bootstrap processor.
+/// Called by the entry code (`boot/entry.rs`) on the bootstrap processor, after a start by PVH.
 ///
 /// # Safety
 /// Only the entry code may call it, once, with the address of the loader's start information.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn monitor_main(start_information: u64) -> ! {
     console::initialize();
-    boot::run(start_information)
+    // SAFETY: the entry code passes on what the loader gave, and nothing has been written to memory yet.
+    unsafe { boot::after_pvh(start_information) }
 }

@@ -6,6 +6,9 @@
 //!
 //! What must hold: a vCPU is touched by one core at a time, the one that runs it or has it stopped.
 
+mod register;
+mod state;
+
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +17,9 @@ use crate::domain::report::Operands;
 use crate::domain::seat::Seat;
 use crate::frames::FRAMES;
 use crate::scrub;
-use crate::vendor::{Exit, Vendor, svm};
+use crate::vendor::{Vendor, svm};
+
+pub use self::register::Register;
 
 /// Bytes for the vector state: all components up to AVX-512 and protection keys (CPUID leaf 0Dh).
 pub const VECTOR_SIZE: usize = 3072;
@@ -34,78 +39,6 @@ static KEYS_OFFSET: AtomicU32 = AtomicU32::new(0);
 /// Where XSAVE notes which components are in use, and the bit of component 9, PKRU.
 const HEADER_OFFSET: usize = 512;
 const KEYS_IN_BYTE_1: u8 = 1 << 1;
-
-/// A general register, by its number in instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "the names are the registers'")]
-pub enum Register {
-    Rax = 0,
-    Rcx = 1,
-    Rdx = 2,
-    Rbx = 3,
-    Rsp = 4,
-    Rbp = 5,
-    Rsi = 6,
-    Rdi = 7,
-    R8 = 8,
-    R9 = 9,
-    R10 = 10,
-    R11 = 11,
-    R12 = 12,
-    R13 = 13,
-    R14 = 14,
-    R15 = 15,
-}
-
-impl Register {
-    /// Where [`Vcpu`] keeps it: the registers of a call first and in their order, so that operands move as a block.
-    #[inline]
-    pub(crate) const fn place(self) -> usize {
-        match self {
-            Self::Rdi => 0,
-            Self::Rsi => 1,
-            Self::Rdx => 2,
-            Self::Rcx => 3,
-            Self::R8 => 4,
-            Self::R9 => 5,
-            Self::R10 => 6,
-            Self::R11 => 7,
-            Self::Rbx => 8,
-            Self::Rbp => 9,
-            Self::R12 => 10,
-            Self::R13 => 11,
-            Self::R14 => 12,
-            Self::R15 => 13,
-            Self::Rax => 14,
-            Self::Rsp => 15,
-        }
-    }
-
-    /// The register that instructions mean by `number`, modulo 16.
-    #[inline]
-    #[must_use]
-    pub const fn from_number(number: u8) -> Self {
-        match number & 15 {
-            0 => Self::Rax,
-            1 => Self::Rcx,
-            2 => Self::Rdx,
-            3 => Self::Rbx,
-            4 => Self::Rsp,
-            5 => Self::Rbp,
-            6 => Self::Rsi,
-            7 => Self::Rdi,
-            8 => Self::R8,
-            9 => Self::R9,
-            10 => Self::R10,
-            11 => Self::R11,
-            12 => Self::R12,
-            13 => Self::R13,
-            14 => Self::R14,
-            _ => Self::R15,
-        }
-    }
-}
 
 /// Whose vCPU it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,107 +91,6 @@ pub fn set_components(components: u32, keys_offset: u32) {
 #[must_use]
 pub fn components() -> u32 {
     COMPONENTS.load(Ordering::Relaxed)
-}
-
-/// The accessors that a vendor supplies, in a module of the same shape for each.
-macro_rules! state {
-    (read: $($(#[$documentation:meta])* fn $name:ident(&self $(, $argument:ident: $kind:ty)*) -> $result:ty;)*) => {
-        impl Vcpu {
-            $($(#[$documentation])*
-            #[inline]
-            #[must_use]
-            pub fn $name(&self $(, $argument: $kind)*) -> $result {
-                match Vendor::current() {
-                    Vendor::Svm => svm::state::$name(self $(, $argument)*),
-                }
-            })*
-        }
-    };
-    (write: $($(#[$documentation:meta])* fn $name:ident(&mut self $(, $argument:ident: $kind:ty)*);)*) => {
-        impl Vcpu {
-            $($(#[$documentation])*
-            #[inline]
-            pub fn $name(&mut self $(, $argument: $kind)*) {
-                match Vendor::current() {
-                    Vendor::Svm => svm::state::$name(self $(, $argument)*),
-                }
-            })*
-        }
-    };
-}
-
-state! {
-    read:
-    /// Why it exited.
-    fn exit(&self) -> Exit;
-    /// RIP.
-    fn rip(&self) -> u64;
-    /// RSP.
-    fn rsp(&self) -> u64;
-    /// RAX.
-    fn rax(&self) -> u64;
-    /// RFLAGS.
-    fn rflags(&self) -> u64;
-    /// CR0.
-    fn cr0(&self) -> u64;
-    /// CR3.
-    fn cr3(&self) -> u64;
-    /// CR4.
-    fn cr4(&self) -> u64;
-    /// EFER as the guest sees it.
-    fn efer(&self) -> u64;
-    /// Current privilege level.
-    fn cpl(&self) -> u8;
-    /// Whether it executes 64-bit code.
-    fn is_64_bit(&self) -> bool;
-    /// Bits of the default operand and address size: 16, 32 or 64.
-    fn code_bits(&self) -> u8;
-    /// Base of segment register `number` (0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS). Right only while this core runs the vCPU.
-    fn segment_base(&self, number: u8) -> u64;
-    /// The address of the page fault that it exited with.
-    fn fault_address(&self) -> u64;
-    /// Whether an event waits to be delivered at the next entry.
-    fn has_injection(&self) -> bool;
-    /// The vector of the exception that waits to be delivered at the next entry.
-    fn pending_exception(&self) -> Option<u8>;
-    /// The address of the next instruction, if the hardware tells it.
-    fn next_rip(&self) -> Option<u64>;
-}
-
-state! {
-    write:
-    /// Sets RIP.
-    fn set_rip(&mut self, value: u64);
-    /// Sets RSP.
-    fn set_rsp(&mut self, value: u64);
-    /// Sets RAX.
-    fn set_rax(&mut self, value: u64);
-    /// Sets RFLAGS.
-    fn set_rflags(&mut self, value: u64);
-    /// Sets CR2.
-    fn set_cr2(&mut self, value: u64);
-    /// Sets EFER, as the guest would.
-    fn set_efer(&mut self, value: u64);
-    /// Ends the instruction that exited: RIP moves to `rip`, an interrupt shadow ends.
-    fn advance_to(&mut self, rip: u64);
-    /// Delivers an exception at the next entry, with the error code that it pushes.
-    fn inject_exception(&mut self, vector: u8, error: Option<u32>);
-    /// Delivers the trap of a single step at the next entry.
-    fn inject_single_step(&mut self);
-    /// Makes the next entry flush every address space.
-    fn flush_at_entry(&mut self);
-    /// Makes the next entry flush the vCPU's address space, at least.
-    fn flush_space_at_entry(&mut self);
-    /// Sets the address-space number.
-    fn set_address_space(&mut self, space: u32);
-    /// Sets the root of the nested tables and the address-space number.
-    fn set_nested_root(&mut self, root: HostPhysical, space: u32);
-    /// Puts it where a start-up at this page does (Intel SDM volume 3, section 9.4.4).
-    fn reset_to_real_mode(&mut self, page: u8);
-    /// Puts it into flat 32-bit mode without paging, as the Linux boot protocol wants.
-    fn reset_to_flat_mode(&mut self, rip: u64);
-    /// Sees to it that the next IRET exits, or does not.
-    fn intercept_interrupt_return(&mut self, intercept: bool);
 }
 
 impl Vcpu {

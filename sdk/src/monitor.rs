@@ -26,10 +26,27 @@ pub struct Monitor {
     pub quota: [u64; 3],
     /// Whether an IOMMU keeps devices out of confidential memory.
     pub device_protection: bool,
+    /// IOMMUs that are driven.
+    pub iommus: u64,
+    /// Times that they were made to forget translations.
+    pub iommu_flushes: u64,
+    /// What devices tried and were kept from, as far as the IOMMUs tell.
+    pub blocked: Blocked,
     /// Whether the boot was measured.
     pub measured_boot: bool,
     /// Guest-physical address and size of the log ring.
     pub log: Option<(u64, u64)>,
+}
+
+/// Accesses of devices that an IOMMU has blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// How many.
+    pub count: u64,
+    /// Whose was the last: bus << 8 | device << 3 | function.
+    pub device: u16,
+    /// Where it went.
+    pub address: u64,
 }
 
 impl Monitor {
@@ -45,6 +62,7 @@ impl Monitor {
         let pool = ask(Information::Pool)?;
         let quota = ask(Information::Quota)?;
         let protection = ask(Information::Protection)?[0];
+        let devices = ask(Information::Devices)?;
         let log = ask(Information::Log)?;
         Ok(Self {
             interface: version[0],
@@ -60,6 +78,13 @@ impl Monitor {
             claimed: pool[1],
             quota: [quota[0], quota[1], quota[2]],
             device_protection: protection & Protection::DeviceDma as u64 != 0,
+            iommus: devices[0],
+            iommu_flushes: devices[1],
+            blocked: Blocked {
+                count: devices[2],
+                device: devices[3] as u16,
+                address: devices[4],
+            },
             measured_boot: protection & Protection::MeasuredBoot as u64 != 0,
             log: Some((log[0], log[1])).filter(|&(address, _)| address != 0),
         })

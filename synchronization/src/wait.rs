@@ -103,18 +103,26 @@ impl Flushing {
         needed
     }
 
-    /// Whether any of `others` may use what was taken away before the flush began; asks those to come out.
+    /// Whether a flush has begun that is still waited for.
+    #[must_use]
+    pub const fn is_begun(&self) -> bool {
+        self.wait.is_some()
+    }
+
+    /// Whether any of `others`, or what is not a core (`devices_behind`), may use what was taken away before the flush began; asks
+    /// those cores to come out.
     pub fn look<'peer, P: Peer + 'peer>(
         &mut self,
         domain: u64,
         generation: &Generation,
         others: impl Iterator<Item = &'peer P>,
+        devices_behind: bool,
         time: Time,
     ) -> Answer {
         let Some(wait) = self.wait else {
             return Answer::All;
         };
-        let mut behind = false;
+        let mut behind = devices_behind;
         for core in others {
             if core.presence().may_use_old(domain, generation, wait.epoch) {
                 behind = true;
@@ -149,7 +157,8 @@ pub fn for_owners<'owner>(
     answer(behind, since, time)
 }
 
-fn answer(behind: bool, since: u64, time: Time) -> Answer {
+/// What a wait since `since` comes to, if somebody is still `behind` or not.
+pub const fn answer(behind: bool, since: u64, time: Time) -> Answer {
     if !behind {
         Answer::All
     } else if time.now.saturating_sub(since) > time.patience {

@@ -3,6 +3,8 @@
 
 pub mod apic;
 pub mod cpuid;
+pub mod iommu;
 pub mod msr;
 pub mod paging;
 pub mod svm;
+pub mod tpm;

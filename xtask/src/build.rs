@@ -16,7 +16,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Flags for code that runs without an operating system. Link arguments are each package's own
 /// (its `build.rs`), since the monitor and a payload are linked to different places.
 const FREESTANDING_FLAGS: &str = "-C relocation-model=static -C code-model=small \
-     -C no-redzone=yes -C panic=abort";
+     -C no-redzone=yes -C panic=abort --cfg curve25519_dalek_backend=\"serial\"";
 
 /// Flags for programs in the initrd, which has no libraries.
 const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C strip=symbols";
@@ -31,8 +31,10 @@ const STATIC_PACKAGES: &[&str] = &["adyton-cli", "adyton-guest-tests", "adyton-d
 
 /// What was built.
 pub struct Programs {
-    /// The monitor, unless this workspace has none yet.
+    /// The monitor, if it was asked for.
     pub monitor: Option<PathBuf>,
+    /// The monitor that misbehaves when it is asked to, for tests, if it was asked for.
+    pub monitor_under_test: Option<PathBuf>,
     /// ELF images that domains run.
     pub payloads: Vec<PathBuf>,
     /// Programs that domain 0 runs.
@@ -49,19 +51,42 @@ impl Programs {
     }
 }
 
-/// Builds everything that boots; the monitor only if some boot has one. Cargo decides what has to
-/// be done again.
-pub fn everything(workspace: &Workspace, with_monitor: bool) -> Result<Programs> {
+/// Which monitors to build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Monitors {
+    /// The product.
+    pub product: bool,
+    /// The one with the feature `selfcheck`.
+    pub under_test: bool,
+}
+
+impl Monitors {
+    /// The product alone.
+    pub const PRODUCT: Self = Self {
+        product: true,
+        under_test: false,
+    };
+}
+
+/// Builds everything that boots, of the monitors those that some boot has. Cargo decides what has to be done again.
+pub fn everything(workspace: &Workspace, monitors: Monitors) -> Result<Programs> {
     let binaries = Binaries::of(workspace)?;
     let freestanding = Kind {
         folder: workspace.target("freestanding"),
         profile: "release",
         flags: FREESTANDING_FLAGS,
+        features: &[],
+    };
+    let under_test = Kind {
+        folder: workspace.target("under-test"),
+        features: &["selfcheck"],
+        ..freestanding.clone()
     };
     let hosted = Kind {
         folder: workspace.target("static"),
         profile: "program",
         flags: STATIC_FLAGS,
+        features: &[],
     };
     let packages = |names: &[&'static str]| -> Vec<&'static str> {
         names
@@ -72,9 +97,12 @@ pub fn everything(workspace: &Workspace, with_monitor: bool) -> Result<Programs>
     };
     // The monitor and the payloads are built one after the other: in one command Cargo would
     // unite the features of the dependencies that both have.
-    let wanted = |package: &&str| with_monitor || *package != MONITOR;
+    let wanted = |package: &&str| monitors.product || *package != MONITOR;
     for package in packages(FREESTANDING_PACKAGES).into_iter().filter(wanted) {
         freestanding.build(workspace, &[package])?;
+    }
+    if monitors.under_test {
+        under_test.build(workspace, &[MONITOR])?;
     }
     hosted.build(workspace, &packages(STATIC_PACKAGES))?;
     let collect = |kind: &Kind, names: &[&str]| -> Vec<PathBuf> {
@@ -84,20 +112,22 @@ pub fn everything(workspace: &Workspace, with_monitor: bool) -> Result<Programs>
             .map(|binary| kind.folder.join(TARGET).join(kind.profile).join(binary))
             .collect()
     };
+    let monitor = |built: bool, kind: &Kind| collect(kind, &[MONITOR]).pop().filter(|_| built);
     Ok(Programs {
-        monitor: collect(&freestanding, &["adyton-monitor"])
-            .into_iter()
-            .next(),
+        monitor: monitor(monitors.product, &freestanding),
+        monitor_under_test: monitor(monitors.under_test, &under_test),
         payloads: collect(&freestanding, &["adyton-payloads"]),
         programs: collect(&hosted, STATIC_PACKAGES),
     })
 }
 
 /// One way to compile, with the folder where its artefacts are kept.
+#[derive(Clone)]
 struct Kind {
     folder: PathBuf,
     profile: &'static str,
     flags: &'static str,
+    features: &'static [&'static str],
 }
 
 impl Kind {
@@ -121,6 +151,9 @@ impl Kind {
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
         for package in packages {
             command.args(["--package", package]);
+        }
+        for feature in self.features {
+            command.args(["--features", feature]);
         }
         let what = format!("building {}", packages.join(", "));
         let status = if is_first(&self.folder, self.profile) {

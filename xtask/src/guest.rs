@@ -5,13 +5,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::build::Programs;
+use crate::build::{Monitors, Programs};
 use crate::image;
-use crate::qemu::{Board, Machine, Timing};
-use crate::setup::{Flavour, Kernel, kernel};
+use crate::qemu::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
+use crate::setup::{Emulator, Flavour, Kernel, emulator, kernel};
 use crate::workspace::Workspace;
+
+/// What starts the monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    /// QEMU itself: fast, and nobody measures.
+    Pvh,
+    /// UEFI firmware, from a disk.
+    Uefi,
+}
 
 /// The settings of one boot; every field has a default.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,8 +32,14 @@ pub struct Settings {
     pub cpus: u32,
     /// Size of memory as QEMU takes it.
     pub memory: String,
+    /// What it runs in.
+    pub emulator: Emulator,
     /// The board.
     pub machine: Board,
+    /// What starts the monitor.
+    pub firmware: Firmware,
+    /// The machine's TPM.
+    pub tpm: Option<Tpm>,
     /// The processor as QEMU takes it.
     pub processor: String,
     /// Domain 0's kernel.
@@ -34,10 +51,14 @@ pub struct Settings {
     pub append: String,
     /// Whether the monitor is below; without it the same kernel and initrd boot bare.
     pub monitor: bool,
+    /// Whether that is the monitor under test, which audits itself and misbehaves when it is asked to.
+    pub selfcheck: bool,
     /// Whether time is counted in instructions.
     pub icount: bool,
     /// Whether each core has a host thread of its own; otherwise they take turns in one.
     pub parallel: bool,
+    /// Whether the machine has an IOMMU.
+    pub iommu: bool,
     /// More arguments for QEMU.
     pub qemu: Vec<String>,
 }
@@ -47,14 +68,19 @@ impl Default for Settings {
         Self {
             cpus: 1,
             memory: "1G".to_owned(),
+            emulator: Emulator::System,
             machine: Board::Q35,
+            firmware: Firmware::Pvh,
+            tpm: None,
             processor: "EPYC,+svm".to_owned(),
             kernel: Flavour::Cloud,
             pool: String::new(),
             append: String::new(),
             monitor: true,
+            selfcheck: false,
             icount: false,
             parallel: true,
+            iommu: false,
             qemu: Vec::new(),
         }
     }
@@ -67,9 +93,9 @@ pub struct Images {
 }
 
 impl Images {
-    /// Builds the programs, the monitor among them if some boot needs it, and packs them.
-    pub fn build(workspace: &Workspace, with_monitor: bool) -> Result<Self> {
-        let programs = crate::build::everything(workspace, with_monitor)?;
+    /// Builds the programs, and of the monitors those that are wanted, and packs them.
+    pub fn build(workspace: &Workspace, monitors: Monitors) -> Result<Self> {
+        let programs = crate::build::everything(workspace, monitors)?;
         let system = image::system(workspace, &programs)?;
         Ok(Self { programs, system })
     }
@@ -97,21 +123,13 @@ impl Images {
         folder: &Path,
     ) -> Result<Machine> {
         fs::create_dir_all(folder)?;
-        let segments: Vec<&[u8]> = initrd.iter().map(Vec::as_slice).collect();
-        let (image, module) = if settings.monitor {
-            let monitor = self
-                .programs
-                .monitor
-                .clone()
-                .context("there is no monitor to boot")?;
-            let contents = fs::read(kernel).with_context(|| kernel.display().to_string())?;
-            let module = folder.join("bundle");
-            fs::write(&module, image::bundle(&contents, &segments))?;
-            (monitor, module)
-        } else {
-            let module = folder.join("initrd");
-            fs::write(&module, segments.concat())?;
-            (kernel.to_path_buf(), module)
+        let variables = match settings.firmware {
+            Firmware::Pvh => None,
+            Firmware::Uefi => {
+                let variables = folder.join("variables");
+                fs::copy(FIRMWARE_VARIABLES, &variables).context(FIRMWARE_VARIABLES)?;
+                Some(variables)
+            }
         };
         Ok(Machine {
             qemu: PathBuf::from("qemu-system-x86_64"),
@@ -119,13 +137,76 @@ impl Images {
             processor: settings.processor(),
             cpus: settings.cpus,
             memory: settings.memory.clone(),
-            kernel: image,
-            initrd: module,
-            append: settings.command_line(),
+            load: self.load(settings, kernel, initrd, folder)?,
+            variables,
+            tpm: settings.tpm,
             timing: settings.timing(),
             memory_file: None,
-            extra: settings.qemu.clone(),
+            extra: settings.devices(),
         })
+    }
+
+    fn load(
+        &self,
+        settings: &Settings,
+        kernel: &Path,
+        initrd: &[Vec<u8>],
+        folder: &Path,
+    ) -> Result<Load> {
+        let segments: Vec<&[u8]> = initrd.iter().map(Vec::as_slice).collect();
+        let direct = |kernel: &Path, initrd: PathBuf| Load::Direct {
+            kernel: kernel.to_path_buf(),
+            initrd,
+            append: settings.command_line(),
+        };
+        if !settings.monitor {
+            let module = folder.join("initrd");
+            fs::write(&module, segments.concat())?;
+            return Ok(direct(kernel, module));
+        }
+        let contents = fs::read(kernel).with_context(|| kernel.display().to_string())?;
+        if settings.firmware == Firmware::Uefi {
+            let disk = folder.join("disk");
+            self.write_disk(&disk, contents, segments.concat(), &settings.command_line())?;
+            return Ok(Load::Disk(disk));
+        }
+        let module = folder.join("bundle");
+        fs::write(&module, image::bundle(&contents, &segments))?;
+        let under_test = self.programs.monitor_under_test.as_deref();
+        let monitor = match settings.selfcheck {
+            true => under_test.context("there is no monitor under test"),
+            false => self.monitor(),
+        };
+        Ok(direct(monitor?, module))
+    }
+
+    /// The monitor's ELF file.
+    pub fn monitor(&self) -> Result<&Path> {
+        let monitor = self.programs.monitor.as_deref();
+        monitor.context("there is no monitor to boot")
+    }
+
+    /// Writes a disk from which firmware starts the monitor, and that starts this kernel.
+    pub fn write_disk(
+        &self,
+        disk: &Path,
+        kernel: Vec<u8>,
+        initrd: Vec<u8>,
+        command_line: &str,
+    ) -> Result<()> {
+        let configuration = format!(
+            "kernel = /adyton/kernel\ninitrd = /adyton/initrd\ncommand-line = {command_line}\n"
+        );
+        let files = [
+            (
+                "EFI/BOOT/BOOTX64.EFI",
+                image::application(&fs::read(self.monitor()?)?)?,
+            ),
+            ("adyton/configuration", configuration.into_bytes()),
+            ("adyton/kernel", kernel),
+            ("adyton/initrd", initrd),
+        ];
+        image::write_disk(disk, &files)
     }
 }
 
@@ -133,6 +214,24 @@ impl Settings {
     /// The kernel of these settings, fetched if need be.
     pub fn fetch_kernel(&self, workspace: &Workspace) -> Result<Kernel> {
         kernel(workspace, self.kernel)
+    }
+
+    /// The emulator of these settings, fetched if need be.
+    pub fn fetch_emulator(&self, workspace: &Workspace) -> Result<PathBuf> {
+        emulator(workspace, self.emulator)
+    }
+
+    /// QEMU's arguments for devices. An IOMMU translates only what comes after it.
+    fn devices(&self) -> Vec<String> {
+        // Where "pass through" is on, QEMU 10 translates nothing.
+        let iommu = ["-device", "amd-iommu,pt=off"].map(str::to_owned);
+        let mut all = if self.iommu {
+            iommu.to_vec()
+        } else {
+            Vec::new()
+        };
+        all.extend(self.qemu.iter().cloned());
+        all
     }
 
     fn timing(&self) -> Timing {
@@ -164,6 +263,9 @@ impl Settings {
             .to_vec();
         if !self.pool.is_empty() {
             words.push(format!("adyton.pool={}", self.pool));
+        }
+        if !self.iommu {
+            words.push("adyton.without-iommu=allow".to_owned());
         }
         if self.kernel == Flavour::Trixie {
             // From 6.3 on the pool would otherwise be taken for ordinary memory by kmem.

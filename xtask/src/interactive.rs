@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::guest::{Images, Settings};
+use crate::build::Monitors;
+use crate::guest::{Firmware, Images, Settings};
 use crate::image;
-use crate::qemu::{self, Board, Ending, Machine};
-use crate::setup::{self, Flavour};
+use crate::qemu::{self, Board, Ending, Machine, Tpm};
+use crate::setup::{self, Emulator, Flavour};
 use crate::workspace::Workspace;
 
 /// The exit status after a timeout, as that of timeout(1).
@@ -34,6 +35,12 @@ pub struct Options {
     /// The board
     #[arg(long, value_enum, default_value_t = Board::Q35)]
     machine: Board,
+    /// What starts the monitor: QEMU itself, unmeasured, or UEFI firmware from a disk
+    #[arg(long, value_enum, default_value_t = Firmware::Pvh)]
+    firmware: Firmware,
+    /// Give the machine a TPM 2.0 [default with UEFI: crb]
+    #[arg(long, value_enum)]
+    tpm: Option<Tpm>,
     /// The processor, as QEMU takes it
     #[arg(long, value_name = "MODEL", default_value = "EPYC,+svm")]
     processor: String,
@@ -69,9 +76,12 @@ pub struct Options {
     /// Count time in instructions (all cores in one thread)
     #[arg(long)]
     icount: bool,
-    /// Let all cores take turns in one host thread
+    /// Give each core a host thread of its own: faster, and with more than one core at the risk that docs/emulators.md tells
     #[arg(long)]
-    one_thread: bool,
+    parallel: bool,
+    /// Give the machine an IOMMU
+    #[arg(long)]
+    iommu: bool,
     /// More arguments for QEMU, separated by spaces
     #[arg(
         long,
@@ -118,16 +128,23 @@ impl Options {
             "quiet loglevel=3 "
         };
         Settings {
+            emulator: Emulator::System,
             cpus: self.cpus,
             memory: self.memory.clone(),
             machine: self.machine,
+            firmware: self.firmware,
+            tpm: self
+                .tpm
+                .or((self.firmware == Firmware::Uefi).then_some(Tpm::Crb)),
             processor: self.processor.clone(),
             kernel: flavour,
             pool: self.pool.clone(),
             append: format!("{quiet}{}", self.append),
             monitor: !self.no_monitor,
+            selfcheck: false,
             icount: self.icount,
-            parallel: !self.one_thread,
+            parallel: self.parallel,
+            iommu: self.iommu,
             qemu: self
                 .qemu_arguments
                 .split_whitespace()
@@ -147,7 +164,13 @@ impl Options {
 fn prepare(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Machine> {
     let flavour = options.flavour();
     let settings = options.settings(flavour.unwrap_or(Flavour::Cloud));
-    let images = Images::build(workspace, settings.monitor)?;
+    let images = Images::build(
+        workspace,
+        Monitors {
+            product: settings.monitor,
+            under_test: false,
+        },
+    )?;
     let start: Vec<Vec<u8>> = options
         .exec
         .iter()
@@ -176,7 +199,7 @@ fn prepare(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Ma
 fn attach(machine: &Machine, timeout: Option<u64>, messages: &Path) -> Result<Ending> {
     let messages = File::create(messages)?;
     let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let (mut child, mut control, _folder) = qemu::spawn(|socket| {
+    let (mut child, mut control, _company) = qemu::spawn(machine, |socket| {
         let mut command = machine.command(socket);
         command.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
         command.args([

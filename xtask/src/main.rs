@@ -88,7 +88,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench { filter } => bench::run(&workspace, filter.as_deref()),
         Command::Build => {
             setup::packages()?;
-            let programs = build::everything(&workspace, true)?;
+            let programs = build::everything(&workspace, build::Monitors::PRODUCT)?;
             programs
                 .paths()
                 .for_each(|path| println!("{}", path.display()));

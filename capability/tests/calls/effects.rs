@@ -3,10 +3,11 @@
 use adyton_abi::policy::Flags;
 use adyton_abi::region::Attributes;
 use adyton_capability::derive::Source;
-use adyton_capability::effect::Effect;
+use adyton_capability::effect::{Applied, Budget, Effect, Platform};
 use adyton_capability::operation::Progress;
 
 use crate::support::POOLS;
+use crate::support::machine::Machine;
 use crate::support::scene::{Scene, confidential, data, into, node, pages, policy, range};
 
 const POOL: u64 = POOLS[0];
@@ -252,4 +253,46 @@ fn a_claim_ends_after_cores_that_somebody_else_is_taking_back() {
         assert_eq!(scene.engine.domain_facts(first), before);
         assert!(scene.machine.cores.is_empty());
     }
+}
+
+/// A machine on which some core never stops running a domain.
+struct Restless<'a> {
+    machine: &'a mut Machine,
+    stops: bool,
+}
+
+impl Platform for Restless<'_> {
+    fn apply(&mut self, effect: &Effect, from: u64, budget: &mut Budget) -> Applied {
+        match effect {
+            Effect::Stop { .. } if !self.stops => Applied::Wait,
+            _ => self.machine.apply(effect, from, budget),
+        }
+    }
+}
+
+#[test]
+fn a_vital_region_is_taken_from_nobody_who_still_runs() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL, confidential());
+    let vital = data() | Attributes::VITAL;
+    let region = scene.carve(claim, range(POOL + pages(4), 1), into(domain, PLACE), vital);
+    scene.seal(claim, domain);
+    let destroy = scene.engine.destroy(claim, domain).unwrap();
+    let revoke = scene.engine.revoke(claim, region).unwrap();
+    let mut carry_on = |stops, operation| {
+        let mut machine = Restless {
+            machine: &mut scene.machine,
+            stops,
+        };
+        let mut budget = Budget::new(10_000_000);
+        scene.engine.advance(operation, &mut machine, &mut budget)
+    };
+    for _ in 0..20 {
+        assert_eq!(carry_on(false, destroy), Progress::Again);
+        assert_eq!(carry_on(false, revoke), Progress::Again);
+    }
+    assert_eq!(carry_on(true, revoke), Progress::Done(Ok(0)));
+    assert_eq!(carry_on(true, destroy), Progress::Done(Ok(0)));
+    assert_eq!(scene.engine.domain_facts(domain), None);
 }

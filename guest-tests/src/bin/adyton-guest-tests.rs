@@ -3,13 +3,15 @@
 
 use std::process::{Command, ExitCode};
 
-use adyton_guest_tests::{secret, tests};
+use adyton_guest_tests::{DEVICE_TESTS, fixture, machine, secret, tests};
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
     match names.first().map(String::as_str) {
         None | Some("--help") => {
-            eprintln!("usage: adyton-guest-tests NAME... | all | --list | while-secret COMMAND");
+            eprintln!(
+                "usage: adyton-guest-tests NAME... | all | --list | while-secret COMMAND | output PORT:SIZE:VALUE | panic-monitor"
+            );
             ExitCode::FAILURE
         }
         Some("--list") => {
@@ -17,20 +19,27 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some("all") => each_in_its_process(tests().map(|(name, _)| name)),
-        Some("while-secret") => match secret::while_in_memory(&names[1..]) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                println!("failed: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
+        Some("while-secret") => report(secret::while_in_memory(&names[1..])),
+        Some("panic-monitor") => report(fixture::selfcheck(fixture::Selfcheck::Panic, 0).map(drop)),
+        Some("output") => report(machine::output_command(&names[1..])),
         Some(name) if names.len() == 1 => one(name),
         Some(_) => each_in_its_process(names.iter().map(String::as_str)),
     }
 }
 
+fn report(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn one(name: &str) -> ExitCode {
-    let Some((_, test)) = tests().find(|(found, _)| *found == name) else {
+    let mut all = tests().chain(DEVICE_TESTS.iter().copied());
+    let Some((_, test)) = all.find(|(found, _)| *found == name) else {
         println!("ADYTON-TEST {name} FAIL there is no such test");
         return ExitCode::FAILURE;
     };

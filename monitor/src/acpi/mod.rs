@@ -12,6 +12,7 @@
 mod configuration_space;
 mod fixed;
 mod interrupts;
+mod iommu;
 mod sleep;
 mod table;
 
@@ -21,6 +22,7 @@ mod tests;
 pub use configuration_space::Segment;
 pub use fixed::{Fixed, Register, Reset};
 pub use interrupts::Core;
+pub use iommu::IommuUnit;
 pub use sleep::{SleepState, SleepType};
 
 use table::Table;
@@ -58,9 +60,9 @@ pub struct Tables<'a, M> {
     interrupts: Option<Table>,
     fixed: Option<Table>,
     configuration_space: Option<Table>,
-    has_amd_iommu: bool,
+    iommus: Option<Table>,
     has_intel_iommu: bool,
-    has_tpm: bool,
+    tpm: Option<Table>,
 }
 
 impl<'a, M: PhysicalMemory> Tables<'a, M> {
@@ -75,25 +77,13 @@ impl<'a, M: PhysicalMemory> Tables<'a, M> {
             interrupts: None,
             fixed: None,
             configuration_space: None,
-            has_amd_iommu: false,
+            iommus: None,
             has_intel_iommu: false,
-            has_tpm: false,
+            tpm: None,
         };
         let root = table::Root::find(rsdp, memory)?;
         root.for_each(memory, |address, signature| tables.note(address, signature))?;
         Ok(tables)
-    }
-
-    /// Whether an IOMMU is described: AMD's (IVRS) or Intel's (DMAR).
-    #[must_use]
-    pub fn has_iommu(&self) -> bool {
-        self.has_amd_iommu || self.has_intel_iommu
-    }
-
-    /// Whether an AMD IOMMU is described (IVRS).
-    #[must_use]
-    pub fn has_amd_iommu(&self) -> bool {
-        self.has_amd_iommu
     }
 
     /// Whether an Intel IOMMU is described (DMAR).
@@ -102,20 +92,20 @@ impl<'a, M: PhysicalMemory> Tables<'a, M> {
         self.has_intel_iommu
     }
 
-    /// Whether a TPM 2.0 is described.
+    /// Physical address of the table that describes a TPM 2.0, if there is one.
     #[must_use]
-    pub fn has_tpm(&self) -> bool {
-        self.has_tpm
+    pub fn tpm(&self) -> Option<u64> {
+        self.tpm.map(|table| table.address())
     }
 
     fn note(&mut self, address: u64, signature: Signature) -> Result<(), AcpiError> {
-        self.has_amd_iommu |= &signature == b"IVRS";
         self.has_intel_iommu |= &signature == b"DMAR";
-        self.has_tpm |= &signature == b"TPM2";
         let place = match &signature {
             interrupts::SIGNATURE => &mut self.interrupts,
             fixed::SIGNATURE => &mut self.fixed,
+            iommu::SIGNATURE => &mut self.iommus,
             configuration_space::SIGNATURE => &mut self.configuration_space,
+            b"TPM2" => &mut self.tpm,
             _ => return Ok(()),
         };
         // These tables exist once; should firmware list one twice, the first counts, as for Linux.

@@ -42,6 +42,10 @@ impl Table {
         })
     }
 
+    pub(super) fn address(&self) -> u64 {
+        self.address
+    }
+
     pub(super) fn length(&self) -> u32 {
         self.length
     }

@@ -73,6 +73,19 @@ fn code() -> Vec<u8> {
     table(b"DSDT", &body)
 }
 
+/// One IOMMU, described twice, and a stretch that a device uses.
+fn iommus() -> Vec<u8> {
+    let mut body = vec![0; 12];
+    body.extend([0x10, 0xd1, 28, 0, 0x10, 0, 0x40, 0, 0, 0, 0xd8, 0xfe]);
+    body.extend([0; 16]);
+    body.extend([0x11, 0xd1, 40, 0, 0x10, 0, 0x40, 0, 0, 0, 0xd8, 0xfe]);
+    body.extend([0; 28]);
+    body.extend([0x21, 8, 32, 0, 0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    body.extend(0x7000_0000u64.to_le_bytes());
+    body.extend(0x2000u64.to_le_bytes());
+    table(b"IVRS", &body)
+}
+
 /// A machine whose root is at 0x10; `wide` for a root of revision 2.
 fn machine(wide: bool) -> Bytes {
     let mut memory = vec![0; 0x2000];
@@ -92,7 +105,7 @@ fn machine(wide: bool) -> Bytes {
                     .collect::<Vec<_>>(),
             ),
         ),
-        (0xa00, table(b"IVRS", &[0; 12])),
+        (0xa00, iommus()),
         (0xc00, table(b"TPM2", &[0; 16])),
     ];
     let mut list = Vec::new();
@@ -124,8 +137,8 @@ fn both_roots_lead_to_the_tables() {
     for wide in [false, true] {
         let memory = machine(wide);
         let tables = Tables::find(0x10, &memory).unwrap();
-        assert!(tables.has_amd_iommu() && tables.has_iommu() && !tables.has_intel_iommu());
-        assert!(tables.has_tpm());
+        assert!(tables.iommu_table() == Some(0xa00) && !tables.has_intel_iommu());
+        assert!(tables.tpm().is_some());
         assert_eq!(tables.local_apic_address(), Ok(0x1_fee0_0000));
     }
 }
@@ -197,6 +210,28 @@ fn configuration_space_segments() {
 }
 
 #[test]
+fn iommus_and_what_devices_must_reach() {
+    let memory = machine(true);
+    let tables = Tables::find(0x10, &memory).unwrap();
+    let mut found = Vec::new();
+    tables.iommus(|unit| found.push(unit)).unwrap();
+    let unit = IommuUnit {
+        base: 0xfed8_0000,
+        function: 0x10,
+        group: 0,
+        flags: 0xd1,
+    };
+    assert_eq!(found, [unit, unit]);
+    let mut ranges = Vec::new();
+    tables.unity_ranges(|range| ranges.push(range)).unwrap();
+    let wanted = crate::memory::Range {
+        start: 0x7000_0000,
+        end: 0x7000_2000,
+    };
+    assert_eq!(ranges, [wanted]);
+}
+
+#[test]
 fn damage_is_refused() {
     let mut memory = machine(true);
     memory.0[0x400 + 40] ^= 1;
@@ -224,6 +259,8 @@ fn exhaust(memory: &Bytes) {
         let _ = tables.cores(|_| ());
         let _ = tables.local_apic_address();
         let _ = tables.configuration_space(|_| ());
+        let _ = tables.iommus(|_| ());
+        let _ = tables.unity_ranges(|_| ());
         let _ = tables.sleep_type(SleepState::S5);
     }
 }
@@ -239,7 +276,7 @@ proptest! {
     fn random_damage_never_panics(
         wide: bool,
         damage in proptest::collection::vec((0usize..0x300, any::<u8>()), 1..20),
-        at in prop::sample::select(vec![0x200usize, 0x400, 0x600, 0x800, 0x1000]),
+        at in prop::sample::select(vec![0x200usize, 0x400, 0x600, 0x800, 0xa00, 0x1000]),
     ) {
         let mut memory = machine(wide);
         for (offset, byte) in damage {

@@ -4,6 +4,9 @@
 //! and starts it in flat 32-bit mode without paging, EBX holding the address of the start information. The note's
 //! descriptor has 8 bytes because the file is 64-bit.
 //!
+//! The firmware of a UEFI machine starts the same image at `uefi_entry`, which the PE header that `cargo xtask image` puts before it
+//! names. It runs in the firmware's world until [`leave_firmware`].
+//!
 //! The first 512 GiB of physical memory are mapped one to one by 1 GiB pages; [`super::paging`] adds more where
 //! memory reaches further. The application processors join at `long_mode_to_ebp`, see [`super::trampoline`].
 
@@ -26,6 +29,7 @@ pvh_start:
     cli
     cld
     mov esi, ebx
+    mov ebx, offset {main}
     // One page directory pointer table: 512 pages of 1 GiB, present, writable, large.
     mov edi, offset boot_pointers
     xor ecx, ecx
@@ -67,6 +71,50 @@ long_mode_to_ebp:
     retf
 
 .code64
+// By the firmware's convention: RCX the image, RDX the system table. Returns only if the monitor cannot run.
+.global uefi_entry
+uefi_entry:
+    cli
+    jmp {uefi_main}
+
+// Interrupts are off.
+.global leave_firmware
+leave_firmware:
+    cli
+    cld
+    mov ebx, offset {after_uefi}
+    // The same tables that the PVH entry makes.
+    mov edi, offset boot_pointers
+    xor ecx, ecx
+1:  mov rax, rcx
+    shl rax, 30
+    or rax, 0x83
+    mov [rdi + rcx * 8], rax
+    inc ecx
+    cmp ecx, 512
+    jne 1b
+    mov eax, offset boot_pointers
+    or eax, 3
+    mov [boot_root], rax
+    mov ecx, 0xc0000080
+    rdmsr
+    or eax, 0x800
+    wrmsr
+    // Without global pages, so that none of the firmware's translations outlives its tables.
+    mov eax, 0x620
+    mov cr4, rax
+    mov eax, offset boot_root
+    mov cr3, rax
+    mov eax, 0x80010033
+    mov cr0, rax
+    lgdt [descriptor_table_pointer]
+    mov esp, offset entry_stack_end
+    push 0x08
+    mov eax, offset bootstrap_entry
+    push rax
+    retfq
+
+// ESI: the argument, EBX: the function to go on with.
 bootstrap_entry:
     mov eax, 0x10
     mov ds, eax
@@ -77,8 +125,9 @@ bootstrap_entry:
     mov gs, eax
     lea rsp, [boot_stack + {stack_size} - 16]
     mov edi, esi
+    mov ebx, ebx
     xor ebp, ebp
-    call {main}
+    call rbx
     ud2
 
 .global application_entry
@@ -130,9 +179,18 @@ application_stack:
 "#,
     stack_size = const STACK_SIZE,
     main = sym monitor_main,
+    uefi_main = sym crate::uefi::uefi_main,
+    after_uefi = sym super::after_uefi,
     application_main = sym super::application_main,
 );
 
 unsafe extern "C" {
     fn monitor_main(start_information: u64) -> !;
+
+    /// Takes the machine over from the firmware: own page tables, descriptors and stack. Goes on at
+    /// `story::after_uefi`.
+    ///
+    /// # Safety
+    /// The boot services have ended, interrupts are off, and the image lies where it is linked for, below 4 GiB.
+    pub fn leave_firmware() -> !;
 }

@@ -22,6 +22,14 @@ mod field {
     pub const RAM_DISK_HIGH: Field = Field(0x0c0, 4);
     pub const RAM_DISK_SIZE_HIGH: Field = Field(0x0c4, 4);
     pub const COMMAND_LINE_HIGH: Field = Field(0x0c8, 4);
+    pub const FIRMWARE_SIGNATURE: Field = Field(0x1c0, 4);
+    pub const FIRMWARE_SYSTEM_TABLE: Field = Field(0x1c4, 4);
+    pub const FIRMWARE_DESCRIPTOR_SIZE: Field = Field(0x1c8, 4);
+    pub const FIRMWARE_DESCRIPTOR_VERSION: Field = Field(0x1cc, 4);
+    pub const FIRMWARE_MAP: Field = Field(0x1d0, 4);
+    pub const FIRMWARE_MAP_SIZE: Field = Field(0x1d4, 4);
+    pub const FIRMWARE_SYSTEM_TABLE_HIGH: Field = Field(0x1d8, 4);
+    pub const FIRMWARE_MAP_HIGH: Field = Field(0x1dc, 4);
     pub const MAP_ENTRIES: Field = Field(0x1e8, 1);
     pub const SETUP_SECTORS: Field = Field(0x1f1, 1);
     pub const VIDEO_MODE: Field = Field(0x1fa, 2);
@@ -74,6 +82,37 @@ pub struct Parameters<'a> {
     pub root_pointer: u64,
     /// The memory map.
     pub map: &'a [MemoryEntry],
+    /// How to call the firmware, where it can be called.
+    pub uefi: Option<FirmwareFacts>,
+}
+
+/// What a kernel needs to know of UEFI (`struct efi_info` in Linux' `bootparam.h`).
+#[derive(Clone, Copy, Debug)]
+pub struct FirmwareFacts {
+    /// Physical address of the system table.
+    pub system_table: u64,
+    /// Physical address of the memory map.
+    pub map: u64,
+    /// Bytes of it.
+    pub map_size: u32,
+    /// Bytes of a descriptor, of version 1.
+    pub descriptor_size: u32,
+}
+
+impl FirmwareFacts {
+    fn values(&self) -> [(Field, u64); 8] {
+        const SIGNATURE: u64 = u32::from_le_bytes(*b"EL64") as u64;
+        [
+            (field::FIRMWARE_SIGNATURE, SIGNATURE),
+            (field::FIRMWARE_SYSTEM_TABLE, self.system_table),
+            (field::FIRMWARE_SYSTEM_TABLE_HIGH, self.system_table >> 32),
+            (field::FIRMWARE_DESCRIPTOR_SIZE, self.descriptor_size.into()),
+            (field::FIRMWARE_DESCRIPTOR_VERSION, 1),
+            (field::FIRMWARE_MAP, self.map),
+            (field::FIRMWARE_MAP_HIGH, self.map >> 32),
+            (field::FIRMWARE_MAP_SIZE, self.map_size.into()),
+        ]
+    }
 }
 
 impl<'a> Kernel<'a> {
@@ -168,8 +207,10 @@ impl<'a> Kernel<'a> {
                 parameters.map.len().min(MAXIMUM_ENTRIES) as u64,
             ),
         ];
+        let firmware = parameters.uefi.map(|facts| facts.values());
         values
             .iter()
+            .chain(firmware.iter().flatten())
             .for_each(|&(field, value)| write(page, field, value));
         for (index, entry) in parameters.map.iter().take(MAXIMUM_ENTRIES).enumerate() {
             let offset = field::MAP + index * field::MAP_ENTRY_SIZE;
@@ -279,6 +320,12 @@ mod tests {
             },
             root_pointer: 0xf_0000,
             map: &map,
+            uefi: Some(FirmwareFacts {
+                system_table: 0x1_2345_6780,
+                map: 0x3_0000,
+                map_size: 80,
+                descriptor_size: 40,
+            }),
         };
         let mut page = [0xaa; 4096];
         Kernel::parse(&file)
@@ -291,5 +338,9 @@ mod tests {
         assert_eq!(read(&page, Field(field::MAP + 8, 8)), Some(2));
         assert_eq!(read(&page, Field(field::MAP + 16, 4)), Some(0xefff_ffff));
         assert_eq!(read(&page, field::PREFERRED_ADDRESS), Some(16 * MIB));
+        assert_eq!(page[0x1c0..0x1c4], *b"EL64");
+        assert_eq!(read(&page, field::FIRMWARE_SYSTEM_TABLE), Some(0x2345_6780));
+        assert_eq!(read(&page, field::FIRMWARE_SYSTEM_TABLE_HIGH), Some(1));
+        assert_eq!(read(&page, field::FIRMWARE_MAP_SIZE), Some(80));
     }
 }

@@ -1,11 +1,14 @@
 //! From the loader's hand-over to domain 0's first instruction.
 //!
-//! [`run`] is the story; the submodules are its chapters. What fails here is a panic with a reason: nothing confidential
+//! `story` tells it, whether it begins by PVH or by UEFI ([`crate::uefi`]); the submodules are its chapters. What fails here is a panic with a reason: nothing confidential
 //! exists yet, and whoever starts the machine is looking.
 
 pub mod bundle;
+pub mod configuration;
 #[cfg(not(test))]
 pub mod entry;
+pub mod handover;
+pub mod hidden_table;
 pub mod linux;
 pub mod options;
 #[cfg(not(test))]
@@ -22,7 +25,7 @@ mod time;
 pub mod trampoline;
 
 #[cfg(not(test))]
-pub use story::{application_main, run};
+pub use story::{after_pvh, after_uefi, application_main};
 
 /// Selectors of the descriptor table in `entry`.
 pub mod selector {

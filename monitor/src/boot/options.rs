@@ -6,14 +6,16 @@
 //! | --- | --- | --- |
 //! | `adyton.pool=SIZE[@PLACE]` | memory for domains; place: an address, `above4g` or `below4g` | an eighth of memory, at least 32 MiB |
 //! | `adyton.reserve=SIZE` or `=1/N` | the monitor's own memory, or its share of the pool | 1/8 of the pool, at least 8 MiB |
+//! | `adyton.without-iommu=allow` or `=refuse` | whether there may be confidential domains on a machine without an IOMMU | `refuse` |
 //! | `adyton.log=console` | show the log on the console while booting | only kept in memory |
+//! | `adyton.patience=MS` | milliseconds that a core may take to answer before what waits for it is quarantined | 2000 |
 //!
 //! Sizes take the suffixes K, M, G.
 
 use crate::memory::{Place, Reserve};
 
 /// What the words say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes of pool, if said.
     pub pool_size: Option<u64>,
@@ -23,6 +25,23 @@ pub struct Options {
     pub reserve: Reserve,
     /// Show the log on the console until domain 0 starts.
     pub log_to_console: bool,
+    /// Whether domains may be confidential although no IOMMU keeps devices out of them.
+    pub allows_unprotected: bool,
+    /// How many milliseconds a core may take to answer.
+    pub patience: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pool_size: None,
+            pool_place: Place::default(),
+            reserve: Reserve::default(),
+            log_to_console: false,
+            allows_unprotected: false,
+            patience: 2000,
+        }
+    }
 }
 
 /// A word with a value that means nothing.
@@ -68,6 +87,14 @@ impl Options {
                     None => Reserve::Size(parse_size(value)?),
                 };
             }
+            "patience" => self.patience = value.parse().ok().filter(|&patience| patience > 0)?,
+            "without-iommu" => {
+                self.allows_unprotected = match value {
+                    "allow" => true,
+                    "refuse" => false,
+                    _ => return None,
+                };
+            }
             "log" => self.log_to_console = value == "console",
             // A word of a later version must not keep an older one from booting.
             _ => {}
@@ -104,6 +131,12 @@ mod tests {
         let options = Options::parse("adyton.pool=1G@0x10000000 adyton.reserve=16M").unwrap();
         assert_eq!(options.pool_place, Place::At(0x1000_0000));
         assert_eq!(options.reserve, Reserve::Size(16 << 20));
+        assert_eq!(options.patience, 2000);
+        let options = Options::parse("adyton.patience=500").unwrap();
+        assert_eq!(options.patience, 500);
+        assert!(!options.allows_unprotected);
+        let options = Options::parse("adyton.without-iommu=allow").unwrap();
+        assert!(options.allows_unprotected);
         assert_eq!(Options::parse("quiet").unwrap(), Options::default());
     }
 
@@ -114,6 +147,8 @@ mod tests {
             "adyton.pool=12Q",
             "adyton.pool=1M@moon",
             "adyton.reserve=1/0",
+            "adyton.patience=0",
+            "adyton.without-iommu=",
         ] {
             assert_eq!(Options::parse(word), Err(BadOption(word)));
         }

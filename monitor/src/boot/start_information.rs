@@ -4,12 +4,12 @@ use core::mem::{offset_of, size_of};
 
 use arrayvec::ArrayVec;
 
-use crate::memory::{Kind, MAXIMUM_ENTRIES, MemoryEntry, Range};
+use super::bundle::Bundle;
+use super::handover::{COMMAND_LINE_SIZE, Handover};
+use crate::memory::{Kind, MemoryEntry, Range};
+use crate::physical;
 
 const MAGIC: u32 = 0x336e_c578;
-
-/// Longest command line, the limit of the Linux boot protocol on x86.
-pub const COMMAND_LINE_SIZE: usize = 2048;
 
 #[repr(C)]
 struct StartInformation {
@@ -48,23 +48,10 @@ const _: () = {
     assert!(size_of::<MapEntry>() == 24);
 };
 
-/// The start information, copied out of memory that domain 0 will own.
-#[derive(Debug)]
-pub struct Handover {
-    /// The firmware's memory map.
-    pub memory: ArrayVec<MemoryEntry, MAXIMUM_ENTRIES>,
-    /// Where the first module lies: kernel and initial RAM disk, see [`super::bundle`].
-    pub module: Option<Range>,
-    /// The command line, for domain 0 and the monitor.
-    pub command_line: ArrayVec<u8, COMMAND_LINE_SIZE>,
-    /// Physical address of the ACPI root pointer.
-    pub root_pointer: u64,
-}
-
 /// Copies the start information at `address`.
 ///
 /// # Panics
-/// If it is not one: the loader does not speak the protocol.
+/// If it is not one, as the loader does not speak the protocol, or gives no kernel.
 ///
 /// # Safety
 /// `address` must be what the loader handed over, and nothing may have overwritten it yet.
@@ -98,21 +85,33 @@ pub unsafe fn read(address: u64) -> Handover {
             kind: Kind::from_number(entry.kind),
         });
     }
-    let module = (information.module_count > 0).then(|| {
-        // SAFETY: there is at least one module descriptor at this address.
-        let module = unsafe { &*(information.modules as *const Module) };
-        Range {
-            start: module.address,
-            end: module.address + module.size,
-        }
-    });
+    assert!(
+        information.module_count > 0,
+        "the loader gives no module with domain 0's kernel"
+    );
+    // SAFETY: there is at least one module descriptor at this address.
+    let module = unsafe { &*(information.modules as *const Module) };
     Handover {
         memory,
-        module,
+        held: ArrayVec::new(),
+        bundle: bundle(module),
         // SAFETY: the protocol gives a zero-terminated string or 0.
         command_line: unsafe { copy_string(information.command_line) },
         root_pointer: information.root_pointer,
+        uefi: None,
     }
+}
+
+fn bundle(module: &Module) -> Bundle {
+    // SAFETY: the loader says that its module lies there; nothing writes to it before domain 0 starts.
+    let bytes = unsafe {
+        physical::bytes(Range {
+            start: module.address,
+            end: module.address + module.size,
+        })
+    };
+    Bundle::parse(module.address, bytes)
+        .unwrap_or_else(|reason| panic!("the module is no bundle: {reason:?}"))
 }
 
 /// # Safety

@@ -2,44 +2,69 @@
 
 use arrayvec::ArrayVec;
 
-use super::bundle::Bundle;
-use super::linux::{Kernel, Parameters};
+use super::handover::{Handover, Uefi};
+use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
-use super::start_information::{self, Handover};
-use super::{paging, processor, sleep_states, time};
-use crate::acpi::{SleepState, Tables};
+use super::{hidden_table, paging, processor, sleep_states, start_information, time};
+use crate::acpi::{IommuUnit, SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
 use crate::instructions::cpuid;
-use crate::machine::{self, Machine};
+use crate::iommu::{self, MOST_UNITS};
+use crate::machine::{self, MOST_RANGES, Machine};
 use crate::memory::{Layout, Range, Wishes};
+use crate::once::Once;
+use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
-use crate::{apic, domain0, interrupts, log, physical, scrub};
+use crate::{apic, attestation, console, domain0, interrupts, log, physical, scrub, uefi};
+use adyton_x86::cpuid::{STRUCTURED_FEATURES, structured_ebx};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
 const PARAMETERS: u64 = 0x1_0000;
 const COMMAND_LINE: u64 = 0x2_0000;
+/// Where its copy of the firmware's memory map goes, and ends at the latest.
+const FIRMWARE_MAP: u64 = 0x3_0000;
+const FIRMWARE_MAP_END: u64 = 0x4_0000;
+/// Files, stretches that are held, and what is added while domain 0 is placed.
+const MOST_OCCUPIED: usize = MOST_HELD + 8;
 
 unsafe extern "C" {
     static image_start: u8;
     static image_end: u8;
 }
 
-/// Boots the machine.
-pub fn run(start_information: u64) -> ! {
+static HANDOVER: Once<Handover> = Once::new();
+
+/// Boots the machine that a loader which speaks PVH has started.
+///
+/// # Safety
+/// Once, with what that loader handed over.
+pub unsafe fn after_pvh(start_information: u64) -> ! {
     interrupts::create_table();
     interrupts::load_table();
-    // SAFETY: the entry code passes on what the loader gave, and nothing has been written to memory yet.
-    let handover = unsafe { start_information::read(start_information) };
-    let options = options(&handover);
+    // SAFETY: as the caller warrants.
+    run(HANDOVER.set(unsafe { start_information::read(start_information) }))
+}
+
+/// Boots the machine that the firmware has left.
+pub extern "C" fn after_uefi() -> ! {
+    console::initialize();
+    interrupts::create_table();
+    interrupts::load_table();
+    run(uefi::handover())
+}
+
+fn run(handover: &'static Handover) -> ! {
+    let options = options(handover);
     log::show_on_console(options.log_to_console);
     log!("version {}", env!("CARGO_PKG_VERSION"));
 
     let vendor = Vendor::detect().unwrap_or_else(|reason| panic!("cannot run here: {reason:?}"));
-    let (bundle, kernel_file) = bundle(&handover);
-    let kernel = Kernel::parse(kernel_file)
+    let bundle = &handover.bundle;
+    // SAFETY: the loader says that its file lies there; nothing writes to it before domain 0 starts.
+    let kernel = Kernel::parse(unsafe { physical::bytes(bundle.kernel) })
         .unwrap_or_else(|reason| panic!("domain 0's kernel cannot be booted: {reason:?}"));
-    let layout = plan(&handover, &options);
+    let layout = plan(handover, &options);
     // SAFETY: the layout has found this memory free, and shows it to nobody.
     unsafe { FRAMES.initialize(layout.reserve) };
     scrub::initialize(&layout);
@@ -47,7 +72,8 @@ pub fn run(start_information: u64) -> ! {
     // SAFETY: no other core runs, and the reserve lies in memory that is mapped.
     unsafe { paging::map_up_to(end_of_memory) };
 
-    let apic_ids = find_machine(&handover, layout);
+    let apic_ids = find_machine(handover, layout, &options);
+    iommu::start(&machine::get().iommus);
     processor::find_vector_state();
     let cores = Core::create_all(apic_ids.iter().copied());
     let Some(own) = cores.first() else {
@@ -59,7 +85,9 @@ pub fn run(start_information: u64) -> ! {
         prepare_core(own, vendor);
         cores::start_all(cores);
     }
-    load(&kernel, &bundle, &handover, own)
+    // SAFETY: the files are where they were loaded, and domain 0 does not run yet.
+    unsafe { attestation::measure::measure(handover) };
+    load(&kernel, handover, own)
 }
 
 /// What an application processor does, on its own stack.
@@ -89,24 +117,12 @@ fn options(handover: &Handover) -> Options {
     Options::parse(line).unwrap_or_else(|word| panic!("cannot understand {:?}", word.0))
 }
 
-fn bundle(handover: &Handover) -> (Bundle, &'static [u8]) {
-    let module = handover
-        .module
-        .expect("the loader gives no module with domain 0's kernel");
-    // SAFETY: the loader says that its module lies there; nothing writes to it before domain 0 starts.
-    let bytes = unsafe { physical::bytes(module) };
-    let bundle = Bundle::parse(module.start, bytes)
-        .unwrap_or_else(|reason| panic!("the module is no bundle: {reason:?}"));
-    // SAFETY: part of the module.
-    (bundle, unsafe { physical::bytes(bundle.kernel) })
-}
-
 fn plan(handover: &Handover, options: &Options) -> Layout {
     let image = Range {
         start: &raw const image_start as u64,
         end: &raw const image_end as u64,
     };
-    let occupied: ArrayVec<Range, 1> = handover.module.into_iter().collect();
+    let occupied = occupied(handover);
     let wishes = Wishes {
         pool_size: options.pool_size,
         pool_place: options.pool_place,
@@ -123,8 +139,24 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
     layout
 }
 
+/// What must stay where it is until domain 0 runs.
+fn occupied(handover: &Handover) -> ArrayVec<Range, MOST_OCCUPIED> {
+    let loaded = [handover.bundle.kernel, handover.bundle.ram_disk];
+    let configuration = handover.uefi.map(|uefi| uefi.configuration);
+    let held = handover.held.iter().copied();
+    loaded
+        .into_iter()
+        .chain(configuration)
+        .chain(held)
+        .collect()
+}
+
 /// Reads the firmware's tables, publishes the machine, and returns the cores, this one first.
-fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES> {
+fn find_machine(
+    handover: &Handover,
+    layout: Layout,
+    options: &Options,
+) -> ArrayVec<u32, MOST_CORES> {
     let memory = physical::Memory;
     let tables = Tables::find(handover.root_pointer, &memory)
         .unwrap_or_else(|reason| panic!("the firmware's tables cannot be read: {reason:?}"));
@@ -146,40 +178,88 @@ fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES
         let hidden = sleep_states::hide(unsafe { physical::acpi_table(dsdt) });
         log!("{hidden} sleep states hidden");
     }
+    if let Some(table) = tables.tpm() {
+        // SAFETY: as for the DSDT.
+        hidden_table::hide(unsafe { physical::acpi_table(table) });
+        log!("the TPM is hidden");
+    }
     let mut io_apics = ArrayVec::new();
     let listed = tables.io_apics(|address| io_apics.push(address));
     if let Err(reason) = listed {
         log!("no list of I/O APICs: {reason:?}");
     }
+    let (iommus, unity) = find_iommus(&tables);
+    let mut segments = ArrayVec::new();
+    let listed = tables.configuration_space(|segment| segments.push(segment));
+    if let Err(reason) = listed {
+        log!("no list of configuration space: {reason:?}");
+    }
+    // SAFETY: nothing else runs.
+    let ticks_per_second = unsafe { time::measure() };
     machine::set(Machine {
         layout,
         io_apics,
         fixed,
         power_off,
-        has_iommu: tables.has_iommu(),
-        // SAFETY: nothing else runs.
-        ticks_per_second: unsafe { time::measure() },
+        iommus,
+        unity,
+        segments,
+        allows_unprotected: options.allows_unprotected,
+        ticks_per_second,
         physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
         gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
-        patience: 4_000_000_000,
+        patience: options.patience.saturating_mul(
+            match ticks_per_second {
+                0 => FASTEST,
+                measured => measured,
+            } / 1000,
+        ),
+        sha_extensions: cpuid(STRUCTURED_FEATURES, 0).ebx & structured_ebx::SHA != 0,
     });
     apic_ids
 }
 
+/// The IOMMUs, each once, and what devices go on reaching. Their table is hidden.
+fn find_iommus(
+    tables: &Tables<'_, physical::Memory>,
+) -> (
+    ArrayVec<IommuUnit, MOST_UNITS>,
+    ArrayVec<Range, MOST_RANGES>,
+) {
+    let (mut iommus, mut unity) = (ArrayVec::<IommuUnit, _>::new(), ArrayVec::new());
+    let listed = tables.iommus(|unit| {
+        if iommus.iter().all(|known| known.base != unit.base) {
+            iommus.push(unit);
+        }
+    });
+    let listed = listed.and_then(|()| tables.unity_ranges(|range| unity.push(range)));
+    if let Err(reason) = listed {
+        panic!("the IOMMUs' table cannot be read: {reason:?}");
+    }
+    if let Some(table) = tables.iommu_table() {
+        // SAFETY: the table was found and checked there a moment ago, and domain 0, whose it is, does not run yet.
+        iommu::hiding::rename(unsafe { physical::acpi_table(table) });
+    }
+    if iommus.is_empty() {
+        let other = if tables.has_intel_iommu() {
+            ", for Intel's is not driven"
+        } else {
+            ""
+        };
+        log!("no IOMMU{other}: devices reach all memory");
+    }
+    (iommus, unity)
+}
+
 /// Puts domain 0 into memory and starts it.
-fn load(kernel: &Kernel<'_>, bundle: &Bundle, handover: &Handover, core: &'static Core) -> ! {
+fn load(kernel: &Kernel<'_>, handover: &Handover, core: &'static Core) -> ! {
     let layout = &machine::get().layout;
-    let parameters_page = Range {
+    let low = Range {
         start: PARAMETERS,
-        end: PARAMETERS + 4096,
+        end: FIRMWARE_MAP_END,
     };
-    let taken = [
-        layout.image,
-        layout.reserve,
-        layout.pool,
-        bundle.kernel,
-        bundle.ram_disk,
-    ];
+    let mut taken = occupied(handover);
+    taken.extend([layout.image, layout.reserve, layout.pool, low]);
     let entry = kernel
         .place(&handover.memory, &taken)
         .unwrap_or_else(|reason| panic!("no place for domain 0's kernel: {reason:?}"));
@@ -188,14 +268,15 @@ fn load(kernel: &Kernel<'_>, bundle: &Bundle, handover: &Handover, core: &'stati
         physical::write(entry, kernel.payload());
         physical::write(COMMAND_LINE, &handover.command_line);
         physical::write(COMMAND_LINE + handover.command_line.len() as u64, &[0]);
-        let page = &mut *(parameters_page.start as *mut [u8; 4096]);
+        let page = &mut *(PARAMETERS as *mut [u8; 4096]);
         kernel.write_parameters(
             page,
             &Parameters {
                 command_line: COMMAND_LINE,
-                ram_disk: bundle.ram_disk,
+                ram_disk: handover.bundle.ram_disk,
                 root_pointer: handover.root_pointer,
                 map: &layout.domain0,
+                uefi: handover.uefi.map(|uefi| firmware_facts(&uefi, layout)),
             },
         );
     }
@@ -208,6 +289,26 @@ fn load(kernel: &Kernel<'_>, bundle: &Bundle, handover: &Handover, core: &'stati
     enter(core)
 }
 
+/// Writes the firmware's memory map for domain 0, and says what domain 0 needs to call the firmware.
+///
+/// # Safety
+/// The place of the map is RAM of domain 0's, which does not run yet.
+unsafe fn firmware_facts(uefi: &Uefi, layout: &Layout) -> FirmwareFacts {
+    const DESCRIPTORS: usize = (FIRMWARE_MAP_END - FIRMWARE_MAP) as usize / size_of::<Descriptor>();
+    // SAFETY: as the caller warrants; any bytes are descriptors.
+    let places = unsafe { &mut *(FIRMWARE_MAP as *mut [Descriptor; DESCRIPTORS]) };
+    let bytes = uefi::map_bytes(uefi);
+    let descriptors = memory_map::descriptors(bytes, uefi.descriptor_size);
+    let count = memory_map::for_domain0(descriptors, layout.hidden(), layout.pool, places)
+        .expect("the firmware's memory map is too long for domain 0");
+    FirmwareFacts {
+        system_table: uefi.system_table,
+        map: FIRMWARE_MAP,
+        map_size: (count * size_of::<Descriptor>()) as u32,
+        descriptor_size: size_of::<Descriptor>() as u32,
+    }
+}
+
 /// Runs domain 0 on this core, once it wants to.
 fn enter(core: &'static Core) -> ! {
     // SAFETY: domain 0's vCPUs are made, and this core alone touches its own.
@@ -216,6 +317,9 @@ fn enter(core: &'static Core) -> ! {
     // SAFETY: the core is prepared, the vCPU is configured and runs nowhere else.
     unsafe { Vendor::current().run(core, vcpu) }
 }
+
+/// Ticks in a second where there is nothing to measure them by: rather too patient than not enough.
+const FASTEST: u64 = 4_000_000_000;
 
 /// Only the list that is made while booting has a limit.
 const MOST_CORES: usize = 1024;

@@ -21,8 +21,8 @@ use crate::domain::engine;
 use crate::domain::name::{self, Refusal, require};
 use crate::domain::report;
 use crate::domain::store::{FrameStore, WORDS};
-use crate::domain::tables::PoolFrames;
 use crate::frames::FRAMES;
+use crate::iommu;
 use crate::machine;
 use crate::nested::{NestedTables, Rights};
 use crate::vcpu::{Owner, Vcpu};
@@ -34,6 +34,12 @@ pub(super) fn create(request: &Request<'_>) -> Result<Results, Refusal> {
     let flags = Flags::from_word(flags).ok_or(Error::Invalid)?;
     let exceptions = u32::try_from(exceptions).map_err(|_| Error::Invalid)?;
     require(request.caller, Flags::MAY_CREATE)?;
+    if flags.contains(Flags::CONFIDENTIAL)
+        && !iommu::is_active()
+        && !machine::get().allows_unprotected
+    {
+        return Err(Error::Unprotected.into());
+    }
     let policy = Policy { flags, exceptions };
     let page = naming::page(request)?;
     let (context_page, tables) = prepare().ok_or(Error::Exhausted)?;
@@ -67,7 +73,7 @@ pub(super) fn create(request: &Request<'_>) -> Result<Results, Refusal> {
 fn prepare() -> Option<(HostPhysical, NestedTables)> {
     let page = FRAMES.allocate()?;
     let format = Vendor::current().nested_format();
-    let tables = NestedTables::new(&PoolFrames, format, machine::get().gigabyte_pages);
+    let tables = NestedTables::new(&FRAMES, format, machine::get().gigabyte_pages);
     if tables.is_none() {
         // SAFETY: just allocated.
         unsafe { FRAMES.free(page) };
@@ -89,7 +95,7 @@ impl crate::nested::Frames for Returned {
     }
 
     fn table(&self, table: HostPhysical) -> &[core::sync::atomic::AtomicU64; 512] {
-        PoolFrames.table(table)
+        FRAMES.table(table)
     }
 }
 
@@ -283,7 +289,7 @@ pub(super) fn debug_read(request: &Request<'_>) -> Result<Results, Refusal> {
         let place = address.checked_add(offset).ok_or(Error::Invalid)?;
         let found = context
             .view
-            .translate(&PoolFrames, GuestPhysical(place))
+            .translate(&FRAMES, GuestPhysical(place))
             .ok_or(Error::NotFound)?;
         if !found.rights.contains(Rights::READ) {
             return Err(Error::NotFound.into());

@@ -1,7 +1,7 @@
 //! Looking: `information`, `enumerate`, `random`.
 
 use adyton_abi::VERSION;
-use adyton_abi::call::Information;
+use adyton_abi::call::{Information, Protection};
 use adyton_abi::error::Error;
 use adyton_abi::record::Topic;
 
@@ -9,13 +9,18 @@ use super::{Request, Results, naming};
 use crate::cores;
 use crate::domain::engine;
 use crate::domain::name::{self, Refusal};
+use crate::domain::store::WORDS;
+use crate::frames::FRAMES;
 use crate::vcpu::Owner;
-use crate::{log, machine, random};
+use crate::{attestation, iommu, log, machine, random, selfcheck};
 
 /// The monitor's version as one word: major, minor, patch.
 const MONITOR_VERSION: u64 = parse(env!("CARGO_PKG_VERSION_MAJOR")) << 32
     | parse(env!("CARGO_PKG_VERSION_MINOR")) << 16
     | parse(env!("CARGO_PKG_VERSION_PATCH"));
+
+/// The counter of pages of the reserve that are in use.
+const RESERVE_IN_USE: u64 = 16;
 
 const fn parse(digits: &str) -> u64 {
     let (mut value, mut index) = (0, 0);
@@ -56,15 +61,50 @@ pub(super) fn information(request: &Request<'_>) -> Result<Results, Refusal> {
             let account = facts()?.account;
             Results::of(&[account.limit, account.used, account.passed])
         }
-        // Neither an IOMMU nor a TPM is driven, so no bit of `Protection` holds.
-        Information::Protection => Results::of(&[0]),
+        Information::Protection => {
+            let holds = |which: bool, protection: Protection| {
+                if which { protection as u64 } else { 0 }
+            };
+            Results::of(&[holds(iommu::is_active(), Protection::DeviceDma)
+                | holds(attestation::platform().is_some(), Protection::MeasuredBoot)])
+        }
+        Information::Devices => {
+            let report = iommu::report();
+            let words = [
+                report.units,
+                report.flushes,
+                report.blocked,
+                report.device.into(),
+                report.address,
+                report.overflows,
+            ];
+            // What the system does with its devices is its own matter.
+            let is_system = request.caller.owner() == Owner::Domain0;
+            Results::of(words.get(..if is_system { 6 } else { 2 }).unwrap_or(&[]))
+        }
         Information::Log if request.caller.owner() == Owner::Domain0 => {
             let (address, size) = log::place();
             Results::of(&[address, size])
         }
         Information::Log => Results::of(&[0, 0]),
-        Information::Counter => Results::of(&[request.core.counter(request.arguments[1])]),
+        Information::Selfcheck if request.caller.owner() == Owner::Domain0 => {
+            let [_, what, argument, ..] = request.arguments;
+            Results::of(&selfcheck::perform(what, argument)?)
+        }
+        Information::Selfcheck => return Err(Error::Invalid.into()),
+        Information::Counter => Results::of(&[counter(request)]),
     })
+}
+
+/// A counter of the core that answers, or, for domain 0 alone, of the machine: from what is free others could learn what
+/// their neighbours do.
+fn counter(request: &Request<'_>) -> u64 {
+    match request.arguments[1] {
+        RESERVE_IN_USE if request.caller.owner() == Owner::Domain0 => {
+            WORDS.get().frames().saturating_sub(FRAMES.free_pages())
+        }
+        selector => request.core.counter(selector),
+    }
 }
 
 /// `enumerate(address, topic, subject, cursor)`.

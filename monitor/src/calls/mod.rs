@@ -2,11 +2,12 @@
 //!
 //! `enter` goes its own way, without a lock ([`crate::domain::enter`]). Every other call is decoded here, at the edge, once;
 //! names become identities ([`naming`]); the engine decides; what it decides is carried out in slices ([`operation`]).
-//! Calls by subject: [`claims`], [`domains`], [`regions`], [`look`].
+//! Calls by subject: [`attest`], [`claims`], [`domains`], [`regions`], [`look`].
 //!
 //! What must hold: a call that returns [`Refusal::Again`] has changed none of the caller's registers, and executing it
 //! again continues it.
 
+mod attest;
 mod claims;
 mod domains;
 mod look;
@@ -177,6 +178,8 @@ fn carry_out(core: &'static Core, caller: &Vcpu, call: Call) -> Result<Results, 
         Call::Information => look::information(&request),
         Call::Enumerate => look::enumerate(&request),
         Call::Random => look::random(),
+        Call::Quote => attest::quote(&request),
+        Call::EventLog => attest::event_log(&request),
         Call::Claim => claims::claim(&request),
         Call::Release => claims::release(&request),
         Call::Create => domains::create(&request),

@@ -9,7 +9,7 @@ use adyton_capability::identity::{ClaimId, DomainId};
 use adyton_x86::paging::{ENTRIES, Entry};
 
 use super::Request;
-use crate::address::GuestVirtual;
+use crate::address::{GuestPhysical, GuestVirtual};
 use crate::domain::context::Context;
 use crate::domain::memory::CallerMemory;
 use crate::domain::name::{self, Place, Refusal};
@@ -100,14 +100,18 @@ pub(super) fn range(request: &Request<'_>, address: u64, size: u64) -> Result<St
     let mut pages = Pages::new(request.caller)?;
     let first = pages.next(address)?;
     let mut page = first;
-    let mut left = WALK_LIMIT;
+    let mut left = WALK_LIMIT - 1;
     // To the end of the caller's page.
     let mut at = (address & !(page.page_size - 1)).saturating_add(page.page_size);
     while at < end {
-        left -= 1;
-        if left == 0 {
-            return Err(Error::TooLarge.into());
+        let wanted = (end - at).div_ceil(page.page_size).min(left);
+        let run = pages.follow(wanted);
+        left -= run;
+        at = at.saturating_add(run * page.page_size);
+        if at >= end {
+            break;
         }
+        left = left.checked_sub(1).ok_or(Error::TooLarge)?;
         page = pages.next(at)?;
         if page.address.checked_offset_from(first.address) != Some(at - address) {
             return Err(Error::NotContiguous.into());
@@ -123,7 +127,7 @@ pub(super) fn range(request: &Request<'_>, address: u64, size: u64) -> Result<St
 /// The pages of a caller, one after another.
 ///
 /// A page whose entry stands behind the last one's in the same table, and says the same of the next page, needs no walk: so a
-/// call that names many pages stays short.
+/// call that names many pages stays short ([`Pages::follow`]).
 struct Pages {
     regime: Regime,
     access: Access,
@@ -145,44 +149,40 @@ impl Pages {
         })
     }
 
-    /// The page at `address`, which the caller may write: behind the last one, if there was one.
+    /// The page at `address`, which the caller may write.
     fn next(&mut self, address: u64) -> Result<Translation, Refusal> {
-        if let Some((last, table)) = self.last
-            && let Some(neighbour) = neighbour(last, table)
-        {
-            self.last = Some((neighbour, table));
-            return Ok(neighbour);
-        }
         let found = self
             .regime
             .translate(&self.memory, GuestVirtual(address), self.access)?;
         self.last = self.memory.table(found.entry.0).map(|table| (found, table));
         Ok(found)
     }
-}
 
-/// The page behind `last`, if the entry behind its entry in the same table says so.
-fn neighbour(last: Translation, table: &[AtomicU64; ENTRIES]) -> Option<Translation> {
-    let (place, word) = last.entry;
-    let next = place.checked_add(8)?;
-    let expected = word.checked_add(last.page_size)?;
-    // Behind the last entry there is none, and the first one is not the neighbour.
-    let entry = table
-        .get(next.page_offset() as usize / 8)
-        .filter(|_| next.page_offset() != 0)?;
-    // Naming a page neither reads nor writes it, so nothing is to be marked.
-    let marks = Entry::ACCESSED | Entry::DIRTY;
-    if entry.load(Ordering::Relaxed) | marks != expected | marks {
-        return None;
+    /// How many pages behind the last one, `most` at most, follow it in memory as well, by entries that follow its entry in
+    /// the same table and say the same. It moves on to the last of them.
+    fn follow(&mut self, most: u64) -> u64 {
+        // Naming a page neither reads nor writes it, so nothing is to be marked.
+        const MARKS: u64 = Entry::ACCESSED | Entry::DIRTY;
+        let Some((last, table)) = &mut self.last else {
+            return 0;
+        };
+        let (place, word) = last.entry;
+        let behind = place.page_offset() as usize / 8 + 1;
+        let entries = table.get(behind..).unwrap_or_default();
+        let mut expected = word | MARKS;
+        let mut run = 0;
+        for entry in entries.iter().take(most as usize) {
+            expected = expected.wrapping_add(last.page_size);
+            if entry.load(Ordering::Relaxed) | MARKS != expected {
+                break;
+            }
+            run += 1;
+        }
+        let bytes = run * last.page_size;
+        last.address = GuestPhysical(last.address.align_down(last.page_size).value() + bytes);
+        last.entry = (GuestPhysical(place.value() + 8 * run), word + bytes);
+        run
     }
-    Some(Translation {
-        address: last
-            .address
-            .align_down(last.page_size)
-            .checked_add(last.page_size)?,
-        page_size: last.page_size,
-        entry: (next, expected),
-    })
 }
 
 /// What an address or size in domain 0's claims must be a multiple of; elsewhere a page.

@@ -5,10 +5,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::Core;
 use crate::vendor::Exit;
 
-/// How many counters there are: those of [`index`], and [`LONGEST_CALL`].
-pub const COUNT: usize = 10;
+/// How many counters there are: those of [`index`], [`LONGEST_CALL`] and [`FLUSHES`].
+pub const COUNT: usize = 11;
 /// The longest time for which a call held the core at one go, in ticks of the time-stamp counter.
 const LONGEST_CALL: usize = 9;
+/// How often the core has made old translations of a domain invalid, on all cores.
+const FLUSHES: usize = 10;
 
 /// A core's counters.
 #[derive(Debug, Default)]
@@ -19,6 +21,13 @@ impl Core {
     pub fn count_exit(&self, exit: &Exit) {
         if let Some(counter) = self.counters.0.get(index(exit)) {
             // Only this core writes, so no locked instruction is needed.
+            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the core has begun a flush of a domain's translations.
+    pub fn count_flush(&self) {
+        if let Some(counter) = self.counters.0.get(FLUSHES) {
             counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     }

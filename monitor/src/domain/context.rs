@@ -17,6 +17,7 @@ use sha2::Sha256;
 
 use crate::address::{HostPhysical, PAGE_SIZE};
 use crate::frames::FRAMES;
+use crate::iommu;
 use crate::nested::{NestedTables, View};
 use crate::vcpu::Vcpu;
 
@@ -71,6 +72,10 @@ pub struct Changing {
     pub retired: u64,
     /// See [`Self::retired`].
     pub retiring: u64,
+    /// What devices are to forget of what was taken away.
+    pub device_flush: iommu::Flush,
+    /// What devices are to forget of what was absent, and since when that is waited for.
+    pub device_opening: Option<(iommu::Flush, u64)>,
     /// When cores were first asked to let go of the vCPUs of the domain, which has died.
     pub stopping: Option<u64>,
     /// Cores are being waited for to let go of the context. Each wait has a word of its own: one that was left half-way
@@ -92,6 +97,14 @@ pub struct Origin {
     pub tables: NestedTables,
     /// See [`Changing::control_page`].
     pub control_page: Option<HostPhysical>,
+}
+
+impl Changing {
+    /// Whether devices go through the domain's tables.
+    #[must_use]
+    pub fn has_devices(&self) -> bool {
+        self.control_page.is_none() && iommu::is_active()
+    }
 }
 
 impl Context {
@@ -119,6 +132,8 @@ impl Context {
                 flushing: Flushing::new(),
                 retired: 0,
                 retiring: 0,
+                device_flush: iommu::Flush::Done,
+                device_opening: None,
                 stopping: None,
                 retirement: None,
             }),

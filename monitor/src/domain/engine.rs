@@ -22,7 +22,7 @@ static ENGINE: Once<Lock<Engine<FrameStore>>> = Once::new();
 
 /// Work of one slice, in units of about one instruction: with what every slice does besides, well below the bound of
 /// 100,000 instructions with interrupts off.
-pub const SLICE: u64 = 30_000;
+pub const SLICE: u64 = 50_000;
 
 /// Frames that the accounts do not cover: what the monitor itself still needs after the engine was made.
 const UNCOVERED: u64 = 64;

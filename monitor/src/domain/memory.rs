@@ -6,8 +6,8 @@ use adyton_x86::paging::ENTRIES;
 use arrayvec::ArrayVec;
 
 use super::context::Context;
-use super::tables::PoolFrames;
 use crate::address::{GuestPhysical, HostPhysical};
+use crate::frames::FRAMES;
 use crate::guest::walk::{Denied, GuestMemory};
 use crate::memory::{Kind, Layout, MAXIMUM_ENTRIES, Range};
 use crate::nested::Rights;
@@ -72,7 +72,7 @@ impl CallerMemory {
                 return None;
             }
         }
-        let found = self.context.view.translate(&PoolFrames, place)?;
+        let found = self.context.view.translate(&FRAMES, place)?;
         found.rights.contains(rights).then_some(found.address)
     }
 

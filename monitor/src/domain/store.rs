@@ -107,8 +107,9 @@ pub struct FrameStore;
 static EMPTY: Page = Page::Empty;
 
 impl FrameStore {
-    fn place(page: PageNumber) -> *mut Page {
-        (WORDS.get().reserve.start + u64::from(page.number()) * PAGE_SIZE) as *mut Page
+    #[inline]
+    fn place(words: &FrameWords, page: PageNumber) -> *mut Page {
+        (words.reserve.start + u64::from(page.number()) * PAGE_SIZE) as *mut Page
     }
 }
 
@@ -116,29 +117,33 @@ impl Store for FrameStore {
     fn allocate(&mut self) -> Option<PageNumber> {
         let frame = FRAMES.allocate()?;
         let page = frame_number(frame).and_then(PageNumber::new)?;
+        let words = WORDS.get();
         // SAFETY: the frame is fresh, and large and aligned enough for a page.
-        unsafe { Self::place(page).write(Page::Empty) };
-        WORDS.get().set(page.number(), RECORD);
+        unsafe { Self::place(words, page).write(Page::Empty) };
+        words.set(page.number(), RECORD);
         Some(page)
     }
 
     fn release(&mut self, page: PageNumber) {
-        WORDS.get().set(page.number(), 0);
-        let frame = HostPhysical(Self::place(page) as u64);
+        let words = WORDS.get();
+        words.set(page.number(), 0);
+        let frame = HostPhysical(Self::place(words, page) as u64);
         // SAFETY: it came from `allocate`, and the engine has no reference to it any more.
         unsafe { FRAMES.free(frame) };
     }
 
     fn page(&self, page: PageNumber) -> &Page {
-        if WORDS.get().get(page.number()) & RECORD == 0 {
+        // Most of what the engine does is this.
+        let words = WORDS.get();
+        if words.get(page.number()) & RECORD == 0 {
             return &EMPTY;
         }
         // SAFETY: the word says that the frame holds a page of the engine's; the engine's lock guards it.
-        unsafe { &*Self::place(page) }
+        unsafe { &*Self::place(words, page) }
     }
 
     fn page_mut(&mut self, page: PageNumber) -> &mut Page {
         // SAFETY: asked only for pages that `allocate` returned; the engine's lock guards them.
-        unsafe { &mut *Self::place(page) }
+        unsafe { &mut *Self::place(WORDS.get(), page) }
     }
 }

@@ -14,23 +14,6 @@ use crate::address::HostPhysical;
 use crate::frames::FRAMES;
 use crate::nested::Frames;
 
-/// For readers of tables, who neither allocate nor retire.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolFrames;
-
-impl Frames for PoolFrames {
-    fn allocate(&self) -> Option<HostPhysical> {
-        FRAMES.allocate()
-    }
-
-    fn retire(&self, _: HostPhysical) {}
-
-    #[inline]
-    fn table(&self, table: HostPhysical) -> &[AtomicU64; ENTRIES] {
-        entries(table)
-    }
-}
-
 /// For whoever changes the tables of one domain: retired tables go into that domain's chain.
 #[derive(Debug)]
 pub struct DomainFrames {

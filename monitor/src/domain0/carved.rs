@@ -5,9 +5,10 @@
 //! copies from or to one, gets a page fault; a kernel that uses a mapping of its own goes on with ones
 //! ([`private_view`]); what can do with neither is refused by #GP.
 
-use super::{PAGE_FAULT, memory, private_view, shut_down};
+use super::{PAGE_FAULT, private_view, shut_down, view};
 use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
 use crate::cores::Core;
+use crate::domain::memory::CallerMemory;
 use crate::frames::FRAMES;
 use crate::guest::instruction::{Instruction, State};
 use crate::guest::walk::{Access, Kind, Regime};
@@ -44,7 +45,7 @@ pub(super) fn handle(core: &Core, vcpu: &mut Vcpu, fault: NestedFault) {
     if fault.table_walk {
         return vcpu.inject_general_protection();
     }
-    let instruction = vcpu.fetch(memory()).ok();
+    let instruction = vcpu.fetch().ok();
     match linear_address(vcpu, fault, instruction.as_ref()) {
         Some(address) if address.value() < UPPER_HALF => {
             vcpu.inject_page_fault(address.value(), error_code(vcpu, fault));
@@ -82,7 +83,7 @@ fn is_allowed(fault: NestedFault) -> bool {
         (_, true) => Rights::EXECUTE,
         _ => Rights::READ,
     };
-    let found = memory().0.translate(&FRAMES, GuestPhysical(fault.address));
+    let found = view().translate(&FRAMES, GuestPhysical(fault.address));
     found.is_some_and(|found| found.rights.contains(needed))
 }
 
@@ -134,6 +135,6 @@ fn leads_to(vcpu: &Vcpu, regime: &Regime, address: u64, write: bool, page: Guest
         alignment_check: true,
     };
     regime
-        .translate(&memory(), GuestVirtual(address), access)
+        .translate(&CallerMemory::new(vcpu), GuestVirtual(address), access)
         .is_ok_and(|found| found.address.page() == page)
 }

@@ -1,6 +1,5 @@
 //! CPUID as domain 0 sees it: [`crate::policy::cpuid::domain0`] applied to this core.
 
-use super::memory;
 use crate::instructions::cpuid;
 use crate::policy::cpuid::{CallInstruction, Context, domain0};
 use crate::vcpu::{self, Register, Vcpu};
@@ -23,5 +22,5 @@ pub(super) fn emulate(vcpu: &mut Vcpu) {
     vcpu.set_register(Register::Rbx, values.ebx.into());
     vcpu.set_register(Register::Rcx, values.ecx.into());
     vcpu.set_register(Register::Rdx, values.edx.into());
-    vcpu.advance_past(memory(), LENGTH);
+    vcpu.advance_past(LENGTH);
 }

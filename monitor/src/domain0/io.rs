@@ -5,14 +5,16 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::acpi::{Fixed, Register as Place, SleepType};
+use crate::acpi::{Fixed, Register as Place, Reset, SleepType};
 use crate::instructions::{input8, input16, input32, output8, output16, output32};
 use crate::machine::{self, Machine};
 use crate::platform::{KEYBOARD_COMMAND, RESET_CONTROL};
 use crate::vcpu::Vcpu;
 use crate::vendor::{Io, svm};
-use crate::{log, scrub};
+use crate::{iommu, log, scrub};
 
+/// The reset port lies inside it, so that writes to it exit.
+const CONFIGURATION_ADDRESS: u16 = 0xcf8;
 const KEYBOARD_DATA: u16 = 0x60;
 const SYSTEM_CONTROL: u16 = 0x92;
 const SLEEP_ENABLE: u32 = 1 << 13;
@@ -79,6 +81,11 @@ pub(super) fn emulate(vcpu: &mut Vcpu, access: Io) {
 
 fn write(access: Io, value: u32) {
     let machine = machine::get();
+    let value = if access.port == CONFIGURATION_ADDRESS && access.size == 4 {
+        iommu::hiding::configuration_address(&machine.iommus, value)
+    } else {
+        value
+    };
     match verdict(access, value, machine.fixed.as_ref(), machine.power_off) {
         Verdict::Pass => output(access, value),
         Verdict::Ends => {
@@ -91,30 +98,8 @@ fn write(access: Io, value: u32) {
 }
 
 fn verdict(access: Io, value: u32, fixed: Option<&Fixed>, power_off: Option<SleepType>) -> Verdict {
-    const RESET_CPU: u32 = 1 << 2;
-    const FAST_RESET: u32 = 1 << 0;
-    const WRITE_OUTPUT_PORT: u32 = 0xd1;
-    const PULSE: u32 = 0xf0;
-    let ends_if = |condition| {
-        if condition {
-            Verdict::Ends
-        } else {
-            Verdict::Pass
-        }
-    };
-    match access.port {
-        // Only byte accesses reach it; wider ones around it are PCI's configuration address.
-        RESET_CONTROL if access.size == 1 => return ends_if(value & RESET_CPU != 0),
-        SYSTEM_CONTROL => return ends_if(value & FAST_RESET != 0),
-        KEYBOARD_COMMAND => {
-            let command = value & 0xff;
-            OUTPUT_PORT_FOLLOWS.store(command == WRITE_OUTPUT_PORT, Ordering::Relaxed);
-            return ends_if(command & PULSE == PULSE && command & 1 == 0);
-        }
-        KEYBOARD_DATA => {
-            return ends_if(OUTPUT_PORT_FOLLOWS.swap(false, Ordering::Relaxed) && value & 1 == 0);
-        }
-        _ => {}
+    if resets(access, value) {
+        return Verdict::Ends;
     }
     let Some(fixed) = fixed else {
         return Verdict::Pass;
@@ -155,11 +140,44 @@ fn verdict(access: Io, value: u32, fixed: Option<&Fixed>, power_off: Option<Slee
         }
     }
     match fixed.reset {
-        Some(reset) if reset.register == Place::Port(access.port) => {
-            ends_if(value & 0xff == reset.value.into())
+        Some(Reset {
+            register: Place::Port(port),
+            value: resets,
+        }) if port != RESET_CONTROL
+            && part(access, value, port, 1).is_some_and(|byte| byte & 0xff == resets.into()) =>
+        {
+            Verdict::Ends
         }
         _ => Verdict::Pass,
     }
+}
+
+/// Whether a write resets the machine by one of the ports that every PC has.
+///
+/// What is wider than a byte reaches one port after another, so a port is looked at wherever it stands in the access.
+fn resets(access: Io, value: u32) -> bool {
+    const RESET_CPU: u32 = 1 << 2;
+    const FAST_RESET: u32 = 1 << 0;
+    const WRITE_OUTPUT_PORT: u32 = 0xd1;
+    const PULSE: u32 = 0xf0;
+    // The one access round the reset control register that does not reach it: PCI's configuration address.
+    let is_configuration = access.port == RESET_CONTROL - 1 && access.size == 4;
+    let byte = |port| part(access, value, port, 1).map(|byte| byte & 0xff);
+    if !is_configuration && byte(RESET_CONTROL).is_some_and(|byte| byte & RESET_CPU != 0) {
+        return true;
+    }
+    if byte(SYSTEM_CONTROL).is_some_and(|byte| byte & FAST_RESET != 0) {
+        return true;
+    }
+    let output_port =
+        byte(KEYBOARD_DATA).filter(|_| OUTPUT_PORT_FOLLOWS.swap(false, Ordering::Relaxed));
+    if output_port.is_some_and(|byte| byte & 1 == 0) {
+        return true;
+    }
+    byte(KEYBOARD_COMMAND).is_some_and(|command| {
+        OUTPUT_PORT_FOLLOWS.store(command == WRITE_OUTPUT_PORT, Ordering::Relaxed);
+        command & PULSE == PULSE && command & 1 == 0
+    })
 }
 
 /// What an access writes of the `size` bytes of register `port`, if anything.
@@ -240,6 +258,19 @@ mod tests {
         assert_eq!(judge(0x60, 1, 0), Verdict::Ends);
         assert_eq!(judge(0x60, 1, 0), Verdict::Pass);
         assert_eq!(judge(0x92, 1, 1), Verdict::Ends);
+    }
+
+    #[test]
+    fn ways_to_end_in_wider_writes() {
+        assert_eq!(judge(0xcf9, 2, 6), Verdict::Ends);
+        assert_eq!(judge(0xcf8, 2, 0x600), Verdict::Ends);
+        assert_eq!(judge(0xcf6, 4, 0x0600_0000), Verdict::Ends);
+        assert_eq!(judge(0x91, 2, 0x100), Verdict::Ends);
+        assert_eq!(judge(0x92, 2, 0x100), Verdict::Pass);
+        assert_eq!(judge(0x63, 2, 0xfe00), Verdict::Ends);
+        assert_eq!(judge(0x61, 4, 0xfe00_0000), Verdict::Ends);
+        assert_eq!(judge(0x63, 2, 0xd100), Verdict::Pass);
+        assert_eq!(judge(0x5f, 2, 0), Verdict::Ends);
     }
 
     #[test]

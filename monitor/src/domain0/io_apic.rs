@@ -47,6 +47,8 @@ impl Registers for IoApic {
     }
 
     fn write(&self, offset: u64, value: u32) {
+        // A store that begins inside a register is one to that register.
+        let offset = offset & !3;
         let guard = WRITING.lock();
         let chosen = self.read(SELECT) & 0xff;
         let is_low_half = chosen >= FIRST_ENTRY && chosen.is_multiple_of(2);

@@ -24,7 +24,7 @@ use crate::vendor::{Exit, Vendor, svm};
 use crate::{log, machine, platform, scrub};
 use private_view::After;
 
-pub use tables::memory;
+use tables::view;
 
 /// Exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX.
 pub const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;

@@ -2,7 +2,7 @@
 
 use adyton_x86::apic::base;
 
-use super::{apic, memory};
+use super::apic;
 use crate::cores::Core;
 use crate::instructions::read_msr;
 use crate::interrupts::try_write_msr;
@@ -24,7 +24,7 @@ pub(super) fn read(vcpu: &mut Vcpu) {
         _ => return vcpu.inject_general_protection(),
     };
     vcpu.set_edx_eax(value);
-    vcpu.advance_past(memory(), LENGTH);
+    vcpu.advance_past(LENGTH);
 }
 
 /// WRMSR.
@@ -42,7 +42,7 @@ pub(super) fn write(core: &'static Core, vcpu: &mut Vcpu) {
         Verdict::PassThrough | Verdict::Deny => false,
     };
     if accepted {
-        vcpu.advance_past(memory(), LENGTH);
+        vcpu.advance_past(LENGTH);
     } else {
         vcpu.inject_general_protection();
     }

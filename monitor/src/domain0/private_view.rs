@@ -15,7 +15,7 @@ use core::cell::UnsafeCell;
 
 use arrayvec::ArrayVec;
 
-use super::{PAGE_FAULT, memory};
+use super::{PAGE_FAULT, view};
 use crate::address::{GuestPhysical, HostPhysical, PAGE_SIZE};
 use crate::cores::Core;
 use crate::frames::FRAMES;
@@ -128,7 +128,7 @@ pub(super) fn enter(core: &Core, vcpu: &mut Vcpu, place: GuestPhysical) -> bool 
 
 /// Whether domain 0 itself reaches this page in every way.
 fn is_open(page: GuestPhysical) -> bool {
-    let found = memory().0.translate(&FRAMES, page);
+    let found = view().translate(&FRAMES, page);
     found.is_some_and(|found| found.rights.contains(Rights::READ_WRITE))
 }
 
@@ -189,7 +189,7 @@ impl PrivateView {
 
     fn begin(&mut self, generation: u64, goes_on: bool) -> Result<(), NoWay> {
         self.generation = generation;
-        self.detour.begin(&FRAMES, memory().0);
+        self.detour.begin(&FRAMES, view());
         self.pages.retain(|page| goes_on && !is_open(*page));
         let pages = self.pages.clone();
         pages.iter().try_for_each(|page| self.redirect(*page))

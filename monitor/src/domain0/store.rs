@@ -1,10 +1,9 @@
 //! Stores of domain 0's to a page of device registers that it may only read: decoded, and carried out as the device's
 //! filter says.
 
-use super::memory;
+use crate::guest::fetch::FetchError;
 use crate::guest::instruction::{Direction, Transfer};
 use crate::guest::walk::Fault;
-use crate::guest_memory::FetchError;
 use crate::vcpu::Vcpu;
 
 /// The registers of a device, 32 bits each.
@@ -17,7 +16,7 @@ pub(super) trait Registers {
 
 /// Carries out the store at RIP, which goes to `offset` of the device's page.
 pub(super) fn emulate(vcpu: &mut Vcpu, device: &impl Registers, offset: u64) {
-    let instruction = match vcpu.fetch(memory()) {
+    let instruction = match vcpu.fetch() {
         Ok(instruction) => instruction,
         Err(FetchError::Walk(Fault::Page(fault))) => {
             return vcpu.inject_page_fault(fault.address.value(), fault.error_code);

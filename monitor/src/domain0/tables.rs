@@ -1,17 +1,17 @@
-//! Domain 0's nested tables: all of the machine, one to one, but what is the monitor's.
+//! Domain 0's nested tables: all of the machine, one to one, but what is the monitor's: its memory, and the TPM.
 
-use crate::address::{GuestPhysical, HostPhysical};
+use crate::address::{GuestPhysical, HostPhysical, PAGE_SIZE};
 use crate::frames::FRAMES;
-use crate::guest_memory::NestedMemory;
+use crate::iommu;
 use crate::log;
 use crate::machine::Machine;
-use crate::memory::Range;
+use crate::memory::{Kind, Range};
 use crate::nested::{
     Emptied, End, Mapping, MustFlush, NestedTables, Progress, Refused, Rights, View,
 };
 use crate::once::Once;
 use crate::vendor::Vendor;
-use adyton_x86::apic;
+use adyton_x86::{apic, tpm};
 
 static VIEW: Once<View> = Once::new();
 
@@ -25,7 +25,11 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
         end: 1 << machine.physical_bits.min(48),
     };
     identity(&mut tables, all, Rights::ALL);
-    for hidden in machine.layout.hidden() {
+    let tpm = Range {
+        start: tpm::BASE,
+        end: tpm::END,
+    };
+    for hidden in machine.layout.hidden().into_iter().chain([tpm]) {
         let (place, size) = (GuestPhysical(hidden.start), hidden.size());
         complete(tables.unmap(&FRAMES, place, size, Emptied::Detach, u32::MAX));
     }
@@ -52,13 +56,46 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
         end: start + size,
     };
     identity(&mut tables, ring, Rights::READ);
+    show_to_devices(&mut tables, machine);
     VIEW.set(tables.view());
+    iommu::open(tables.root());
     tables
 }
 
-/// Domain 0's memory, for walks on its behalf.
-pub fn memory() -> NestedMemory {
-    NestedMemory(*VIEW.get())
+/// Hides the IOMMUs, and lets devices reach memory: all of domain 0's, but not each other's registers.
+fn show_to_devices(tables: &mut NestedTables, machine: &Machine) {
+    let layout = &machine.layout;
+    let memory = layout
+        .domain0
+        .iter()
+        .filter(|entry| matches!(entry.kind, Kind::Ram | Kind::SoftReserved))
+        .map(|entry| entry.range);
+    let hidden = layout.hidden();
+    let unity = machine.unity.iter().copied().filter(|range| {
+        !range.overlaps(layout.pool) && !hidden.iter().any(|hidden| hidden.overlaps(*range))
+    });
+    for range in memory.chain(unity) {
+        let range = Range {
+            start: range.start.next_multiple_of(PAGE_SIZE),
+            end: range.end / PAGE_SIZE * PAGE_SIZE,
+        };
+        if range.size() > 0 {
+            identity(tables, range, Rights::ALL.union(Rights::DEVICE));
+        }
+    }
+    for unit in &machine.iommus {
+        // SAFETY: the firmware describes it.
+        let has_counters = unsafe { iommu::hiding::has_counters(unit) };
+        for range in iommu::hiding::ranges(unit, has_counters, &machine.segments) {
+            let (place, size) = (GuestPhysical(range.start), range.size());
+            complete(tables.unmap(&FRAMES, place, size, Emptied::Detach, u32::MAX));
+        }
+    }
+}
+
+/// What domain 0's tables show, to look things up.
+pub(super) fn view() -> View {
+    *VIEW.get()
 }
 
 const TOO_SMALL: &str = "the reserve is too small for domain 0's nested tables";

@@ -2,7 +2,8 @@
 //! decoding its instructions.
 //!
 //! Everything here reads what a guest wrote, and assumes nothing of it. [`walk`] is on the path of every call;
-//! [`instruction`] is needed only when a guest touches what it may not.
+//! [`instruction`] and [`fetch`] are needed only when a guest touches what it may not.
 
+pub mod fetch;
 pub mod instruction;
 pub mod walk;

@@ -31,6 +31,7 @@ pub(super) struct Change<'a, F> {
     budget: u32,
     progressed: bool,
     stale: bool,
+    opened: bool,
     added: u64,
     removed: u64,
     end: End,
@@ -52,6 +53,7 @@ impl<'a, F: Frames> Change<'a, F> {
             budget,
             progressed: false,
             stale: false,
+            opened: false,
             added: 0,
             removed: 0,
             end: End::Complete,
@@ -69,6 +71,10 @@ impl<'a, F: Frames> Change<'a, F> {
 
     pub(super) fn flush(&self) -> MustFlush {
         MustFlush::only_if(self.stale)
+    }
+
+    pub(super) fn has_opened(&self) -> bool {
+        self.opened
     }
 
     /// Changes `start..end`, which lies in the span of `table`, and returns how far it got.
@@ -152,6 +158,7 @@ impl<'a, F: Frames> Change<'a, F> {
             return;
         }
         entry.store(new, Release);
+        self.opened |= new != EMPTY;
         match self.format.decode(level, old) {
             Entry::Empty => {}
             Entry::Leaf(..) => self.stale = true,
@@ -176,7 +183,7 @@ impl<'a, F: Frames> Change<'a, F> {
             // The old leaf says the same, but nothing may be concluded of a page size that a TLB remembers.
             self.stale = true;
         }
-        entry.store(self.format.table(below), Release);
+        entry.store(self.format.table(level, below), Release);
         Some(below)
     }
 

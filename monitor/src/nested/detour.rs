@@ -75,7 +75,7 @@ impl<const TABLES: usize> Detour<TABLES> {
                 old => {
                     let below = self.take()?;
                     self.fill(frames, below, level, old);
-                    entry.store(self.format.table(below), Release);
+                    entry.store(self.format.table(level + 1, below), Release);
                     below
                 }
             };

@@ -1,5 +1,6 @@
 //! What an entry of a nested table looks like, for each vendor.
 
+use adyton_x86::iommu::entry as device;
 use adyton_x86::paging::{Entry as Bits, span};
 
 use super::Rights;
@@ -8,7 +9,8 @@ use crate::address::HostPhysical;
 /// The vendor's encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// AMD nested paging: the format of long-mode page tables (APM volume 2, section 15.25).
+    /// AMD nested paging: the format of long-mode page tables (APM volume 2, section 15.25), with the bits that the IOMMU
+    /// reads in places that the processor ignores (48882, section 2.2.3), so that devices go through the very same tables.
     Npt,
 }
 
@@ -51,18 +53,27 @@ impl Format {
                 if !rights.contains(Rights::EXECUTE) {
                     bits |= Bits::NO_EXECUTE;
                 }
+                if rights.contains(Rights::DEVICE) {
+                    // Present tables always grant reading.
+                    bits |= device::READ | device::FORCE_COHERENT;
+                    if rights.contains(Rights::WRITE) {
+                        bits |= device::WRITE;
+                    }
+                }
                 bits | (base.0 & Bits::ADDRESS)
             }
         }
     }
 
-    /// A pointer to the next table; the rights are the leaves' matter.
+    /// A pointer to the next table, out of one at `level`, above 0; the rights are the leaves' matter.
     #[inline]
-    pub(super) fn table(self, table: HostPhysical) -> u64 {
+    pub(super) fn table(self, level: u8, table: HostPhysical) -> u64 {
         match self {
             Self::Npt => {
                 let all = Bits::PRESENT | Bits::WRITABLE | Bits::USER | Bits::ACCESSED;
-                all | (table.0 & Bits::ADDRESS)
+                // The IOMMU counts levels from 1.
+                let next = u64::from(level) << device::NEXT_LEVEL_SHIFT;
+                all | next | device::READ | device::WRITE | (table.0 & Bits::ADDRESS)
             }
         }
     }
@@ -77,7 +88,9 @@ impl Format {
                 } else if entry.is_leaf(level) {
                     let writable = Rights::WRITE.only_if(entry.has(Bits::WRITABLE));
                     let executable = Rights::EXECUTE.only_if(!entry.has(Bits::NO_EXECUTE));
+                    let devices = Rights::DEVICE.only_if(entry.has(device::READ));
                     let rights = Rights::READ.union(writable).union(executable);
+                    let rights = rights.union(devices);
                     Entry::Leaf(HostPhysical(entry.page(level)), rights)
                 } else {
                     Entry::Table(HostPhysical(entry.table()))

@@ -97,6 +97,8 @@ pub struct Progress {
     pub end: End,
     /// What must be flushed for the part that is done.
     pub flush: MustFlush,
+    /// Something was mapped that was not before: for hardware that remembers also what is absent.
+    pub opened: bool,
 }
 
 /// One domain's nested page tables.
@@ -216,6 +218,7 @@ impl NestedTables {
             done: reached - start,
             end: change.end(),
             flush: change.flush(),
+            opened: change.has_opened(),
         }
     }
 }

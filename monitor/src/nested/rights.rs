@@ -2,7 +2,7 @@
 
 use adyton_abi::region::Attributes;
 
-/// A set of read, write and execute.
+/// A set of read, write and execute, and of whether the domain's devices may do the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Rights(u8);
@@ -18,8 +18,10 @@ impl Rights {
     pub const EXECUTE: Self = Self(4);
     /// Loads and stores.
     pub const READ_WRITE: Self = Self(3);
-    /// Everything.
+    /// Everything that a processor does.
     pub const ALL: Self = Self(7);
+    /// Devices of the domain may read and write what the domain itself may.
+    pub const DEVICE: Self = Self(8);
 
     /// Whether every right of `other` is in the set.
     #[inline]
@@ -45,9 +47,11 @@ impl Rights {
 
 impl From<Attributes> for Rights {
     fn from(attributes: Attributes) -> Self {
-        Self::READ
+        // What a domain is given is memory, which its devices reach as it does; registers of devices are in no region.
+        let processor = Self::READ
             .only_if(attributes.contains(Attributes::READ))
             .union(Self::WRITE.only_if(attributes.contains(Attributes::WRITE)))
-            .union(Self::EXECUTE.only_if(attributes.contains(Attributes::EXECUTE)))
+            .union(Self::EXECUTE.only_if(attributes.contains(Attributes::EXECUTE)));
+        processor.union(Self::DEVICE)
     }
 }

@@ -10,6 +10,7 @@
 //! | 5 `number a b c d` | makes any call, with a random token | status, result 0 |
 //! | 6 `core` | reads its time stamp | time |
 //! | 7 `address count` | adds up `count` words | sum |
+//! | 9 `flag address` | loads the word again and again until the flag, looked at before, was set | the word |
 //! | 8 `address count a b` | stores `count` times the word `a ^ b` and its complement; a register keeps its halves swapped | |
 
 #![no_std]
@@ -53,7 +54,19 @@ fn perform(operation: u64, words: [u64; 5]) -> [u64; 2] {
             0,
         ],
         8 => [fill(a, b, c ^ d), 0],
+        9 => [watch(a, b), 0],
         _ => [u64::MAX, 0],
+    }
+}
+
+/// A load that began after the flag was set: the word that it found.
+fn watch(flag: u64, address: u64) -> u64 {
+    loop {
+        let is_set = load(flag) != 0;
+        let word = load(address);
+        if is_set {
+            return word;
+        }
     }
 }
 

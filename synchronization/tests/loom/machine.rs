@@ -392,7 +392,7 @@ impl Machine {
         let (others, time) = (self.others(own), self.time(guarded));
         guarded
             .flushing
-            .look(DOMAIN, &self.generation, others, time)
+            .look(DOMAIN, &self.generation, others, false, time)
     }
 
     /// Denies the domain the core `denied`: when that has answered, the domain does not run there.

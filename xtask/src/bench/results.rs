@@ -22,7 +22,19 @@ struct Entry {
     /// `value / bare`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     ratio: Option<f64>,
+    /// The largest value that is accepted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    goal: Option<f64>,
     commit: String,
+}
+
+/// What a value is compared with.
+#[derive(Clone, Copy, Default)]
+pub struct Beside {
+    /// The same without the monitor.
+    pub bare: Option<f64>,
+    /// The largest value that is accepted.
+    pub goal: Option<f64>,
 }
 
 /// All values, by `boot/name`.
@@ -42,23 +54,47 @@ impl Results {
         })
     }
 
-    /// Adds a value, and prints it.
-    pub fn add(&mut self, boot: &str, measured: &Measurement, bare: Option<f64>) {
+    /// Adds a value, and prints it with what stands beside it.
+    pub fn add(&mut self, boot: &str, measured: &Measurement, beside: Beside) {
         let Measurement { name, value, unit } = measured;
+        let Beside { bare, goal } = beside;
         let ratio = bare.filter(|bare| *bare != 0.0).map(|bare| value / bare);
-        print!("{:<40} {value:>16} {unit}", format!("{boot}/{name}"));
-        match (bare, ratio) {
-            (Some(bare), Some(ratio)) => println!("  ({bare} without the monitor: {ratio:.3})"),
-            _ => println!(),
+        print!("{:<48} {value:>14} {unit}", format!("{boot}/{name}"));
+        if let (Some(bare), Some(ratio)) = (bare, ratio) {
+            print!("  ({bare} without the monitor: {ratio:.3})");
         }
+        if let Some(goal) = goal {
+            let verdict = if *value <= goal { "goal" } else { "MISSED" };
+            print!("  ({verdict}: at most {goal})");
+        }
+        println!();
         let entry = Entry {
             value: *value,
             unit: unit.clone(),
             bare,
             ratio,
+            goal,
             commit: self.commit.clone(),
         };
         self.entries.insert(format!("{boot}/{name}"), entry);
+    }
+
+    /// The value of `boot/name`, if it was ever measured.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        Some(self.entries.get(name)?.value)
+    }
+
+    /// The goal of `boot/name`, if it has one.
+    pub fn goal(&self, name: &str) -> Option<f64> {
+        self.entries.get(name)?.goal
+    }
+
+    /// The names that begin with `boot/`, without that, and their values.
+    pub fn of(&self, boot: &str) -> impl Iterator<Item = (&str, f64)> {
+        self.entries.iter().filter_map(move |(name, entry)| {
+            let name = name.strip_prefix(boot)?.strip_prefix('/')?;
+            Some((name, entry.value))
+        })
     }
 
     /// Writes the file.

@@ -5,8 +5,9 @@
 
 use anyhow::{Context, Result};
 
-use super::results::Results;
+use super::results::{Beside, Results};
 use crate::guest::{Images, Settings};
+use crate::setup::{self, Emulator};
 use crate::suite::{self, Boot, Filter, Measurement};
 use crate::workspace::Workspace;
 
@@ -16,41 +17,65 @@ pub const NAME: &str = "startup";
 /// Odd, so that the median is a run.
 const RUNS: usize = 9;
 
-/// The largest ratio that is accepted.
-const GOAL: f64 = 1.10;
+/// Measures with one and with two cores, in the system's emulator and in QEMU 10.
+///
+/// Nothing is judged here: most of the difference is the emulator's own work (`docs/emulators.md`). What the monitor
+/// adds in instructions is the goal of the boot `domain0`.
+pub fn measure(workspace: &Workspace, images: &Images, results: &mut Results) -> Result<()> {
+    for emulator in [Emulator::System, Emulator::Qemu10] {
+        if let Err(error) = setup::emulator(workspace, emulator) {
+            println!("skip  {NAME}: {error:#}");
+            continue;
+        }
+        measure_in(workspace, images, results, emulator)?;
+    }
+    Ok(())
+}
 
-/// Measures with one and with two cores. Whether the goal was reached.
-pub fn measure(workspace: &Workspace, images: &Images, results: &mut Results) -> Result<bool> {
-    let mut reached = true;
+fn measure_in(
+    workspace: &Workspace,
+    images: &Images,
+    results: &mut Results,
+    emulator: Emulator,
+) -> Result<()> {
     for cpus in [1, 2] {
         let mut seconds = [Vec::new(), Vec::new()];
         for _ in 0..RUNS {
             for monitor in [true, false] {
-                seconds[usize::from(monitor)].push(once(workspace, images, cpus, monitor)?);
+                seconds[usize::from(monitor)]
+                    .push(once(workspace, images, emulator, cpus, monitor)?);
             }
         }
         let [bare, with_monitor] = seconds.map(median);
-        let name = format!("{cpus}-cpus");
+        let suffix = match emulator {
+            Emulator::System => "",
+            Emulator::Qemu10 => "-qemu-10",
+        };
+        let name = format!("{cpus}-cpus{suffix}");
         let measured = Measurement {
             name,
             value: with_monitor,
             unit: "s".to_owned(),
         };
-        results.add(NAME, &measured, Some(bare));
-        if with_monitor > GOAL * bare {
-            println!("FAIL  {NAME}: more than {GOAL} times the time without the monitor");
-            reached = false;
-        }
+        let bare = Some(bare);
+        results.add(NAME, &measured, Beside { bare, goal: None });
     }
-    Ok(reached)
+    Ok(())
 }
 
-fn once(workspace: &Workspace, images: &Images, cpus: u32, monitor: bool) -> Result<f64> {
+fn once(
+    workspace: &Workspace,
+    images: &Images,
+    emulator: Emulator,
+    cpus: u32,
+    monitor: bool,
+) -> Result<f64> {
     let boot = Boot {
         name: format!("{NAME}-{cpus}-{monitor}"),
         tier: suite::Tier::Default,
         time_limit: 60,
         settings: Settings {
+            emulator,
             cpus,
             monitor,
             append: "quiet".to_owned(),

@@ -1,12 +1,17 @@
-//! What boots: the initrd, made of segments, and the bundle in which QEMU hands it over.
+//! What boots: the initrd, made of segments, and the bundle in which QEMU hands it over, or the disk
+//! from which firmware takes it.
 //!
 //! Linux unpacks concatenated cpio archives one after the other. So the large segments (programs,
 //! a kernel's modules) are packed once, and each boot adds a small one that says what to do.
 
+mod application;
 mod bundle;
 mod cpio;
+mod disk;
 mod modules;
 mod segments;
 
+pub use application::application;
 pub use bundle::bundle;
+pub use disk::write as write_disk;
 pub use segments::{host_programs, kernel_modules, start, system};

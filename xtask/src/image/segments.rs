@@ -14,11 +14,12 @@ use crate::workspace::Workspace;
 
 const BUSYBOX: &str = "/bin/busybox";
 
-/// Modules of domain 0: the pool's driver, a RAM disk, virtio, and KVM for comparisons.
+/// Modules of domain 0: the pool's driver, a RAM disk, the processor's registers, virtio, and KVM for comparisons.
 const MODULES: &[&str] = &[
     "device_dax",
     "dax_hmem",
     "brd",
+    "msr",
     "kvm_amd",
     "virtio_pci",
     "virtio_blk",

@@ -92,6 +92,11 @@ impl ControlSocket {
         Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
     }
 
+    /// Sends the machine an NMI, as a button on its front would.
+    pub fn inject_nmi(&mut self) -> Result<()> {
+        Ok(self.send(&json!({ "execute": "inject-nmi" }))?)
+    }
+
     /// Asks QEMU to end. It gives a terminal back as it was, which it cannot when it is killed.
     pub fn quit(&mut self) {
         // One that does not listen is killed by our caller.

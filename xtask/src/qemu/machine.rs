@@ -26,6 +26,32 @@ impl Board {
     }
 }
 
+/// A TPM 2.0, by its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Tpm {
+    /// Command response buffer.
+    Crb,
+    /// The older register interface.
+    Tis,
+}
+
+/// What a machine starts.
+#[derive(Clone, Debug)]
+pub enum Load {
+    /// Files that QEMU passes in.
+    Direct {
+        /// The image: the monitor, or a Linux kernel without one.
+        kernel: PathBuf,
+        /// Its one module: the bundle, or an initrd.
+        initrd: PathBuf,
+        /// The command line, of the monitor and of domain 0's kernel at once.
+        append: String,
+    },
+    /// A disk, from which firmware starts what it finds.
+    Disk(PathBuf),
+}
+
 /// How the emulator's time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
@@ -50,12 +76,12 @@ pub struct Machine {
     pub cpus: u32,
     /// Size of memory as QEMU takes it (`512M`, `8G`).
     pub memory: String,
-    /// The image that QEMU starts: the monitor, or a Linux kernel without one.
-    pub kernel: PathBuf,
-    /// Its one module: the bundle, or an initrd.
-    pub initrd: PathBuf,
-    /// The command line, of the monitor and of domain 0's kernel at once.
-    pub append: String,
+    /// What it starts.
+    pub load: Load,
+    /// The variables of its UEFI firmware; without them it has the PC's old one.
+    pub variables: Option<PathBuf>,
+    /// Its TPM.
+    pub tpm: Option<Tpm>,
     /// How time passes.
     pub timing: Timing,
     /// The file that its memory is, to be looked at when it has ended; ordinary memory if none.
@@ -94,9 +120,11 @@ impl Machine {
                 "shift=0,sleep=off",
             ]),
         };
-        command.arg("-kernel").arg(&self.kernel);
-        command.arg("-initrd").arg(&self.initrd);
-        command.args(["-append", &self.append]);
+        self.add_load(&mut command);
+        self.add_firmware(&mut command);
+        if let Some(tpm) = self.tpm {
+            self.add_tpm(&mut command, tpm, control);
+        }
         // QEMU waits for us there, so that no event is missed.
         let socket = format!(
             "socket,id=control,path={},server=on,wait=on",
@@ -106,4 +134,64 @@ impl Machine {
         command.args(&self.extra);
         command
     }
+
+    fn add_load(&self, command: &mut Command) {
+        match &self.load {
+            Load::Direct {
+                kernel,
+                initrd,
+                append,
+            } => {
+                command.arg("-kernel").arg(kernel);
+                command.arg("-initrd").arg(initrd);
+                command.args(["-append", append]);
+            }
+            Load::Disk(path) => {
+                let drive = format!(
+                    "if=none,id=system,format=raw,cache=unsafe,file={}",
+                    path.display()
+                );
+                command.args(["-drive", &drive]);
+                command.args(["-device", "virtio-blk-pci,drive=system,bootindex=1"]);
+            }
+        }
+    }
+
+    fn add_firmware(&self, command: &mut Command) {
+        let Some(variables) = &self.variables else {
+            return;
+        };
+        let code = format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE_CODE}");
+        let variables = format!("if=pflash,unit=1,format=raw,file={}", variables.display());
+        command.args(["-drive", &code, "-drive", &variables]);
+    }
+
+    fn add_tpm(&self, command: &mut Command, tpm: Tpm, control: &Path) {
+        let socket = format!("socket,id=tpm,path={}", tpm_socket(control).display());
+        command.args(["-chardev", &socket]);
+        command.args(["-tpmdev", "emulator,id=tpm,chardev=tpm"]);
+        let device = match tpm {
+            Tpm::Crb => "tpm-crb,tpmdev=tpm",
+            Tpm::Tis => "tpm-tis,tpmdev=tpm",
+        };
+        command.args(["-device", device]);
+    }
+
+    /// The file that was packed for this machine alone, large and quickly packed again.
+    pub fn packed(&self) -> &Path {
+        match &self.load {
+            Load::Direct { initrd, .. } => initrd,
+            Load::Disk(path) => path,
+        }
+    }
+}
+
+/// The distribution's UEFI firmware, and the variables that a new machine has.
+const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+/// See [`FIRMWARE_CODE`].
+pub const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// Where the TPM's emulator listens, beside QEMU's control socket.
+pub fn tpm_socket(control: &Path) -> PathBuf {
+    control.with_file_name("tpm")
 }

@@ -7,6 +7,7 @@
 mod control;
 mod machine;
 mod session;
+mod tpm;
 
-pub use machine::{Board, Machine, Timing};
+pub use machine::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
 pub use session::{Ending, Event, Session, spawn};

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 
 use super::control::{ControlSocket, SocketFolder};
 use super::machine::Machine;
+use super::tpm::TpmEmulator;
 
 /// Something that happened on the console.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,19 +45,36 @@ pub struct Session {
     console: Receiver<String>,
     errors: PathBuf,
     killed: bool,
+    _company: Company,
+}
+
+/// What lives as long as QEMU does.
+pub struct Company {
+    _tpm: Option<TpmEmulator>,
     _folder: SocketFolder,
 }
 
-/// Starts a command with a control socket that it opens at the path it is given.
+/// Starts a machine by a command with a control socket that it opens at the path it is given.
 pub fn spawn(
+    machine: &Machine,
     command: impl FnOnce(&Path) -> Command,
-) -> Result<(Child, ControlSocket, SocketFolder)> {
+) -> Result<(Child, ControlSocket, Company)> {
     let folder = SocketFolder::create()?;
+    let tpm = machine
+        .tpm
+        .map(|_| TpmEmulator::start(&folder.socket()))
+        .transpose()?;
     let mut child = command(&folder.socket())
         .spawn()
         .context("cannot start QEMU")?;
     match ControlSocket::connect(&folder.socket(), &mut child) {
-        Ok(control) => Ok((child, control, folder)),
+        Ok(control) => {
+            let company = Company {
+                _tpm: tpm,
+                _folder: folder,
+            };
+            Ok((child, control, company))
+        }
         Err(error) => {
             child.kill()?;
             child.wait()?;
@@ -71,7 +89,7 @@ impl Session {
         let file = File::create(log).with_context(|| log.display().to_string())?;
         let errors = log.with_extension("qemu.log");
         let messages = File::create(&errors)?;
-        let (mut child, control, folder) = spawn(|socket| {
+        let (mut child, control, company) = spawn(machine, |socket| {
             let mut command = machine.command(socket);
             command.args([
                 "-chardev",
@@ -99,7 +117,7 @@ impl Session {
             console,
             errors,
             killed: false,
-            _folder: folder,
+            _company: company,
         })
     }
 
@@ -118,6 +136,11 @@ impl Session {
         self.control
             .registers()
             .unwrap_or_else(|error| format!("no registers: {error:#}\n"))
+    }
+
+    /// Sends the machine an NMI.
+    pub fn inject_nmi(&mut self) -> Result<()> {
+        self.control.inject_nmi()
     }
 
     /// Ends QEMU now. It can hold out against gentler signals while it runs garbage.

@@ -1,7 +1,10 @@
 //! Set-up: what the distribution has to give, and nothing when it is already there.
 
+mod apt;
+mod emulator;
 mod kernel;
 mod packages;
 
+pub use emulator::{Emulator, fetch as emulator};
 pub use kernel::{Flavour, Kernel, fetch as kernel};
 pub use packages::install_missing as packages;

@@ -17,6 +17,10 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/setpriv", "util-linux"),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
+    ("/usr/bin/swtpm", "swtpm"),
+    ("/sbin/sfdisk", "fdisk"),
+    ("/usr/bin/mformat", "mtools"),
 ];
 
 /// Installs what is missing if we may, else fails with the line to type.

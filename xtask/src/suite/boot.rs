@@ -14,11 +14,14 @@ use super::selection::{BOOT, Chosen, MEMORY};
 use crate::guest::Images;
 use crate::image;
 use crate::qemu::{Event, Session};
-use crate::setup::{Flavour, Kernel};
+use crate::setup::{Emulator, Flavour, Kernel};
 use crate::workspace::Workspace;
 
 /// Lines of the log that a failure shows.
 const TAIL: usize = 25;
+
+/// What a test prints for an NMI from outside.
+const NMI_REQUEST: &str = "ADYTON-NMI";
 
 /// The file that tells where the cores of a machine that hung were.
 const REGISTERS: &str = "registers.log";
@@ -37,19 +40,32 @@ pub struct BootResult {
 /// Runs the chosen tests of a boot. What goes wrong on the way is a failure of those tests.
 pub fn run(workspace: &Workspace, images: &Images, chosen: &Chosen) -> BootResult {
     let boot = &chosen.boot;
-    let outcome = match boot.settings.fetch_kernel(workspace) {
-        Ok(kernel) => Run::new(workspace, boot).and_then(|run| {
-            run.watch(images, &kernel)
-                .map(|verdict| run.report(chosen, verdict))
-        }),
-        Err(error) if boot.settings.kernel == Flavour::Trixie => {
-            eprintln!("-- {error:#}");
-            let reason = "Debian 13's kernel package cannot be reached".to_owned();
-            return all(chosen, &Outcome::Skipped(reason));
-        }
-        Err(error) => Err(error),
+    let unreachable = |error: &anyhow::Error, what: &str| {
+        eprintln!("-- {error:#}");
+        all(
+            chosen,
+            &Outcome::Skipped(format!("{what} cannot be reached")),
+        )
     };
-    outcome.unwrap_or_else(|error| all(chosen, &Outcome::Failed(format!("{error:#}"))))
+    let kernel = match boot.settings.fetch_kernel(workspace) {
+        Err(error) if boot.settings.kernel == Flavour::Trixie => {
+            return unreachable(&error, "Debian 13's kernel package");
+        }
+        other => other,
+    };
+    let emulator = match boot.settings.fetch_emulator(workspace) {
+        Err(error) if boot.settings.emulator != Emulator::System => {
+            return unreachable(&error, "QEMU 10");
+        }
+        other => other,
+    };
+    let outcome = || {
+        let run = Run::new(workspace, boot)?;
+        let verdict = run.watch(images, &kernel?, emulator?)?;
+        Ok(run.report(chosen, verdict))
+    };
+    outcome()
+        .unwrap_or_else(|error: anyhow::Error| all(chosen, &Outcome::Failed(format!("{error:#}"))))
 }
 
 /// The same outcome for everything that was chosen.
@@ -84,12 +100,13 @@ impl<'boot> Run<'boot> {
     }
 
     /// Boots, follows the console to the end, and says what happened.
-    fn watch(&self, images: &Images, kernel: &Kernel) -> Result<Verdict> {
+    fn watch(&self, images: &Images, kernel: &Kernel, emulator: PathBuf) -> Result<Verdict> {
         let plan = plan(self.boot);
         let start = image::start("exec run-plan", &[("adyton/plan", &plan)]);
         let initrd = images.initrd(kernel, vec![start])?;
         let mut machine =
             images.machine(&self.boot.settings, &kernel.image, &initrd, &self.folder)?;
+        machine.qemu = emulator;
         machine.memory_file = self.boot.memory.as_ref().map(|_| self.memory_file());
         let registers = self.folder.join(REGISTERS);
         let _ = fs::remove_file(&registers);
@@ -99,6 +116,9 @@ impl<'boot> Run<'boot> {
             match session.next(progress.deadline()) {
                 Event::Line(line) => {
                     progress.observe(&line);
+                    if line.contains(NMI_REQUEST) {
+                        session.inject_nmi()?;
+                    }
                     if progress.power_is_cut() {
                         session.kill()?;
                         break;
@@ -114,7 +134,7 @@ impl<'boot> Run<'boot> {
         }
         let ending = session.finish()?;
         // What is packed for a boot is large and quickly packed again.
-        let _ = fs::remove_file(&machine.initrd);
+        let _ = fs::remove_file(machine.packed());
         Ok(progress.conclude(&ending))
     }
 

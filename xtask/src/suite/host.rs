@@ -1,4 +1,4 @@
-//! The steps that run on the host: format, lints, licences and the host's tests.
+//! The steps that run on the host: format, lints, licences, the host's tests, and the demonstration as its user starts it.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::definition::Tier;
 use super::report::{Outcome, Report};
+use crate::demo::{self, Screen};
 use crate::licences;
 use crate::workspace::Workspace;
 
@@ -20,6 +22,8 @@ const TAIL: usize = 40;
 pub struct Step {
     /// The name, which is also a filter.
     pub name: &'static str,
+    /// The smallest run that it belongs to.
+    pub tier: Tier,
     /// What it does.
     pub run: fn(&Workspace) -> Result<Vec<Report>>,
 }
@@ -28,23 +32,33 @@ pub struct Step {
 pub const STEPS: &[Step] = &[
     Step {
         name: "format",
+        tier: Tier::Quick,
         run: format,
     },
     Step {
         name: "clippy",
+        tier: Tier::Quick,
         run: clippy,
     },
     Step {
         name: "licences",
+        tier: Tier::Quick,
         run: check_licences,
     },
     Step {
         name: "deny",
+        tier: Tier::Quick,
         run: deny,
     },
     Step {
         name: "host",
+        tier: Tier::Quick,
         run: host_tests,
+    },
+    Step {
+        name: "demo",
+        tier: Tier::Default,
+        run: demonstrate,
     },
 ];
 
@@ -155,6 +169,18 @@ fn host_tests(workspace: &Workspace) -> Result<Vec<Report>> {
         reports.push(whole);
     }
     Ok(reports)
+}
+
+/// The demonstration, to its end.
+fn demonstrate(workspace: &Workspace) -> Result<Vec<Report>> {
+    let started = Instant::now();
+    let outcome = match demo::perform(workspace, &demo::Options::default(), &Screen::None)? {
+        Ok(()) => Outcome::Passed,
+        Err(why) => Outcome::Failed(why),
+    };
+    let mut report = Report::new("demo", outcome, started.elapsed());
+    report.detail = "      repeat with: cargo xtask demo\n".to_owned();
+    Ok(vec![report])
 }
 
 /// What a failed test printed, with the command that repeats it.

@@ -20,6 +20,7 @@ use anyhow::{Result, bail};
 
 use self::report::Summary;
 use self::selection::{Chosen, Selection};
+use crate::build::Monitors;
 use crate::guest::Images;
 use crate::setup;
 use crate::workspace::Workspace;
@@ -60,9 +61,17 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, with_monitor: bool) -> R
         for chosen in &boots {
             // Fetched here, so that boots that run side by side find it; errors are told there.
             let _ = chosen.boot.settings.fetch_kernel(workspace);
+            let _ = chosen.boot.settings.fetch_emulator(workspace);
         }
-        let with_monitor = boots.iter().any(|chosen| chosen.boot.settings.monitor);
-        let images = Images::build(workspace, with_monitor)?;
+        let has = |under_test: bool| {
+            let mut settings = boots.iter().map(|chosen| &chosen.boot.settings);
+            settings.any(|settings| settings.monitor && settings.selfcheck == under_test)
+        };
+        let monitors = Monitors {
+            product: has(false),
+            under_test: has(true),
+        };
+        let images = Images::build(workspace, monitors)?;
         schedule::run(workspace, &images, boots, |result| {
             summary.add(result.reports)
         });
@@ -85,7 +94,7 @@ fn choose(
 ) -> Result<(Vec<&'static host::Step>, Vec<Chosen>)> {
     let steps: Vec<_> = host::STEPS
         .iter()
-        .filter(|step| selection.has_step(step.name))
+        .filter(|step| selection.has_step(step))
         .collect();
     let boots = if matches!(selection, Selection::Name(_)) && !steps.is_empty() {
         Vec::new()

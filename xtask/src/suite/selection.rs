@@ -1,6 +1,7 @@
 //! Which tests a filter means.
 
 use super::definition::{Boot, Tier};
+use super::host::Step;
 
 /// The name of the test that every boot has: domain 0 comes up.
 pub const BOOT: &str = "boot";
@@ -57,10 +58,10 @@ impl Selection {
     }
 
     /// Whether a step on the host is meant.
-    pub fn has_step(&self, step: &str) -> bool {
+    pub fn has_step(&self, step: &Step) -> bool {
         match self {
-            Self::Tier(_) => true,
-            Self::Name(name) => name == step,
+            Self::Tier(tier) => step.tier <= *tier,
+            Self::Name(name) => name == step.name,
         }
     }
 

@@ -1,30 +1,22 @@
 //! Measures calls and entries in TSC ticks, which are instructions under `-icount shift=0`: everything that the core
-//! executes, the monitor's part included. `adyton-bench kvm` measures KVM on the bare machine instead.
+//! executes, the monitor's part included. The first argument says what is measured; see `bench/*.toml`.
 #![deny(unsafe_code)]
 
+mod entering;
+mod exits;
 mod kvm;
+mod meter;
+mod scale;
+mod sizes;
+mod throughput;
 
-use std::arch::asm;
-use std::arch::x86_64::_rdtsc;
 use std::process::ExitCode;
 
-use adyton::abi::call::Information;
-use adyton::{Domain, Flags, Image, Linux, Program, calls, policy};
-use adyton_guest_tests::fixture::{ROOM, payload, pool, run, run_with};
-use adyton_guest_tests::nesting::nest;
-use anyhow::{Result, ensure};
-
-/// The counter of the longest time that a call held the core, see `docs/calls.md`.
-const LONGEST_CALL: u64 = 9;
-/// Enough for the caches of the emulator and the first faults to be over.
-const ROUNDS: u32 = 200;
+use anyhow::{Result, bail};
 
 fn main() -> ExitCode {
-    let outcome = match std::env::args().nth(1).as_deref() {
-        Some("kvm") => kvm::round_trip().map(|ticks| report("kvm-run", ticks)),
-        _ => domains(),
-    };
-    match outcome {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match measure(&words.iter().map(String::as_str).collect::<Vec<_>>()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("adyton-bench: {error:#}");
@@ -33,111 +25,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn report(name: &str, ticks: u64) {
-    println!("ADYTON-BENCH {name} {ticks} instructions");
-}
-
-#[allow(unsafe_code)]
-fn now() -> u64 {
-    // SAFETY: reading the time stamp has no effect.
-    unsafe { _rdtsc() }
-}
-
-/// Brings the caller's own vector registers into use, upper halves included.
-#[allow(unsafe_code)]
-fn use_vectors() {
-    // SAFETY: changes one register, which is declared; the measured CPUs have AVX2.
-    unsafe { asm!("vpcmpeqb ymm15, ymm15, ymm15", out("ymm15") _, options(nomem, nostack)) };
-}
-
-/// Fewest ticks of `action` over many rounds, without those of looking at the clock.
-fn fewest(mut action: impl FnMut()) -> u64 {
-    let time = |action: &mut dyn FnMut()| {
-        let before = now();
-        action();
-        now() - before
-    };
-    let empty = (0..ROUNDS).map(|_| time(&mut || ())).min().unwrap_or(0);
-    let full = (0..ROUNDS).map(|_| time(&mut action)).min().unwrap_or(0);
-    full.saturating_sub(empty)
-}
-
-fn domains() -> Result<()> {
-    let place = Linux::without_memory()?;
-    report(
-        "null-call",
-        fewest(|| {
-            let _facts = calls::information(&place, Information::Version, 0);
-        }),
-    );
-    report(
-        "random-call",
-        fewest(|| {
-            let _words = calls::random(&place);
-        }),
-    );
-    for (name, argument, flags) in [
-        ("enter", "plain", Flags::CONFIDENTIAL),
-        ("enter-sandbox", "plain", Flags::NONE),
-        ("enter-with-vectors", "vector", Flags::CONFIDENTIAL),
-    ] {
-        report(name, round_trip(argument, flags)?);
-    }
-    for depth in 2..=8 {
-        let mut running = nest(depth, "bench", "confidential")?;
-        let [_, ticks, ..] = running.words()?;
-        report(&format!("enter-at-depth-{depth}"), ticks);
-    }
-    building()?;
-    large()?;
-    report(
-        "longest-call",
-        calls::information(&place, Information::Counter, LONGEST_CALL)?[0],
-    );
-    Ok(())
-}
-
-/// From user mode of domain 0 into the domain and back, through the SDK's own way.
-fn round_trip(argument: &str, flags: Flags) -> Result<u64> {
-    let mut running = run("echo", &[argument], flags)?;
-    running.words()?;
-    let vcpu = running.vcpu();
-    let mut refused = 0;
-    let mut enter = || refused |= vcpu.enter_raw(0).status;
-    let ticks = if argument == "vector" {
-        fewest(|| {
-            use_vectors();
-            enter();
-        })
-    } else {
-        fewest(enter)
-    };
-    ensure!(refused == 0, "an entry was refused");
-    Ok(ticks)
-}
-
-/// A domain whose memory takes many slices to map, to hash and to zero: what the longest call is looked for in.
-fn large() -> Result<()> {
-    const HEAP: u64 = 24 << 20;
-    let mut running = run_with("agent", &[], Flags::CONFIDENTIAL, |program| {
-        program.heap = HEAP
-    })?;
-    running.words()?;
-    Ok(())
-}
-
-/// What it takes to make a small domain and to take it back, all calls together.
-fn building() -> Result<()> {
-    let claim = pool()?.claim(ROOM)?;
-    let create = fewest(|| drop(Domain::create(&claim, policy(Flags::CONFIDENTIAL), 32)));
-    report("create-and-destroy", create);
-    let file = payload("hello")?;
-    let program = Program::new(Image::parse(&file)?, Flags::CONFIDENTIAL);
-    let whole = fewest(|| {
-        if let Ok(loaded) = program.build(&claim) {
-            let _sealed = loaded.domain.seal();
+fn measure(words: &[&str]) -> Result<()> {
+    match words {
+        [] => entering::domains(),
+        ["kvm"] => {
+            meter::report_instructions("kvm-run", kvm::round_trip()?);
+            Ok(())
         }
-    });
-    report("build-seal-and-destroy", whole);
-    Ok(())
+        ["building"] => sizes::building(),
+        ["ranges"] => sizes::ranges(),
+        ["scale", count] => scale::scale(count.parse()?),
+        ["exits", kind] => exits::exits(kind),
+        ["throughput"] => throughput::throughput(),
+        other => bail!("no measurement {other:?}"),
+    }
 }

@@ -1,53 +1,11 @@
-//! A guest's memory as far as its own nested rights reach, for walks and instruction fetches on its behalf.
+//! Fetching the instruction that a vCPU is at, through its own tables and no further than its nested rights.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
-use crate::address::{GuestPhysical, GuestVirtual};
-use crate::frames::FRAMES;
-use crate::guest::instruction::{Instruction, LONGEST, Mode};
-use crate::guest::walk::{
-    Access, ControlRegisters, Denied, Fault, GuestMemory, Implemented, Kind, Regime,
-};
+use super::instruction::{Instruction, LONGEST, Mode};
+use super::walk::{Access, ControlRegisters, Fault, GuestMemory, Implemented, Kind, Regime};
+use crate::address::GuestVirtual;
+use crate::domain::memory::CallerMemory;
 use crate::machine;
-use crate::nested::{Rights, View};
 use crate::vcpu::Vcpu;
-
-/// The memory that these nested tables show.
-#[derive(Clone, Copy, Debug)]
-pub struct NestedMemory(pub View);
-
-impl NestedMemory {
-    /// The host's address of the 8-byte word at `place`, if the guest has `rights` there and it is memory.
-    #[inline]
-    fn word(&self, place: GuestPhysical, rights: Rights) -> Result<&AtomicU64, Denied> {
-        let translation = self
-            .0
-            .translate(&FRAMES, place.align_down(8))
-            .ok_or(Denied)?;
-        let address = translation.address.value();
-        // Devices are not read on a guest's behalf: that could have effects. They lie outside of what is RAM.
-        if !translation.rights.contains(rights) || !machine::get().layout.is_memory(address) {
-            return Err(Denied);
-        }
-        // SAFETY: RAM, mapped one to one, aligned; the guest may change it at any time, hence atomic.
-        Ok(unsafe { &*(address as *const AtomicU64) })
-    }
-}
-
-impl GuestMemory for NestedMemory {
-    #[inline]
-    fn read_entry(&self, place: GuestPhysical) -> Result<u64, Denied> {
-        self.word(place, Rights::READ)
-            .map(|word| word.load(Ordering::Relaxed))
-    }
-
-    fn exchange(&self, place: GuestPhysical, old: u64, new: u64) -> Result<bool, Denied> {
-        let word = self.word(place, Rights::READ_WRITE)?;
-        Ok(word
-            .compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok())
-    }
-}
 
 impl Vcpu {
     /// The rules of its address space; `None` if it does not page in long mode.
@@ -71,23 +29,24 @@ impl Vcpu {
 
     /// Ends an instruction whose opcode begins with 0F and which has `length` bytes without prefixes: RIP moves behind it,
     /// prefixes included.
-    pub fn advance_past(&mut self, memory: NestedMemory, length: u64) {
+    pub fn advance_past(&mut self, length: u64) {
         const TWO_BYTE_OPCODES: u8 = 0x0f;
         let known = self.next_rip().is_some()
             || self
-                .first_byte(memory)
+                .first_byte()
                 .is_none_or(|byte| byte == TWO_BYTE_OPCODES);
         let length = if known {
             length
         } else {
-            self.fetch(memory)
+            self.fetch()
                 .map_or(length, |instruction| instruction.length().into())
         };
         self.advance(length);
     }
 
     /// The byte at RIP, in 64-bit mode.
-    fn first_byte(&self, memory: NestedMemory) -> Option<u8> {
+    fn first_byte(&self) -> Option<u8> {
+        let memory = CallerMemory::new(self);
         let regime = self.regime().filter(|_| self.is_64_bit())?;
         let access = self.fetch_access();
         let place = regime
@@ -110,7 +69,8 @@ impl Vcpu {
     ///
     /// # Errors
     /// Why it cannot be fetched: another core may have changed the tables since the CPU fetched it.
-    pub fn fetch(&self, memory: NestedMemory) -> Result<Instruction, FetchError> {
+    pub fn fetch(&self) -> Result<Instruction, FetchError> {
+        let memory = CallerMemory::new(self);
         let mode = match self.code_bits() {
             64 => Mode::Long,
             32 => Mode::ThirtyTwo,

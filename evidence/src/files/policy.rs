@@ -1,0 +1,291 @@
+//! A policy as TOML: `docs/policy.md` shows one.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use adyton_abi::policy::Flags;
+use adyton_abi::region::Attributes;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use super::{Digest, FileError, version};
+use crate::policy::{EdgeRule, End, Policy, Rule};
+
+/// How policies name domain 0.
+const ZERO: &str = "domain-0";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    version: u64,
+    name: String,
+    subject: String,
+    #[serde(default)]
+    unmeasured: bool,
+    #[serde(default)]
+    domain_0: DomainZero,
+    security_version: u64,
+    #[serde(default)]
+    fetched_by_owner: bool,
+    #[serde(default = "one")]
+    depth: u64,
+    #[serde(default)]
+    domain: Vec<DomainEntry>,
+    #[serde(default)]
+    memory: Vec<MemoryEntry>,
+    #[serde(default)]
+    command: Vec<DirectedEntry>,
+    #[serde(default)]
+    derivation: Vec<DirectedEntry>,
+    #[serde(default)]
+    device: Vec<DeviceEntry>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// What domain 0 may be.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum DomainZero {
+    Any,
+    #[default]
+    Reference,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    #[default]
+    Confidential,
+    Sandbox,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Ability {
+    Create,
+    Carve,
+    Share,
+    Grant,
+    Accept,
+    Attest,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct DomainEntry {
+    name: String,
+    measurement: Vec<Digest>,
+    #[serde(default)]
+    kind: Kind,
+    #[serde(default)]
+    debug: bool,
+    #[serde(default)]
+    may: Vec<Ability>,
+    #[serde(default)]
+    still: Vec<Ability>,
+    #[serde(default)]
+    changed: bool,
+    #[serde(default = "one")]
+    vcpus: u64,
+    #[serde(default = "one")]
+    least: u64,
+    #[serde(default = "one")]
+    most: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MemoryEntry {
+    between: [String; 2],
+    rights: [Rights; 2],
+    most: Size,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DirectedEntry {
+    from: String,
+    to: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviceEntry {
+    device: DeviceName,
+    domain: String,
+}
+
+/// `rw-`
+struct Rights(Attributes);
+
+impl<'de> Deserialize<'de> for Rights {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bits = [Attributes::READ, Attributes::WRITE, Attributes::EXECUTE];
+        let mut rights = Attributes::NONE;
+        let mut right = text.len() == 3;
+        for ((found, letter), bit) in text.chars().zip("rwx".chars()).zip(bits) {
+            if found == letter {
+                rights = rights | bit;
+            } else {
+                right &= found == '-';
+            }
+        }
+        if right {
+            Ok(Self(rights))
+        } else {
+            Err(D::Error::custom(
+                "rights are written as rwx, with - for those that are missing",
+            ))
+        }
+    }
+}
+
+/// `64K`
+struct Size(u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (number, shift) = match text.as_bytes().last() {
+            Some(b'K') => (text.trim_end_matches('K'), 10),
+            Some(b'M') => (text.trim_end_matches('M'), 20),
+            Some(b'G') => (text.trim_end_matches('G'), 30),
+            _ => (text.as_str(), 0),
+        };
+        let size = number.parse::<u64>().ok();
+        size.and_then(|size| size.checked_mul(1 << shift))
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("a size is a number, with K, M or G or without"))
+    }
+}
+
+/// `1af4:1041`
+struct DeviceName([u16; 2]);
+
+impl<'de> Deserialize<'de> for DeviceName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = |digits: &str| {
+            let four = digits.len() == 4;
+            four.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
+        };
+        text.split_once(':')
+            .and_then(|(vendor, device)| Some(Self([number(vendor)?, number(device)?])))
+            .ok_or_else(|| {
+                D::Error::custom("a device is written as vendor:device, four digits each")
+            })
+    }
+}
+
+/// Reads a policy.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read(text: &str) -> Result<Policy, FileError> {
+    let file: File = toml::from_str(text)?;
+    version(file.version)?;
+    let names: Vec<_> = file
+        .domain
+        .iter()
+        .map(|entry| entry.name.as_str())
+        .collect();
+    for (index, name) in names.iter().enumerate() {
+        if *name == ZERO || names.iter().take(index).any(|earlier| earlier == name) {
+            return Err(FileError::NameTaken((*name).into()));
+        }
+    }
+    // Without domains the name cannot be found; the verifier has a reason of its own for that.
+    let subject = if names.is_empty() {
+        0
+    } else {
+        find(&names, &file.subject)?
+    };
+    Ok(Policy {
+        subject,
+        edges: edges(&file, &names)?,
+        name: file.name,
+        unmeasured: file.unmeasured,
+        any_domain_0: file.domain_0 == DomainZero::Any,
+        security_version: file.security_version,
+        owner: file.fetched_by_owner,
+        most_depth: file.depth,
+        domains: file.domain.into_iter().map(rule).collect(),
+    })
+}
+
+fn find(names: &[&str], wanted: &str) -> Result<usize, FileError> {
+    let place = names.iter().position(|name| *name == wanted);
+    place.ok_or_else(|| FileError::NoSuchName(wanted.into()))
+}
+
+fn end(names: &[&str], wanted: &str) -> Result<End, FileError> {
+    if wanted == ZERO {
+        Ok(End::Zero)
+    } else {
+        find(names, wanted).map(End::Rule)
+    }
+}
+
+fn edges(file: &File, names: &[&str]) -> Result<Vec<EdgeRule>, FileError> {
+    let mut edges = Vec::new();
+    for entry in &file.memory {
+        let [first, second] = &entry.between;
+        edges.push(EdgeRule::Memory {
+            ends: [end(names, first)?, end(names, second)?],
+            rights: [entry.rights[0].0, entry.rights[1].0],
+            most: entry.most.0,
+        });
+    }
+    for entry in &file.command {
+        let (from, to) = (end(names, &entry.from)?, find(names, &entry.to)?);
+        edges.push(EdgeRule::Command { from, to });
+    }
+    for entry in &file.derivation {
+        let (from, to) = (end(names, &entry.from)?, find(names, &entry.to)?);
+        edges.push(EdgeRule::Derivation { from, to });
+    }
+    for entry in &file.device {
+        edges.push(EdgeRule::Device {
+            device: entry.device.0,
+            domain: find(names, &entry.domain)?,
+        });
+    }
+    Ok(edges)
+}
+
+fn rule(entry: DomainEntry) -> Rule {
+    Rule {
+        name: entry.name,
+        measurements: entry
+            .measurement
+            .into_iter()
+            .map(|digest| digest.0)
+            .collect(),
+        sandbox: entry.kind == Kind::Sandbox,
+        debug: entry.debug,
+        may: flags(&entry.may),
+        still: flags(&entry.still),
+        changed: entry.changed,
+        most_vcpus: entry.vcpus,
+        count: [entry.least, entry.most],
+    }
+}
+
+fn flags(abilities: &[Ability]) -> Flags {
+    let flag = |ability: &Ability| match ability {
+        Ability::Create => Flags::MAY_CREATE,
+        Ability::Carve => Flags::MAY_CARVE,
+        Ability::Share => Flags::MAY_SHARE,
+        Ability::Grant => Flags::MAY_GRANT,
+        Ability::Accept => Flags::MAY_ACCEPT,
+        Ability::Attest => Flags::MAY_ATTEST,
+    };
+    abilities
+        .iter()
+        .map(flag)
+        .fold(Flags::NONE, core::ops::BitOr::bitor)
+}

@@ -1,0 +1,102 @@
+//! Which composition a relying party wants, and nothing else.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use adyton_abi::policy::Flags;
+use adyton_abi::region::Attributes;
+
+use crate::Hash;
+
+/// The flags that say what a domain may call.
+pub const ABILITIES: Flags = Flags::MAY_COMPOSE.union(Flags::MAY_ATTEST);
+
+/// A policy. What it does not allow is refused.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// For people and results.
+    pub name: String,
+    /// Whether a boot that nobody measured is good enough.
+    pub unmeasured: bool,
+    /// Whether domain 0 may be any kernel with any command line.
+    pub any_domain_0: bool,
+    /// The least security version of the monitor.
+    pub security_version: u64,
+    /// Whether evidence that the owner fetched is good enough.
+    pub owner: bool,
+    /// Index of the rule for the subject.
+    pub subject: usize,
+    /// Most levels of domains below domain 0.
+    pub most_depth: u64,
+    /// The domains that there may be.
+    pub domains: Vec<Rule>,
+    /// The edges that there may be.
+    pub edges: Vec<EdgeRule>,
+}
+
+/// What a domain must be.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// For people and for edges.
+    pub name: String,
+    /// Its measurement is one of these.
+    pub measurements: Vec<Hash>,
+    /// Whether its owner may see its registers.
+    pub sandbox: bool,
+    /// Whether its owner may read its memory.
+    pub debug: bool,
+    /// What it may call at most.
+    pub may: Flags,
+    /// What it may still do at most.
+    pub still: Flags,
+    /// Whether it may have accepted memory since it was sealed.
+    pub changed: bool,
+    /// Most vCPUs.
+    pub most_vcpus: u64,
+    /// How many such domains there must be at least, and may be at most.
+    pub count: [u64; 2],
+}
+
+/// One end of an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// Domain 0.
+    Zero,
+    /// A domain for which this rule stands.
+    Rule(usize),
+}
+
+/// Which edges there may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EdgeRule {
+    /// Memory in common.
+    Memory {
+        /// Who.
+        ends: [End; 2],
+        /// Most rights of each.
+        rights: [Attributes; 2],
+        /// Most bytes.
+        most: u64,
+    },
+    /// Commanding.
+    Command {
+        /// Who commands.
+        from: End,
+        /// Whom.
+        to: usize,
+    },
+    /// Memory derived.
+    Derivation {
+        /// From whose memory.
+        from: End,
+        /// For whom.
+        to: usize,
+    },
+    /// A device.
+    Device {
+        /// Vendor and device id.
+        device: [u16; 2],
+        /// Whose it is.
+        domain: usize,
+    },
+}

@@ -1,0 +1,211 @@
+//! What was booted: firmware, what it started, and what the monitor started with.
+//!
+//! The position of an event says what it is; the words beside its digest are nobody's but the writer's, and count only where the digest is
+//! theirs.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::machine::Replayed;
+use super::{Question, Refused, refuse};
+use crate::Hash;
+use crate::anchors::{Anchors, Firmware};
+use crate::log::{Event, kind};
+use crate::platform::{EVENTS, LOADER_PCRS, MONITOR_PCR, QUOTED, STARTED_PCR, Values};
+use crate::token::Token;
+use crate::verdict::Code;
+use crate::verify::composition::short;
+use crate::{anchors, hash};
+
+/// What the anchors call what was found.
+pub struct Names {
+    pub firmware: String,
+    pub monitor: String,
+    pub boot: String,
+}
+
+/// Compares with the reference values.
+pub fn examine(
+    values: &Values,
+    events: &Replayed<'_>,
+    key: &[u8; 32],
+    token: &Token<'_>,
+    question: &Question<'_>,
+) -> Result<Names, Refused> {
+    let of = |pcr| events.get(&pcr).map_or(&[][..], Vec::as_slice);
+    let anchors = question.anchors;
+    let firmware = firmware(values, anchors)?;
+    let monitor = started(of(STARTED_PCR), &LOADER_PCRS.map(of), anchors)?;
+    let least = question.policy.security_version;
+    if monitor.security_version < least || token.security_version != monitor.security_version {
+        let versions = [token.security_version, monitor.security_version];
+        let detail = format!("states and has {versions:?}, the policy demands {least}");
+        return Err(refuse(Code::OldMonitor, detail));
+    }
+    let boot = started_with(of(MONITOR_PCR), key, question)?;
+    Ok(Names {
+        firmware,
+        monitor: monitor.name.clone(),
+        boot,
+    })
+}
+
+fn firmware(values: &Values, anchors: &Anchors) -> Result<String, Refused> {
+    let value = |pcr: u32| {
+        let mut found = QUOTED.into_iter().zip(values);
+        found
+            .find(|(index, _)| *index == pcr)
+            .map(|(_, value)| value)
+    };
+    let complete = |firmware: &&Firmware| {
+        let has = |pcr: &u32| firmware.values.iter().any(|(index, _)| index == pcr);
+        Firmware::NEEDED.iter().all(has)
+    };
+    let known: Vec<_> = anchors.firmware.iter().filter(complete).collect();
+    if known.is_empty() {
+        return Err(refuse(Code::NoFirmwareReference, ""));
+    }
+    let matches = |firmware: &&&Firmware| {
+        let mut wanted = firmware.values.iter();
+        wanted.all(|(pcr, reference)| value(*pcr) == Some(reference))
+    };
+    match known.iter().find(matches) {
+        Some(firmware) => Ok(firmware.name.clone()),
+        None => {
+            let found = Firmware::NEEDED.map(|pcr| {
+                let value = value(pcr).map(short);
+                format!("PCR {pcr}: {}", value.unwrap_or_default())
+            });
+            Err(refuse(Code::FirmwareMismatch, found.join(", ")))
+        }
+    }
+}
+
+/// Digests of what comes before the first application in PCR 4: what the firmware says that it does, and the separator.
+fn prelude() -> [(u32, Hash); 2] {
+    [
+        (
+            kind::ACTION,
+            hash(b"Calling EFI Application from Boot Option"),
+        ),
+        (kind::SEPARATOR, hash(&[0; 4])),
+    ]
+}
+
+/// The monitor, which must be the last that the firmware started, after nothing that is unknown.
+fn started<'a>(
+    events: &[Event<'_>],
+    loader: &[&[Event<'_>]; 2],
+    anchors: &'a Anchors,
+) -> Result<&'a anchors::Monitor, Refused> {
+    if anchors.monitors.is_empty() {
+        return Err(refuse(Code::NoMonitorReference, ""));
+    }
+    let unknown = |event: &Event<'_>| {
+        let detail = format!("type {:#x}, digest {}", event.kind, short(&event.digest));
+        refuse(Code::UnknownBootEvent, detail)
+    };
+    let (before, images) = events.split_at_checked(2).unwrap_or((events, &[]));
+    let mut expected = prelude().to_vec();
+    for event in before {
+        let place = expected
+            .iter()
+            .position(|known| *known == (event.kind, event.digest));
+        expected.remove(place.ok_or_else(|| unknown(event))?);
+    }
+    let monitor = |event: &Event<'_>| {
+        let mut known = anchors.monitors.iter();
+        known.find(|monitor| event.kind == kind::APPLICATION && monitor.image == event.digest)
+    };
+    let found = images.iter().position(|event| monitor(event).is_some());
+    let Some(place) = found else {
+        let odd = images.last().map(unknown);
+        return Err(odd.unwrap_or_else(|| refuse(Code::UnknownBootEvent, "no monitor at all")));
+    };
+    let (loaders, rest) = images.split_at_checked(place).unwrap_or((images, &[]));
+    if let Some(event) = rest.get(1) {
+        return Err(refuse(Code::CodeAfterMonitor, short(&event.digest)));
+    }
+    loaded(loaders, loader, anchors)?;
+    rest.first()
+        .and_then(monitor)
+        .ok_or_else(|| refuse(Code::UnknownBootEvent, "no monitor at all"))
+}
+
+/// A boot loader, where there is one, with all that it did.
+fn loaded(
+    images: &[Event<'_>],
+    [commands, files]: &[&[Event<'_>]; 2],
+    anchors: &Anchors,
+) -> Result<(), Refused> {
+    if images.is_empty() {
+        return match commands.iter().chain(*files).next() {
+            None => Ok(()),
+            Some(event) => Err(refuse(Code::LoaderMismatch, short(&event.digest))),
+        };
+    }
+    let same = |events: &[Event<'_>], digests: &[Hash]| {
+        events.iter().map(|event| &event.digest).eq(digests)
+    };
+    let is_application = |event: &&Event<'_>| event.kind != kind::APPLICATION;
+    let odd = images.iter().find(is_application);
+    let started = |loader: &&anchors::Loader| same(images, &loader.images);
+    let mut known = anchors.loaders.iter().filter(started).peekable();
+    match (odd, known.peek(), images.first()) {
+        (Some(event), _, _) | (None, None, Some(event)) => {
+            Err(refuse(Code::UnknownBootEvent, short(&event.digest)))
+        }
+        _ => {
+            let right = |loader: &anchors::Loader| {
+                same(commands, &loader.commands) && same(files, &loader.files)
+            };
+            if known.any(right) {
+                Ok(())
+            } else {
+                Err(refuse(Code::LoaderMismatch, "commands or files"))
+            }
+        }
+    }
+}
+
+/// The five events of the monitor.
+fn started_with(
+    events: &[Event<'_>],
+    key: &[u8; 32],
+    question: &Question<'_>,
+) -> Result<String, Refused> {
+    let labelled = events.iter().map(|event| (event.kind, event.data));
+    let expected = EVENTS.iter().map(|label| (kind::IPL, label.as_bytes()));
+    let digests: Vec<_> = events.iter().map(|event| event.digest).collect();
+    let (true, [configuration, domain_0 @ .., measured]) = (labelled.eq(expected), &*digests)
+    else {
+        let detail = format!("{} events in PCR {MONITOR_PCR}", events.len());
+        return Err(refuse(Code::MonitorEvents, detail));
+    };
+    if *measured != hash(key) {
+        return Err(refuse(Code::KeyNotMeasured, ""));
+    }
+    if question.anchors.boots.is_empty() {
+        return Err(refuse(Code::NoBootReference, ""));
+    }
+    let boots = question.anchors.boots.iter();
+    let mut configured = boots
+        .filter(|boot| boot.configuration == *configuration)
+        .peekable();
+    if configured.peek().is_none() {
+        return Err(refuse(Code::ConfigurationMismatch, short(configuration)));
+    }
+    let any = question.policy.any_domain_0;
+    let suits = |boot: &&anchors::Boot| {
+        let pinned = boot.domain_0.as_ref();
+        any || pinned.is_some_and(|pinned| pinned == domain_0)
+    };
+    match configured.find(suits) {
+        Some(boot) => Ok(boot.name.clone()),
+        None => {
+            let found: Vec<_> = domain_0.iter().map(short).collect();
+            Err(refuse(Code::DomainZeroMismatch, found.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The verifier against evidence that is right, and against every way in which it can be wrong.
+//!
+//! Each attack has its positive control: the same evidence without it is accepted.
+
+mod bits;
+mod composition;
+mod figures;
+mod files;
+mod hostile;
+mod machine;
+mod policies;
+mod scene;

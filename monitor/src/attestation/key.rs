@@ -1,0 +1,45 @@
+//! The monitor's signing key: Ed25519, new at each boot, in memory only.
+
+use ed25519_dalek::{Signer, SigningKey};
+use sha2::{Digest, Sha256};
+
+use crate::once::Once;
+use crate::random;
+
+/// Words from the CPU: twice what is needed, for they cost nothing.
+const WORDS: usize = 8;
+
+static KEY: Once<SigningKey> = Once::new();
+
+/// Makes the key, from randomness of the TPM's, where there is one, and of the CPU's: each suffices. `None`, and no key, if
+/// there is neither.
+pub fn create(from_tpm: Option<&[u8; 32]>) -> Option<[u8; 32]> {
+    let mut hash = Sha256::new_with_prefix(b"ADYTON-SIGNING-KEY-1");
+    let mut is_random = false;
+    for word in (0..WORDS).filter_map(|_| random::word()) {
+        hash.update(word.to_le_bytes());
+        is_random = true;
+    }
+    if let Some(bytes) = from_tpm {
+        hash.update(bytes);
+        is_random = true;
+    }
+    is_random.then(|| {
+        KEY.set(SigningKey::from_bytes(&hash.finalize().into()))
+            .verifying_key()
+            .to_bytes()
+    })
+}
+
+/// The public half, if there is a key.
+#[must_use]
+pub fn public() -> Option<[u8; 32]> {
+    let key = KEY.try_get()?;
+    Some(key.verifying_key().to_bytes())
+}
+
+/// Signs a message with the key, if there is one (RFC 8032, Ed25519).
+#[must_use]
+pub fn sign(message: &[u8]) -> Option<[u8; 64]> {
+    Some(KEY.try_get()?.sign(message).to_bytes())
+}

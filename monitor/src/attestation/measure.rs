@@ -1,0 +1,124 @@
+//! Measuring what domain 0 is made of, and binding the monitor's key: once, before domain 0 runs.
+
+use sha2::{Digest, Sha256};
+
+use super::quote::{Desk, QuoteInput};
+use super::{LOG, LONGEST_PUBLIC, OWN_REGISTER, PLATFORM, Platform, QUOTED, key};
+use crate::boot::handover::Handover;
+use crate::lock::Lock;
+use crate::log;
+use crate::memory::Range;
+use crate::physical;
+use crate::tpm::command::{self, AnswerError};
+use crate::tpm::device::{Device, TpmError};
+use crate::tpm::event_log::LogError;
+
+/// Why a boot is not measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unmeasured {
+    /// Nobody measured the monitor: it was not started by UEFI, or its firmware uses no TPM.
+    NoFirmware,
+    Tpm(TpmError),
+    Log(LogError),
+    /// Neither TPM nor CPU gives random numbers.
+    NoKey,
+}
+
+impl From<TpmError> for Unmeasured {
+    fn from(error: TpmError) -> Self {
+        Self::Tpm(error)
+    }
+}
+
+impl From<LogError> for Unmeasured {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+/// Measures, and makes the key. A boot that cannot be measured goes on, and says so in all evidence.
+///
+/// # Safety
+/// Once, while the monitor boots: what was loaded is still where it was, and is not changed before domain 0 starts.
+pub unsafe fn measure(handover: &Handover) {
+    // SAFETY: as the caller warrants.
+    match unsafe { try_to_measure(handover) } {
+        Ok(platform) => {
+            PLATFORM.set(platform);
+            log!("the boot is measured");
+        }
+        Err(reason) => {
+            if key::public().is_none() && key::create(None).is_none() {
+                log!("nothing gives random numbers: there is no key");
+            }
+            log!("the boot is not measured: {reason:x?}");
+        }
+    }
+}
+
+/// # Safety
+/// As for [`measure`].
+unsafe fn try_to_measure(handover: &Handover) -> Result<Platform, Unmeasured> {
+    let uefi = handover.uefi.ok_or(Unmeasured::NoFirmware)?;
+    if LOG.lock().bytes().is_empty() {
+        return Err(Unmeasured::NoFirmware);
+    }
+    // SAFETY: once; the firmware's boot services have ended, and domain 0 will not reach it.
+    let mut device = unsafe { Device::find()? };
+    for (label, range) in [
+        ("adyton:configuration", uefi.configuration),
+        ("adyton:kernel", handover.bundle.kernel),
+        ("adyton:initrd", handover.bundle.ram_disk),
+    ] {
+        // SAFETY: loaded files, see above.
+        extend(&mut device, label, unsafe { bytes(range) })?;
+    }
+    extend(&mut device, "adyton:command-line", &handover.command_line)?;
+    let random = device.run(&command::get_random(32), command::random_bytes)?;
+    let public = key::create(Some(&random)).ok_or(Unmeasured::NoKey)?;
+    extend(&mut device, "adyton:key", &public)?;
+    Ok(platform(device)?)
+}
+
+/// # Safety
+/// The range is memory that is not written.
+unsafe fn bytes(range: Range) -> &'static [u8] {
+    if range.size() == 0 {
+        return &[];
+    }
+    // SAFETY: as the caller warrants.
+    unsafe { physical::bytes(range) }
+}
+
+fn extend(device: &mut Device, label: &str, contents: &[u8]) -> Result<(), Unmeasured> {
+    let digest: [u8; 32] = Sha256::digest(contents).into();
+    let read = |answer: &[u8]| command::Reader::open(answer).map(|_| ());
+    device.run(&command::extend(OWN_REGISTER, &digest), read)?;
+    Ok(LOG.lock().push(OWN_REGISTER, &digest, label)?)
+}
+
+/// Makes the TPM's key, and finds what changes no more.
+fn platform(mut device: Device) -> Result<Platform, TpmError> {
+    let created = device.run(&command::create_attestation_key(), |answer| {
+        let (handle, public) = command::created_key(answer)?;
+        let mut kept = arrayvec::ArrayVec::<u8, LONGEST_PUBLIC>::new();
+        kept.try_extend_from_slice(public)
+            .map_err(|_| AnswerError::Malformed)?;
+        Ok((handle, kept))
+    })?;
+    let (handle, public) = created;
+    let mut registers = [[0; 32]; QUOTED.len()];
+    for (value, number) in registers.iter_mut().zip(QUOTED) {
+        *value = device.run(&command::read_register(number), command::register_value)?;
+    }
+    let first = QuoteInput::of(&[]);
+    let resets = device.run(&command::quote(handle, &first.0, &QUOTED), |answer| {
+        command::reset_counts(command::quoted(answer)?.0)
+    })?;
+    Ok(Platform {
+        public,
+        registers,
+        resets,
+        desk: Lock::new(Desk::new(device, handle)),
+    })
+}

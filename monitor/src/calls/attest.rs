@@ -1,0 +1,137 @@
+//! What the machine can say about its boot: `quote`, `event_log`.
+//!
+//! Both answer in a page of the caller's pool. It is found anew at each repetition, and written while no other core can take it away: whoever
+//! revokes memory waits for cores that are in the monitor.
+
+use core::mem::{offset_of, size_of};
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use adyton_abi::PAGE_SIZE;
+use adyton_abi::error::Error;
+use adyton_abi::policy::Flags;
+use adyton_abi::quote::{LONGEST_NONCE, QuotePage};
+
+use super::{Request, Results, naming};
+use crate::attestation::quote::{Asker, QuoteInput, parts};
+use crate::attestation::{self, LOG, Platform, key};
+use crate::domain::name::{self, Refusal};
+use crate::log;
+use crate::tpm::command::Message;
+
+/// A page of a guest's, which it may change at any time.
+struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
+
+impl Page {
+    /// The page that argument 0 names.
+    fn of(request: &Request<'_>) -> Result<Self, Refusal> {
+        name::require(request.caller, Flags::MAY_ATTEST)?;
+        let address = request.arguments[0];
+        if !address.is_multiple_of(PAGE_SIZE) {
+            return Err(Error::Alignment.into());
+        }
+        let place = name::writable(request.caller, address)?;
+        // SAFETY: a page of pool, which is RAM and mapped one to one; it may change at any time, hence atomic bytes.
+        Ok(Self(unsafe { &*(place.base.value() as *const _) }))
+    }
+
+    fn read<const N: usize>(&self, offset: usize) -> [u8; N] {
+        let mut bytes = [0; N];
+        for (byte, place) in bytes.iter_mut().zip(self.0.iter().skip(offset)) {
+            *byte = place.load(Ordering::Relaxed);
+        }
+        bytes
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        for (place, byte) in self.0.iter().skip(offset).zip(bytes) {
+            place.store(*byte, Ordering::Relaxed);
+        }
+    }
+
+    fn write_number(&self, offset: usize, value: u64) {
+        self.write(offset, &value.to_le_bytes());
+    }
+}
+
+/// `quote(page; token)`.
+pub(super) fn quote(request: &Request<'_>) -> Result<Results, Refusal> {
+    let token = request.require_token()?;
+    let page = Page::of(request)?;
+    let platform = attestation::platform().ok_or(Error::Unmeasured)?;
+    let size = u64::from_le_bytes(page.read(offset_of!(QuotePage, nonce_size)));
+    let nonce: [u8; LONGEST_NONCE] = page.read(offset_of!(QuotePage, nonce));
+    let size = usize::try_from(size).map_err(|_| Error::Invalid)?;
+    let nonce = nonce.get(..size).filter(|nonce| !nonce.is_empty());
+    let asker = Asker {
+        domain: naming::caller(request),
+        token,
+        input: QuoteInput::of(nonce.ok_or(Error::Invalid)?),
+    };
+    let outcome = platform.desk.lock().ask(asker);
+    match outcome {
+        Ok(Some(answer)) => {
+            write(&page, platform, &answer)?;
+            Ok(Results::default())
+        }
+        Ok(None) => Err(Refusal::Again),
+        Err(reason) => {
+            log!("the TPM gives no quote: {reason:x?}");
+            Err(Error::Tpm.into())
+        }
+    }
+}
+
+fn write(page: &Page, platform: &Platform, answer: &Message) -> Result<(), Error> {
+    let (statement, signature) = parts(answer).map_err(|_| Error::Tpm)?;
+    let fits = statement.len() <= size_of_field(|page| &page.statement)
+        && signature.len() <= size_of_field(|page| &page.signature)
+        && platform.public.len() <= size_of_field(|page| &page.public);
+    if !fits {
+        return Err(Error::Tpm);
+    }
+    page.write_number(
+        offset_of!(QuotePage, statement_size),
+        statement.len() as u64,
+    );
+    page.write_number(
+        offset_of!(QuotePage, signature_size),
+        signature.len() as u64,
+    );
+    page.write_number(
+        offset_of!(QuotePage, public_size),
+        platform.public.len() as u64,
+    );
+    let resets = offset_of!(QuotePage, resets);
+    for (index, count) in platform.resets.into_iter().enumerate() {
+        page.write_number(resets + index * size_of::<u64>(), count.into());
+    }
+    page.write(
+        offset_of!(QuotePage, monitor_key),
+        &key::public().unwrap_or_default(),
+    );
+    page.write(
+        offset_of!(QuotePage, registers),
+        platform.registers.as_flattened(),
+    );
+    page.write(offset_of!(QuotePage, statement), statement);
+    page.write(offset_of!(QuotePage, signature), signature);
+    page.write(offset_of!(QuotePage, public), &platform.public);
+    Ok(())
+}
+
+/// Bytes of a field that is an array.
+const fn size_of_field<const N: usize>(_: fn(&QuotePage) -> &[u8; N]) -> usize {
+    N
+}
+
+/// `event_log(page, offset)` → size, bytes copied.
+pub(super) fn event_log(request: &Request<'_>) -> Result<Results, Refusal> {
+    let page = Page::of(request)?;
+    attestation::platform().ok_or(Error::Unmeasured)?;
+    let offset = usize::try_from(request.arguments[1]).map_err(|_| Error::Invalid)?;
+    let log = LOG.lock();
+    let rest = log.bytes().get(offset..).ok_or(Error::Invalid)?;
+    let part = rest.get(..PAGE_SIZE as usize).unwrap_or(rest);
+    page.write(0, part);
+    Ok(Results::of(&[log.bytes().len() as u64, part.len() as u64]))
+}

@@ -1,0 +1,292 @@
+//! AMD's IOMMUs: every device goes through the nested tables of the domain that it belongs to. Design note 006.
+//!
+//! From [`start`] on every device is blocked; [`open`] lets all of them reach what domain 0's nested tables show to devices.
+//! From then on a change of those tables is the change for devices, once what the units remember is flushed ([`Flush`]).
+//! [`unit`] drives one unit, [`hiding`] keeps domain 0 from finding it.
+//!
+//! What must hold: nobody but this module touches the units' registers, their rings and the device table, all of which lie in
+//! the reserve or are hidden; and a table page that was taken out is not reused before a flush that began later has ended.
+
+pub mod hiding;
+mod unit;
+
+use adyton_x86::iommu::{Command, DEVICES, DeviceEntry, Event, EventKind};
+use arrayvec::ArrayVec;
+
+use crate::acpi::IommuUnit;
+use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::frames::FRAMES;
+use crate::instructions::{cpuid, time_stamp};
+use crate::lock::Lock;
+use crate::log;
+use crate::machine;
+use crate::once::Once;
+use unit::{Pages, Unit};
+
+/// The most units that a machine may have: one could otherwise stay off.
+pub const MOST_UNITS: usize = 64;
+
+/// What units remember of domain 0's tables is filed under this number; what they remember of blocked devices, under 0.
+const DOMAIN0: u16 = 1;
+/// Levels of nested tables.
+const LEVELS: u8 = 4;
+/// Events that are taken out of a log at one go.
+const EVENTS_AT_ONCE: u32 = 32;
+/// Blocked accesses that are told in the log, so that a device cannot drown all else.
+const MOST_LINES: u64 = 64;
+/// Commands of one flush, the wait included.
+const FLUSH_COMMANDS: u64 = 2;
+
+static STATE: Once<Lock<State>> = Once::new();
+
+struct State {
+    units: ArrayVec<Unit, MOST_UNITS>,
+    devices: &'static mut [DeviceEntry],
+    report: Report,
+    /// The number of the last flush that was begun.
+    last: u64,
+}
+
+/// What has happened so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Report {
+    /// Units that are on.
+    pub units: u64,
+    /// Flushes that were begun.
+    pub flushes: u64,
+    /// Accesses of devices that were blocked and logged.
+    pub blocked: u64,
+    /// Whose access was blocked last: bus, device and function.
+    pub device: u16,
+    /// Where it went.
+    pub address: u64,
+    /// Times that a log ran over.
+    pub overflows: u64,
+}
+
+/// The duty to make units forget translations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flush {
+    /// There is none.
+    #[default]
+    Done,
+    /// It has not begun.
+    Needed,
+    /// It is done when the units have come to this number.
+    Begun(u64),
+}
+
+impl Flush {
+    /// Does what can be done without waiting. Whether no unit uses what was taken away before it was needed.
+    pub fn advance(&mut self) -> bool {
+        if *self == Self::Needed
+            && let Some(number) = begin()
+        {
+            *self = Self::Begun(number);
+        }
+        if let Self::Begun(number) = *self
+            && has_done(number)
+        {
+            *self = Self::Done;
+        }
+        *self == Self::Done
+    }
+}
+
+/// Switches all units on, with every device blocked.
+///
+/// # Panics
+/// If the reserve is too small, or a unit does not answer.
+pub fn start(descriptions: &[IommuUnit]) {
+    if descriptions.is_empty() {
+        return;
+    }
+    let bytes = (DEVICES * size_of::<DeviceEntry>()) as u64;
+    let table = FRAMES
+        .allocate_contiguous(bytes / PAGE_SIZE, PAGE_SIZE)
+        .expect("the reserve is too small for the device table");
+    // SAFETY: just allocated, large enough, and from now on this module's.
+    let devices =
+        unsafe { core::slice::from_raw_parts_mut(table.value() as *mut DeviceEntry, DEVICES) };
+    devices.fill(DeviceEntry::blocked());
+    let mut units = ArrayVec::<Unit, MOST_UNITS>::new();
+    for description in descriptions {
+        let pages = Pages {
+            commands: page(),
+            events: page(),
+            completion: page(),
+        };
+        // SAFETY: the firmware describes it, and no other system runs.
+        let mut unit = unsafe { Unit::new(description, pages) };
+        unit.enable(table, bytes / PAGE_SIZE);
+        units.push(unit);
+    }
+    let mut state = State {
+        report: Report {
+            units: units.len() as u64,
+            ..Report::default()
+        },
+        units,
+        devices,
+        last: 0,
+    };
+    state.forget_everything();
+    log!("{} IOMMU: devices are blocked", state.report.units);
+    STATE.set(Lock::new(state));
+}
+
+/// From now on every device reaches what the nested tables with this root show to devices.
+///
+/// # Panics
+/// If a unit does not answer.
+pub fn open(root: HostPhysical) {
+    let Some(state) = STATE.try_get() else {
+        return;
+    };
+    let translated = DeviceEntry::translated(root.value(), LEVELS, DOMAIN0);
+    let entry = if forwards_interrupts() {
+        translated.without_init()
+    } else {
+        translated
+    };
+    let mut state = state.lock();
+    state.devices.fill(entry);
+    state.forget_everything();
+}
+
+/// Whether devices are kept out of what is not their domain's.
+#[must_use]
+pub fn is_active() -> bool {
+    STATE.try_get().is_some()
+}
+
+/// What has happened so far, with what the units have logged since.
+#[must_use]
+pub fn report() -> Report {
+    let Some(state) = STATE.try_get() else {
+        return Report::default();
+    };
+    let mut state = state.lock();
+    state.take_events();
+    state.report
+}
+
+/// Begins to make all units forget what they remember of domain 0's tables; `None` if one takes no commands at present.
+fn begin() -> Option<u64> {
+    let Some(state) = STATE.try_get() else {
+        return Some(0);
+    };
+    let mut state = state.lock();
+    if !state.units.iter().all(|unit| unit.has_room(FLUSH_COMMANDS)) {
+        return None;
+    }
+    state.report.flushes += 1;
+    Some(state.command(&[Command::invalidate_pages(DOMAIN0)]))
+}
+
+/// Whether all units have come to this number.
+fn has_done(number: u64) -> bool {
+    STATE
+        .try_get()
+        .is_none_or(|state| state.lock().has_done(number))
+}
+
+/// Whether fixed interrupts can be forwarded while others are refused. QEMU (10 too) delivers forwarded ones with vector 0.
+fn forwards_interrupts() -> bool {
+    const HYPERVISOR: u32 = 1 << 31;
+    const LEAF: u32 = 0x4000_0000;
+    let emulated = cpuid(1, 0).ecx & HYPERVISOR != 0 && {
+        let name = cpuid(LEAF, 0);
+        [name.ebx, name.ecx, name.edx].map(u32::to_le_bytes) == [*b"TCGT", *b"CGTC", *b"GTCG"]
+    };
+    !emulated
+}
+
+fn page() -> HostPhysical {
+    FRAMES
+        .allocate()
+        .expect("the reserve is too small for the IOMMUs")
+}
+
+impl State {
+    /// Gives all units these commands, for which there is room; the number that says when they are done.
+    fn command(&mut self, commands: &[Command]) -> u64 {
+        self.last += 1;
+        for unit in &mut self.units {
+            unit.command(commands, self.last);
+        }
+        self.last
+    }
+
+    fn has_done(&self, number: u64) -> bool {
+        self.units.iter().all(|unit| unit.completed() >= number)
+    }
+
+    /// Makes all units forget all they know, and waits for it: only while booting.
+    fn forget_everything(&mut self) {
+        if self.units.iter().all(Unit::can_invalidate_all) {
+            let number = self.command(&[Command::invalidate_all()]);
+            return self.wait(number);
+        }
+        for device in 0..=u16::MAX {
+            let number = self.command(&[Command::invalidate_device(device)]);
+            self.wait(number);
+        }
+        for domain in [0, DOMAIN0] {
+            let number = self.command(&[Command::invalidate_pages(domain)]);
+            self.wait(number);
+        }
+    }
+
+    fn wait(&self, number: u64) {
+        let (begin, patience) = (time_stamp(), machine::get().patience);
+        while !self.has_done(number) {
+            assert!(
+                time_stamp().wrapping_sub(begin) <= patience,
+                "an IOMMU does not answer"
+            );
+            core::hint::spin_loop();
+        }
+    }
+
+    fn take_events(&mut self) {
+        let Self { units, report, .. } = self;
+        for unit in units {
+            if unit.take_events(EVENTS_AT_ONCE, |event| report.note(event)) {
+                report.overflows += 1;
+            }
+        }
+    }
+}
+
+impl Report {
+    fn note(&mut self, event: Event) {
+        let (bus, device, function) = (
+            event.device() >> 8,
+            event.device() >> 3 & 31,
+            event.device() & 7,
+        );
+        let is_blocked = matches!(
+            event.kind(),
+            EventKind::PageFault | EventKind::InvalidRequest
+        );
+        if is_blocked {
+            self.blocked += 1;
+            self.device = event.device();
+            self.address = event.address();
+        }
+        if !is_blocked || self.blocked <= MOST_LINES {
+            log!(
+                "device {bus:02x}:{device:02x}.{function}, domain 0's: {:?} at {:#x}{}{}",
+                event.kind(),
+                event.address(),
+                if event.is_write() { ", writing" } else { "" },
+                if event.is_interrupt() {
+                    ", an interrupt"
+                } else {
+                    ""
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What is trusted, in numbers: the monitor's image, and the lines of code that it is made from.
+//!
+//! A line counts if there is code on it: no blank line, no comment, nothing that is compiled only for tests. Foreign crates are
+//! counted whole, also what of them is not used.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use object::{Object, ObjectSegment};
+use serde_json::Value;
+
+use super::results::{Beside, Results};
+use crate::guest::Images;
+use crate::suite::Measurement;
+use crate::workspace::Workspace;
+
+/// The name of this measurement.
+pub const NAME: &str = "trusted";
+
+const MONITOR: &str = "adyton-monitor";
+/// What the monitor's packages of this workspace are called by, besides their folder's name.
+const PREFIX: &str = "adyton-";
+
+/// Counts, and adds what was counted.
+pub fn measure(workspace: &Workspace, images: &Images, results: &mut Results) -> Result<()> {
+    let mut add = |name: &str, value: u64, unit: &str| {
+        let measured = Measurement {
+            name: name.to_owned(),
+            value: value as f64,
+            unit: unit.to_owned(),
+        };
+        results.add(NAME, &measured, Beside::default());
+    };
+    let path = images.monitor()?;
+    let file = fs::read(path)?;
+    let image = object::File::parse(&*file)?;
+    let loaded: u64 = image.segments().map(|segment| segment.file_range().1).sum();
+    let resident: u64 = image.segments().map(|segment| segment.size()).sum();
+    add("image", loaded, "bytes");
+    add("image-in-memory", resident, "bytes");
+    for (name, folder) in packages(workspace)? {
+        let lines = count_folder(&folder.join("src"))?;
+        match name.strip_prefix(PREFIX) {
+            Some(own) => add(&format!("lines-{own}"), lines, "lines"),
+            None => add(&format!("foreign-lines-{name}"), lines, "lines"),
+        }
+    }
+    Ok(())
+}
+
+/// The packages that are linked into the monitor, by name, with their folders.
+fn packages(workspace: &Workspace) -> Result<BTreeMap<String, PathBuf>> {
+    let target = "--filter-platform=x86_64-unknown-linux-gnu";
+    let output = workspace
+        .cargo()
+        .args(["metadata", "--format-version=1", target])
+        .output()?;
+    ensure!(output.status.success(), "cargo metadata failed");
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    Ok(linked(&metadata))
+}
+
+fn linked(metadata: &Value) -> BTreeMap<String, PathBuf> {
+    let packages: BTreeMap<&str, &Value> = by_id(&metadata["packages"]);
+    let nodes: BTreeMap<&str, &Value> = by_id(&metadata["resolve"]["nodes"]);
+    let mut waiting: Vec<&str> = packages
+        .iter()
+        .filter(|(_, package)| package["name"] == MONITOR)
+        .map(|(id, _)| *id)
+        .collect();
+    let mut seen = BTreeSet::new();
+    let mut found = BTreeMap::new();
+    while let Some(id) = waiting.pop() {
+        let (Some(package), Some(node)) = (packages.get(id), nodes.get(id)) else {
+            continue;
+        };
+        // What runs while compiling is not linked.
+        if !seen.insert(id) || is_macro(package) {
+            continue;
+        }
+        if let (Some(name), Some(manifest)) = (
+            package["name"].as_str(),
+            package["manifest_path"].as_str().map(Path::new),
+        ) && let Some(folder) = manifest.parent()
+        {
+            found.insert(name.to_owned(), folder.to_path_buf());
+        }
+        let normal = list(&node["deps"])
+            .filter(|dependency| list(&dependency["dep_kinds"]).any(|kind| kind["kind"].is_null()));
+        waiting.extend(normal.filter_map(|dependency| dependency["pkg"].as_str()));
+    }
+    found
+}
+
+fn by_id(values: &Value) -> BTreeMap<&str, &Value> {
+    list(values)
+        .filter_map(|value| Some((value["id"].as_str()?, value)))
+        .collect()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn is_macro(package: &Value) -> bool {
+    list(&package["targets"]).any(|target| list(&target["kind"]).any(|kind| kind == "proc-macro"))
+}
+
+/// Lines of code in all Rust files below a folder but those of tests.
+fn count_folder(folder: &Path) -> Result<u64> {
+    let mut lines = 0;
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        if stem == "tests" || stem.ends_with("_tests") {
+            continue;
+        }
+        if path.is_dir() {
+            lines += count_folder(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            lines += count(&fs::read_to_string(&path)?);
+        }
+    }
+    Ok(lines)
+}
+
+/// Lines of code in a file that is formatted as `cargo fmt` does: what belongs to an attribute ends at the brace below it.
+fn count(text: &str) -> u64 {
+    let mut lines = text.lines();
+    let mut code = 0;
+    while let Some(line) = lines.next() {
+        let trimmed = line.trim_start();
+        if trimmed.starts_with("#[cfg(test)]") {
+            let end = format!("{}}}", &line[..line.len() - trimmed.len()]);
+            // An item without a body ends with its line.
+            lines
+                .by_ref()
+                .take_while(|line| *line != end && !(line.ends_with(';') && is_item(line, &end)))
+                .for_each(drop);
+        } else if !trimmed.is_empty() && !trimmed.starts_with("//") {
+            code += 1;
+        }
+    }
+    code
+}
+
+/// Whether the line stands as far left as the brace that ends the item.
+fn is_item(line: &str, end: &str) -> bool {
+    line.len() - line.trim_start().len() == end.len() - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn only_code_counts() {
+        let text = "//! What.\n\nuse a;\n// Why.\nfn f() {\n    g(); // here\n}\n";
+        assert_eq!(count(text), 4);
+    }
+
+    #[test]
+    fn tests_do_not_count() {
+        let text = "fn f() {}\n#[cfg(test)]\nmod tests {\n    use super::f;\n    fn t() {\n    }\n}\nfn g() {}\n";
+        assert_eq!(count(text), 2);
+        assert_eq!(count("#[cfg(test)]\nmod tests;\nmod b;\n"), 1);
+        assert_eq!(count("#[cfg(not(test))]\nmod b;\n"), 2);
+    }
+}
