@@ -20,6 +20,8 @@
 use crate::atomic::{AtomicU32, AtomicU64, Ordering, constant};
 
 #[cfg(all(test, not(loom)))]
+mod exhaustive;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 /// What an entry must do about the core's translation cache.

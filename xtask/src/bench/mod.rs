@@ -6,6 +6,7 @@
 //! takes to come up is compared by itself, in wall time ([`startup`]). What is trusted is counted ([`trusted`]), and
 //! all of it is drawn ([`figures`]).
 
+mod engine;
 mod figures;
 mod results;
 mod startup;
@@ -38,6 +39,9 @@ pub fn run(workspace: &Workspace, filter: Option<&str>) -> Result<ExitCode> {
     }
     if filter.is_none_or(|part| startup::NAME.contains(part)) {
         startup::measure(workspace, &images, &mut results)?;
+    }
+    if filter.is_none_or(|part| engine::NAME.contains(part)) {
+        engine::measure(workspace, &mut results)?;
     }
     if filter.is_none_or(|part| trusted::NAME.contains(part)) {
         trusted::measure(workspace, &images, &mut results)?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::definition::Tier;
+use super::model_check;
 use super::report::{Outcome, Report};
 use crate::demo::{self, Screen};
 use crate::licences;
@@ -54,6 +55,16 @@ pub const STEPS: &[Step] = &[
         name: "host",
         tier: Tier::Quick,
         run: host_tests,
+    },
+    Step {
+        name: "loom",
+        tier: Tier::Default,
+        run: model_check::short,
+    },
+    Step {
+        name: "loom-long",
+        tier: Tier::All,
+        run: model_check::long,
     },
     Step {
         name: "demo",
@@ -202,7 +213,7 @@ fn said(output: &str, name: &str) -> String {
 
 /// Reads one line of the test harness: `test NAME ... ok`, `FAILED`, `ignored` or
 /// `ignored, REASON`.
-fn read_test_line(line: &str) -> Option<Report> {
+pub(super) fn read_test_line(line: &str) -> Option<Report> {
     let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
     let outcome = match result.split_once(", ").unwrap_or((result, "")) {
         ("ok", _) => Outcome::Passed,
@@ -218,7 +229,11 @@ fn read_test_line(line: &str) -> Option<Report> {
 }
 
 /// Runs a command to its end; its output goes to a log, and the log's end into a failure.
-fn judge(workspace: &Workspace, name: &str, command: &mut Command) -> Result<(Report, String)> {
+pub(super) fn judge(
+    workspace: &Workspace,
+    name: &str,
+    command: &mut Command,
+) -> Result<(Report, String)> {
     let started = Instant::now();
     let output = command.output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

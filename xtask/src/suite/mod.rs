@@ -7,6 +7,7 @@
 mod boot;
 mod definition;
 mod host;
+mod model_check;
 mod progress;
 mod remains;
 mod report;
