@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use adyton::abi::call::Call;
 use adyton::abi::error::Error as Reason;
 use adyton::convention::{FINISHED, PAYLOAD};
 use adyton::{Environment, Exit, Flags, Linux, Monitor, Pool};

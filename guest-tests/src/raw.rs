@@ -174,9 +174,9 @@ pub fn anonymous_page() -> Result<u64> {
 ///
 /// # Errors
 /// What the kernel refuses.
-pub fn anonymous(size: usize) -> Result<u64> {
+pub fn anonymous(size: u64) -> Result<u64> {
     let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    let length = NonZeroUsize::new(size).context("empty mapping")?;
+    let length = NonZeroUsize::new(size as usize).context("empty mapping")?;
     // SAFETY: as above.
     let base =
         unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
@@ -296,19 +296,6 @@ pub fn lend(pipe: impl AsRawFd, address: u64, length: usize) -> nix::Result<usiz
 pub fn untouched_page() -> Result<u64> {
     let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     let length = NonZeroUsize::new(4096).context("empty mapping")?;
-    // SAFETY: a new mapping at a place of the kernel's choice; it stays until the process ends.
-    let base =
-        unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
-    Ok(base.as_ptr() as u64)
-}
-
-/// Maps `size` bytes of anonymous memory.
-///
-/// # Errors
-/// What the kernel refuses.
-pub fn anonymous(size: u64) -> Result<u64> {
-    let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    let length = NonZeroUsize::new(size as usize).context("empty mapping")?;
     // SAFETY: a new mapping at a place of the kernel's choice; it stays until the process ends.
     let base =
         unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;

@@ -110,7 +110,7 @@ fn read_into(disk: &File, buffer: u64, place: u64) -> Result<()> {
 }
 
 fn buffer() -> Result<u64> {
-    raw::anonymous(CHUNK)
+    raw::anonymous(CHUNK as u64)
 }
 
 fn fill(buffer: u64, number: u64) {
