@@ -4,24 +4,24 @@
 //! exists yet, and whoever starts the machine is looking.
 
 pub mod bundle;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod entry;
 pub mod linux;
 pub mod options;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod paging;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod processor;
 pub mod sleep_states;
 pub mod start_information;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod story;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod time;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod trampoline;
 
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub use story::{application_main, run};
 
 /// Selectors of the descriptor table in `entry`.

@@ -10,7 +10,7 @@
 pub mod attention;
 mod counters;
 mod park;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod start;
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
@@ -26,7 +26,7 @@ use crate::vendor::Vendor;
 use crate::{apic, machine};
 
 pub use park::Startup;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub use start::start_all;
 
 /// Bytes of a core's stack, and its alignment.

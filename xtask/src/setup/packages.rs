@@ -17,6 +17,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/setpriv", "util-linux"),
+    ("/usr/bin/g++", "g++"),
 ];
 
 /// Installs what is missing if we may, else fails with the line to type.

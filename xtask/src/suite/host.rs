@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::definition::Tier;
 use super::report::{Outcome, Report};
+use super::searches;
 use crate::licences;
 use crate::workspace::Workspace;
 
@@ -16,10 +18,15 @@ const FREESTANDING: [&str; 3] = ["adyton-runtime", "adyton-payloads", "adyton-mo
 /// Lines that a failure shows.
 const TAIL: usize = 40;
 
+/// Every run.
+const ALWAYS: &[Tier] = &[Tier::Quick, Tier::Default, Tier::All];
+
 /// A step of its own name.
 pub struct Step {
     /// The name, which is also a filter.
     pub name: &'static str,
+    /// The runs that it belongs to.
+    pub tiers: &'static [Tier],
     /// What it does.
     pub run: fn(&Workspace) -> Result<Vec<Report>>,
 }
@@ -28,23 +35,53 @@ pub struct Step {
 pub const STEPS: &[Step] = &[
     Step {
         name: "format",
+        tiers: ALWAYS,
         run: format,
     },
     Step {
         name: "clippy",
+        tiers: ALWAYS,
         run: clippy,
     },
     Step {
         name: "licences",
+        tiers: ALWAYS,
         run: check_licences,
     },
     Step {
         name: "deny",
+        tiers: ALWAYS,
         run: deny,
     },
     Step {
         name: "host",
+        tiers: ALWAYS,
         run: host_tests,
+    },
+    Step {
+        name: "explore",
+        tiers: &[Tier::Default],
+        run: searches::explore,
+    },
+    Step {
+        name: "fuzz",
+        tiers: &[Tier::Default],
+        run: searches::fuzz,
+    },
+    Step {
+        name: "explore-long",
+        tiers: &[Tier::All],
+        run: searches::explore_long,
+    },
+    Step {
+        name: "fuzz-long",
+        tiers: &[Tier::All],
+        run: searches::fuzz_long,
+    },
+    Step {
+        name: "mutants",
+        tiers: &[Tier::All],
+        run: searches::mutants,
     },
 ];
 
@@ -192,7 +229,7 @@ fn read_test_line(line: &str) -> Option<Report> {
 }
 
 /// Runs a command to its end; its output goes to a log, and the log's end into a failure.
-fn judge(workspace: &Workspace, name: &str, command: &mut Command) -> Result<(Report, String)> {
+pub fn judge(workspace: &Workspace, name: &str, command: &mut Command) -> Result<(Report, String)> {
     let started = Instant::now();
     let output = command.output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -11,6 +11,7 @@ mod progress;
 mod remains;
 mod report;
 mod schedule;
+mod searches;
 mod selection;
 
 use std::process::ExitCode;
@@ -85,7 +86,7 @@ fn choose(
 ) -> Result<(Vec<&'static host::Step>, Vec<Chosen>)> {
     let steps: Vec<_> = host::STEPS
         .iter()
-        .filter(|step| selection.has_step(step.name))
+        .filter(|step| selection.has_step(step.name, step.tiers))
         .collect();
     let boots = if matches!(selection, Selection::Name(_)) && !steps.is_empty() {
         Vec::new()

@@ -56,10 +56,10 @@ impl Selection {
             .unwrap_or_default()
     }
 
-    /// Whether a step on the host is meant.
-    pub fn has_step(&self, step: &str) -> bool {
+    /// Whether a step on the host is meant, which belongs to the runs `tiers`.
+    pub fn has_step(&self, step: &str, tiers: &[Tier]) -> bool {
         match self {
-            Self::Tier(_) => true,
+            Self::Tier(tier) => tiers.contains(tier),
             Self::Name(name) => name == step,
         }
     }
