@@ -51,11 +51,12 @@ fn explore_so_far(workspace: &Workspace, name: &str, form: &str) -> Result<Vec<R
     if whole.outcome != Outcome::Passed {
         return Ok(vec![whole]);
     }
+    // The harness may have begun the line.
     let told = output
         .lines()
-        .filter_map(|line| line.strip_prefix("explored: "));
+        .filter_map(|line| line.split_once("explored: "));
     let mut reports: Vec<Report> = told
-        .map(|line| Report::new(format!("{name}: {line}"), Outcome::Passed, Duration::ZERO))
+        .map(|(_, line)| Report::new(format!("{name}: {line}"), Outcome::Passed, Duration::ZERO))
         .collect();
     reports.push(whole);
     Ok(reports)
