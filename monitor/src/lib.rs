@@ -1,6 +1,6 @@
 //! The security monitor as a library: everything but its first instructions, so that the pure parts are tested on
 //! the host.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, fuzzing)), no_std)]
 
 pub mod acpi;
 pub mod address;
@@ -8,7 +8,7 @@ pub mod apic;
 pub mod attestation;
 pub mod boot;
 pub mod calls;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod compiler;
 pub mod console;
 pub mod cores;
@@ -24,7 +24,7 @@ pub mod machine;
 pub mod memory;
 pub mod nested;
 pub mod once;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod panic;
 pub mod physical;
 pub mod platform;

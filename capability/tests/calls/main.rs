@@ -3,6 +3,7 @@
 mod accounts;
 mod effects;
 mod errors;
+mod listing;
 mod offers;
 mod quarantine;
 mod scale;

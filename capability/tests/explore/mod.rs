@@ -5,7 +5,8 @@
 //! happen to the engine and to a [`machine`] that caches whatever it may, [`check`] judges, [`canonical`] knows which states are the
 //! same, [`search`] goes through all of them. [`planted`] makes mistakes that must be found.
 //!
-//! How far it goes is said by `ADYTON_EXPLORE`: `short` is what CI runs, `long` explores each scenario to its last operation.
+//! How far it goes is said by `ADYTON_EXPLORE`: `short` is what CI runs, `long` goes on until six operations of each scenario
+//! are explored whole, and far beyond.
 
 mod action;
 mod canonical;
@@ -42,14 +43,11 @@ impl Form {
         }
     }
 
-    fn limits(self) -> Limits {
+    const fn limits(self) -> Limits {
         let (states, ends) = match self {
             Self::Glimpse => (400, 16),
-            Self::Short => (
-                std::env::var("STATES").map_or(40_000, |s| s.parse().unwrap()),
-                64,
-            ),
-            Self::Long => (30_000_000, 64),
+            Self::Short => (25_000, 64),
+            Self::Long => (2_500_000, 64),
         };
         Limits { states, ends }
     }

@@ -497,7 +497,6 @@ fn every_planted_mistake_is_found() {
             name: mistake.name,
             seed: mistake.seed,
             alphabet,
-            operations: 3,
         };
         let limits = Limits {
             states: STATES,

@@ -16,14 +16,12 @@ use super::world::{Outcome, World};
 /// What changes a world behind the engine's back, as a mistake in it would: called after each transition, with the world before.
 pub type Plant = fn(&World, &mut World, Action, &Outcome);
 
-/// What to explore, and how far.
+/// What to explore.
 #[derive(Clone, Copy)]
 pub struct Scenario {
     pub name: &'static str,
     pub seed: fn() -> World,
     pub alphabet: Alphabet,
-    /// Operations, at most.
-    pub operations: usize,
 }
 
 /// Bounds of one search.
@@ -91,7 +89,7 @@ struct Search<'a> {
     count: Count,
 }
 
-/// Explores the scenario until its operations are used up, nothing is left, or the limit is reached.
+/// Explores the scenario until nothing is left or the limit is reached.
 pub fn explore(
     scenario: &Scenario,
     limits: Limits,
@@ -135,9 +133,6 @@ impl Search<'_> {
                 }
             }
             self.count.layers.push(self.steps.len() - begin);
-            if self.count.operations == self.scenario.operations {
-                return Ok(());
-            }
             let end = self.steps.len();
             for state in begin..end {
                 self.expand(state as u32, true)?;

@@ -4,6 +4,7 @@
 mod calls;
 mod compare;
 mod make;
+mod play;
 mod reference;
 mod silence;
 #[path = "../support/mod.rs"]
@@ -14,38 +15,7 @@ mod world;
 
 use proptest::prelude::*;
 
-use world::World;
-
-use std::collections::BTreeMap;
-
-/// How often calls of each kind succeeded, and how deep domains lay.
-type Tally = BTreeMap<&'static str, u64>;
-
-fn play(random: u64, calls: &[calls::Call]) -> Tally {
-    let mut world = World::new(random);
-    for call in calls {
-        world.call(*call);
-        while world.flights.len() > 2 {
-            world.step();
-        }
-        for _ in 0..world.chance(12) {
-            if world.flights.is_empty() {
-                break;
-            }
-            world.step();
-            if world.chance(3) == 0 {
-                world.engine.check_invariants().unwrap();
-            }
-        }
-        if world.flights.is_empty() && world.chance(3) == 0 {
-            world.learn();
-            world.compare();
-        }
-    }
-    world.drain();
-    world.compare();
-    world.tally
-}
+use play::{Tally, play};
 
 /// Cases of the property; the environment may ask for more.
 fn cases() -> u32 {

@@ -5,26 +5,26 @@
 
 pub mod bundle;
 pub mod configuration;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod entry;
 pub mod handover;
 pub mod hidden_table;
 pub mod linux;
 pub mod options;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod paging;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod processor;
 pub mod sleep_states;
 pub mod start_information;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod story;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod time;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod trampoline;
 
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub use story::{after_pvh, after_uefi, application_main};
 
 /// Selectors of the descriptor table in `entry`.

@@ -10,7 +10,7 @@
 mod attention;
 mod counters;
 mod park;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod start;
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
@@ -29,7 +29,7 @@ use crate::vendor::Vendor;
 use crate::{apic, machine};
 
 pub use park::Startup;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub use start::start_all;
 
 /// Bytes of a core's stack, and its alignment.

@@ -7,13 +7,13 @@
 //! What must hold: until ExitBootServices has succeeded, every failure goes back to the firmware with the machine as it was, but
 //! for memory that the firmware frees with the application. Interrupts are on inside the firmware only ([`firmware`]).
 
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod firmware;
 pub mod memory_map;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod start;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod tables;
 
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub use start::{handover, map_bytes, uefi_main};

@@ -133,7 +133,7 @@ impl Vendor {
     ///
     /// # Safety
     /// The extension is on, `first` is configured, and no other core runs it.
-    #[cfg(not(test))]
+    #[cfg(not(any(test, fuzzing)))]
     pub unsafe fn run(self, core: &'static Core, first: &mut Vcpu) -> ! {
         match self {
             // SAFETY: as the caller warrants.

@@ -21,6 +21,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/swtpm", "swtpm"),
     ("/sbin/sfdisk", "fdisk"),
     ("/usr/bin/mformat", "mtools"),
+    ("/usr/bin/g++", "g++"),
 ];
 
 /// Installs what is missing if we may, else fails with the line to type.

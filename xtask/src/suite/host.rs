@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::definition::Tier;
 use super::model_check;
 use super::report::{Outcome, Report};
+use super::searches;
 use crate::demo::{self, Screen};
 use crate::licences;
 use crate::workspace::Workspace;
@@ -19,12 +20,15 @@ const FREESTANDING: [&str; 3] = ["adyton-runtime", "adyton-payloads", "adyton-mo
 /// Lines that a failure shows.
 const TAIL: usize = 40;
 
+/// Every run.
+const ALWAYS: &[Tier] = &[Tier::Quick, Tier::Default, Tier::All];
+
 /// A step of its own name.
 pub struct Step {
     /// The name, which is also a filter.
     pub name: &'static str,
-    /// The smallest run that it belongs to.
-    pub tier: Tier,
+    /// The runs that it belongs to.
+    pub tiers: &'static [Tier],
     /// What it does.
     pub run: fn(&Workspace) -> Result<Vec<Report>>,
 }
@@ -33,42 +37,67 @@ pub struct Step {
 pub const STEPS: &[Step] = &[
     Step {
         name: "format",
-        tier: Tier::Quick,
+        tiers: ALWAYS,
         run: format,
     },
     Step {
         name: "clippy",
-        tier: Tier::Quick,
+        tiers: ALWAYS,
         run: clippy,
     },
     Step {
         name: "licences",
-        tier: Tier::Quick,
+        tiers: ALWAYS,
         run: check_licences,
     },
     Step {
         name: "deny",
-        tier: Tier::Quick,
+        tiers: ALWAYS,
         run: deny,
     },
     Step {
         name: "host",
-        tier: Tier::Quick,
+        tiers: ALWAYS,
         run: host_tests,
     },
     Step {
         name: "loom",
-        tier: Tier::Default,
+        tiers: &[Tier::Default],
         run: model_check::short,
     },
     Step {
         name: "loom-long",
-        tier: Tier::All,
+        tiers: &[Tier::All],
         run: model_check::long,
     },
     Step {
+        name: "explore",
+        tiers: &[Tier::Default],
+        run: searches::explore,
+    },
+    Step {
+        name: "fuzz",
+        tiers: &[Tier::Default],
+        run: searches::fuzz,
+    },
+    Step {
+        name: "explore-long",
+        tiers: &[Tier::All],
+        run: searches::explore_long,
+    },
+    Step {
+        name: "fuzz-long",
+        tiers: &[Tier::All],
+        run: searches::fuzz_long,
+    },
+    Step {
+        name: "mutants",
+        tiers: &[Tier::All],
+        run: searches::mutants,
+    },
+    Step {
         name: "demo",
-        tier: Tier::Default,
+        tiers: &[Tier::Default, Tier::All],
         run: demonstrate,
     },
 ];

@@ -12,6 +12,7 @@ mod progress;
 mod remains;
 mod report;
 mod schedule;
+mod searches;
 mod selection;
 
 use std::process::ExitCode;

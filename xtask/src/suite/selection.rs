@@ -60,7 +60,7 @@ impl Selection {
     /// Whether a step on the host is meant.
     pub fn has_step(&self, step: &Step) -> bool {
         match self {
-            Self::Tier(tier) => step.tier <= *tier,
+            Self::Tier(tier) => step.tiers.contains(tier),
             Self::Name(name) => name == step.name,
         }
     }

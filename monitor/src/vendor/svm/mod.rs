@@ -4,7 +4,7 @@ pub mod domain;
 pub mod domain0;
 mod exit;
 pub mod maps;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod run;
 pub mod state;
 mod step;
