@@ -278,6 +278,19 @@ pub fn anonymous(size: u64) -> Result<u64> {
     Ok(base.as_ptr() as u64)
 }
 
+/// Maps `size` bytes of anonymous memory in small pages only.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn anonymous_in_small_pages(size: u64) -> Result<u64> {
+    let base = anonymous(size)?;
+    let place = base as *mut libc::c_void;
+    // SAFETY: says how the new mapping is filled, which nothing uses yet.
+    let status = unsafe { libc::madvise(place, size as usize, libc::MADV_NOHUGEPAGE) };
+    nix::errno::Errno::result(status)?;
+    Ok(base)
+}
+
 /// What a test passed through a word, to code that runs elsewhere while the test waits.
 ///
 /// The word must be the address of a `T` that nothing else uses meanwhile.

@@ -20,7 +20,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
 ];
 
 /// Tries with the protection on; none may succeed.
-const ROUNDS: u32 = 60;
+const ROUNDS: u32 = 40;
 /// Tries with the protection off, one of which must succeed.
 const CONTROL_ROUNDS: u32 = 400;
 
