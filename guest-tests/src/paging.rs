@@ -62,7 +62,7 @@ extern "C" fn exchange(argument: u64) {
 /// Puts `entry` where `address` is translated; the entry that was there.
 fn put(address: u64, level: u64, entry: u64) -> Result<u64> {
     let mut it = Exchange {
-        base_variable: startup::symbol("page_offset_base")?,
+        base_variable: startup::base_variable()?,
         address,
         level,
         entry,
