@@ -8,6 +8,7 @@
 use std::arch::global_asm;
 use std::ffi::CString;
 use std::fs;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -60,9 +61,11 @@ unsafe extern "C" {
 /// # Errors
 /// If the kernel does not take the module.
 pub fn run(action: extern "C" fn(u64), argument: u64) -> Result<()> {
+    // Once: what a test does to its page tables is not for the kernel to look at.
+    static LOCKED: OnceLock<bool> = OnceLock::new();
     // SAFETY: locks this process's memory, so that nothing faults in kernel mode.
-    let locked = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) };
-    Errno::result(locked).context("mlockall")?;
+    let lock = || unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) == 0 };
+    ensure!(*LOCKED.get_or_init(lock), "mlockall: {}", Errno::last());
     let module = module(action as usize as u64, argument)?;
     let none = CString::default();
     // SAFETY: the kernel copies the image, and runs what it was made for.

@@ -142,8 +142,9 @@ fn fast_timers() -> Result<()> {
     println!("{ticks} ticks in {took:?}");
     let first = words(exit)?;
     ensure!(first[0] == PAYLOAD, "{first:?}");
+    // Linux ticks every 4 ms; these come besides, each with a signal.
     ensure!(
-        ticks as u128 > took.as_millis(),
+        ticks as u128 > took.as_millis() / 4,
         "{ticks} ticks in {took:?} say little"
     );
     Ok(())

@@ -162,26 +162,14 @@ pub fn map_over(file: &File, address: u64, size: u64, offset: Option<u64>) -> Re
     Ok(())
 }
 
-/// Maps one page of anonymous memory.
+/// Maps one page of anonymous memory, and has the kernel give it a frame.
 ///
 /// # Errors
 /// What the kernel refuses.
 pub fn anonymous_page() -> Result<u64> {
-    anonymous(4096)
-}
-
-/// Maps whole pages of anonymous memory, and has the kernel give the first one a frame.
-///
-/// # Errors
-/// What the kernel refuses.
-pub fn anonymous(size: u64) -> Result<u64> {
-    let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    let length = NonZeroUsize::new(size as usize).context("empty mapping")?;
-    // SAFETY: as above.
-    let base =
-        unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
-    store(base.as_ptr() as u64, 0);
-    Ok(base.as_ptr() as u64)
+    let page = anonymous(4096)?;
+    store(page, 0);
+    Ok(page)
 }
 
 /// The bytes that stand in memory of [`anonymous`] now.
@@ -300,6 +288,32 @@ pub fn untouched_page() -> Result<u64> {
     let base =
         unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
     Ok(base.as_ptr() as u64)
+}
+
+/// Maps `size` bytes of anonymous memory.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn anonymous(size: u64) -> Result<u64> {
+    let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let length = NonZeroUsize::new(size as usize).context("empty mapping")?;
+    // SAFETY: a new mapping at a place of the kernel's choice; it stays until the process ends.
+    let base =
+        unsafe { nix::sys::mman::mmap_anonymous(None, length, rights, MapFlags::MAP_PRIVATE) }?;
+    Ok(base.as_ptr() as u64)
+}
+
+/// Maps `size` bytes of anonymous memory in small pages only.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn anonymous_in_small_pages(size: u64) -> Result<u64> {
+    let base = anonymous(size)?;
+    let place = base as *mut libc::c_void;
+    // SAFETY: says how the new mapping is filled, which nothing uses yet.
+    let status = unsafe { libc::madvise(place, size as usize, libc::MADV_NOHUGEPAGE) };
+    nix::errno::Errno::result(status)?;
+    Ok(base)
 }
 
 /// What a test passed through a word, to code that runs elsewhere while the test waits.

@@ -6,6 +6,7 @@
 
 use std::arch::global_asm;
 use std::fs;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use adyton::Flags;
@@ -129,7 +130,7 @@ extern "C" fn copy(argument: u64) {
 
 fn low_memory(physical: u64, bytes: &mut [u8], is_write: bool) -> Result<()> {
     let mut it = Copy {
-        base_variable: symbol("page_offset_base")?,
+        base_variable: base_variable()?,
         physical,
         buffer: bytes.as_mut_ptr(),
         length: bytes.len(),
@@ -138,16 +139,19 @@ fn low_memory(physical: u64, bytes: &mut [u8], is_write: bool) -> Result<()> {
     kernel_mode::run(copy, &raw mut it as u64)
 }
 
-/// The address of a variable of the kernel's.
-pub(crate) fn symbol(name: &str) -> Result<u64> {
+/// The address of the variable that says where the kernel has mapped all memory.
+pub(crate) fn base_variable() -> Result<u64> {
+    static FOUND: OnceLock<u64> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(*found);
+    }
     let symbols = fs::read_to_string("/proc/kallsyms")?;
-    let line = symbols
-        .lines()
-        .find(|line| line.ends_with(&format!(" {name}")));
+    let mut lines = symbols.lines();
+    let line = lines.find(|line| line.ends_with(" page_offset_base"));
     let address = line.and_then(|line| line.split(' ').next());
     let address = u64::from_str_radix(address.context("no such symbol")?, 16)?;
     ensure!(address != 0, "the kernel hides its symbols");
-    Ok(address)
+    Ok(*FOUND.get_or_init(|| address))
 }
 
 fn words(physical: u64) -> Result<[u32; 4]> {

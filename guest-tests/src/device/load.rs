@@ -110,7 +110,9 @@ fn read_into(disk: &File, buffer: u64, place: u64) -> Result<()> {
 }
 
 fn buffer() -> Result<u64> {
-    raw::anonymous(CHUNK as u64)
+    let buffer = raw::anonymous(CHUNK as u64)?;
+    raw::store(buffer, 0);
+    Ok(buffer)
 }
 
 fn fill(buffer: u64, number: u64) {
