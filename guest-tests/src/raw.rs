@@ -547,3 +547,20 @@ pub fn call_with(registers: &mut Registers) {
     // SAFETY: the assembly keeps what the ABI wants kept, and stores only to the registers' structure.
     unsafe { call_with_registers(registers) };
 }
+
+/// Lets this process execute a part of a mapping as well as read and write it.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn allow_execution(address: u64, size: u64) -> Result<()> {
+    // SAFETY: rights are only added.
+    let status = unsafe {
+        libc::mprotect(
+            address as *mut libc::c_void,
+            size as usize,
+            libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
+        )
+    };
+    nix::errno::Errno::result(status).context("mprotect")?;
+    Ok(())
+}

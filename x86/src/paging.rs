@@ -45,6 +45,8 @@ impl Entry {
     pub const LARGE: u64 = 1 << 7;
     /// Survives a write to CR3.
     pub const GLOBAL: u64 = 1 << 8;
+    /// Software's own bits (APM volume 2, section 5.4.1).
+    pub const AVAILABLE: u64 = 0x7f << 52 | 7 << 9;
     /// Fetching instructions is not allowed.
     pub const NO_EXECUTE: u64 = 1 << 63;
     /// Where the address stands: bits 51 to 12.

@@ -22,6 +22,9 @@ const ALIGNMENT_CHECK: u64 = 1 << 18;
 
 /// Most leaf entries of the caller's page tables that one call looks at.
 const WALK_LIMIT: u64 = 1024;
+/// Most of them that may need a walk of their own, since they do not follow from their neighbour: a walk costs some hundred
+/// instructions, several times that where the caller's tables lie in nested memory of its own.
+const RAGGED_LIMIT: u64 = 32;
 
 /// A guest-physical range of the caller, which its page tables let it write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +103,7 @@ pub(super) fn range(request: &Request<'_>, address: u64, size: u64) -> Result<St
     let mut pages = Pages::new(request.caller)?;
     let first = pages.next(address)?;
     let mut page = first;
-    let mut left = WALK_LIMIT - 1;
+    let (mut left, mut ragged) = (WALK_LIMIT - 1, RAGGED_LIMIT);
     // To the end of the caller's page.
     let mut at = (address & !(page.page_size - 1)).saturating_add(page.page_size);
     while at < end {
@@ -112,6 +115,7 @@ pub(super) fn range(request: &Request<'_>, address: u64, size: u64) -> Result<St
             break;
         }
         left = left.checked_sub(1).ok_or(Error::TooLarge)?;
+        ragged = ragged.checked_sub(1).ok_or(Error::TooLarge)?;
         page = pages.next(at)?;
         if page.address.checked_offset_from(first.address) != Some(at - address) {
             return Err(Error::NotContiguous.into());
@@ -161,8 +165,8 @@ impl Pages {
     /// How many pages behind the last one, `most` at most, follow it in memory as well, by entries that follow its entry in
     /// the same table and say the same. It moves on to the last of them.
     fn follow(&mut self, most: u64) -> u64 {
-        // Naming a page neither reads nor writes it, so nothing is to be marked.
-        const MARKS: u64 = Entry::ACCESSED | Entry::DIRTY;
+        // Naming a page neither reads nor writes it, so nothing is to be marked; and some bits are the caller's kernel's own.
+        const MARKS: u64 = Entry::ACCESSED | Entry::DIRTY | Entry::AVAILABLE;
         let Some((last, table)) = &mut self.last else {
             return 0;
         };

@@ -1,4 +1,4 @@
-//! What `docs/results/figures.svg` shows of the results.
+//! What `docs/results/` shows of the results: some of them drawn in `figures.svg`, all of them in `figures.md`.
 
 use std::fs;
 
@@ -8,9 +8,23 @@ use super::results::Results;
 use super::svg::{self, Bar, Panel, Shade, grouped};
 use crate::workspace::Workspace;
 
-const FILE: &str = "docs/results/figures.svg";
+const PLOT: &str = "docs/results/figures.svg";
+const TABLE: &str = "docs/results/figures.md";
 
-/// Draws the results that there are.
+/// What is written above the table.
+const PREFACE: &str = "# Figures
+
+Written by `cargo xtask bench`; what each boot measures is said in [`bench/`](../../bench). Instructions are counted under `-icount shift=0`, \
+where all that the emulated core executes counts, the monitor's included; they repeat, and say nothing of time on hardware. Times, and rates of calls a \
+second, are the emulator's, on a host that others may use.
+
+![Bars of the figures below](figures.svg)
+
+| figure | value | unit | without the monitor | goal: at most | commit |
+| --- | ---: | --- | ---: | ---: | --- |
+";
+
+/// Draws and lists the results that there are.
 pub fn draw(workspace: &Workspace, results: &Results) -> Result<()> {
     let panels = [
         entering(results),
@@ -21,11 +35,13 @@ pub fn draw(workspace: &Workspace, results: &Results) -> Result<()> {
         trusted(results),
         exits(results),
     ];
-    let path = workspace.source(FILE);
+    let path = workspace.source(PLOT);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    Ok(fs::write(path, svg::draw(&panels))?)
+    fs::write(path, svg::draw(&panels))?;
+    let table = format!("{PREFACE}{}", results.table());
+    Ok(fs::write(workspace.source(TABLE), table)?)
 }
 
 /// A bar for a value, if it was measured.

@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::svg::grouped;
 use crate::suite::Measurement;
 use crate::workspace::Workspace;
 
@@ -95,6 +96,25 @@ impl Results {
             let name = name.strip_prefix(boot)?.strip_prefix('/')?;
             Some((name, entry.value))
         })
+    }
+
+    /// The lines of a Markdown table.
+    pub fn table(&self) -> String {
+        let column = |value: Option<f64>| value.map(grouped).unwrap_or_default();
+        let line = |(name, entry): (&String, &Entry)| {
+            let bare = match (entry.bare, entry.ratio) {
+                (Some(bare), Some(ratio)) => format!("{} (× {ratio:.3})", grouped(bare)),
+                (bare, _) => column(bare),
+            };
+            format!(
+                "| {name} | {} | {} | {bare} | {} | {} |\n",
+                grouped(entry.value),
+                entry.unit,
+                column(entry.goal),
+                entry.commit
+            )
+        };
+        self.entries.iter().map(line).collect()
     }
 
     /// Writes the file.

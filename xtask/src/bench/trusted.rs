@@ -23,6 +23,9 @@ const MONITOR: &str = "adyton-monitor";
 /// What the monitor's packages of this workspace are called by, besides their folder's name.
 const PREFIX: &str = "adyton-";
 
+/// Files and folders of what tests alone use: tests, the monitor's audit of itself, and the engine's invariants as code.
+const NOT_LINKED: [&str; 3] = ["tests", "selfcheck", "invariants"];
+
 /// Counts, and adds what was counted.
 pub fn measure(workspace: &Workspace, images: &Images, results: &mut Results) -> Result<()> {
     let mut add = |name: &str, value: u64, unit: &str| {
@@ -108,13 +111,13 @@ fn is_macro(package: &Value) -> bool {
     list(&package["targets"]).any(|target| list(&target["kind"]).any(|kind| kind == "proc-macro"))
 }
 
-/// Lines of code in all Rust files below a folder but those of tests.
+/// Lines of code in all Rust files below a folder but those that only tests use.
 fn count_folder(folder: &Path) -> Result<u64> {
     let mut lines = 0;
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        if stem == "tests" || stem.ends_with("_tests") {
+        if NOT_LINKED.contains(&&*stem) || stem.ends_with("_tests") {
             continue;
         }
         if path.is_dir() {

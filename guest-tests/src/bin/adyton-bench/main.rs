@@ -33,6 +33,7 @@ fn measure(words: &[&str]) -> Result<()> {
             Ok(())
         }
         ["building"] => sizes::building(),
+        ["ragged"] => sizes::ragged(),
         ["ranges"] => sizes::ranges(),
         ["scale", count] => scale::scale(count.parse()?),
         ["exits", kind] => exits::exits(kind),

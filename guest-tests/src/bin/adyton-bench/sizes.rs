@@ -3,8 +3,10 @@
 use std::hint::black_box;
 
 use adyton::abi::call::Call;
+use adyton::abi::error::Error;
 use adyton::{Attributes, Flags, READ_WRITE};
 use adyton_guest_tests::fixture::pool;
+use adyton_guest_tests::raw;
 use anyhow::Result;
 use sha2::{Digest, Sha256};
 
@@ -164,4 +166,30 @@ fn count_flushes(meter: &mut Meter) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Names a range whose pages have other rights each than the one before, so that none follows from its neighbour: few of them
+/// are taken, many are refused, and neither holds the core for long.
+pub fn ragged() -> Result<()> {
+    const LARGE: u64 = 2 * MIB;
+    const MANY: u64 = 220;
+    let mut meter = Meter::new(pool()?.claim(ROOM + MANY * LARGE)?);
+    meter.create_with(0, quota(MANY * LARGE), Flags::NONE)?;
+    let from = meter.address(ROOM);
+    for page in (0..MANY).step_by(2) {
+        raw::allow_execution(from + page * LARGE, LARGE)?;
+    }
+    // Each page is touched, so that the caller's tables have it.
+    for page in 0..MANY {
+        raw::store(from + page * LARGE, page);
+    }
+    let words = |pages: u64| [from, pages * LARGE, ENTRY, READ_WRITE.word(), 0];
+    let (_, region) = meter.call(Call::Share, 0, words(16))?;
+    meter.call(Call::Revoke, 0, [region, 0, 0, 0, 0])?;
+    match meter.call(Call::Share, 0, words(MANY)) {
+        Err(error) if error.to_string().contains(Error::TooLarge.message()) => {}
+        Err(error) => return Err(error),
+        Ok(_) => println!("a ragged range of {MANY} pages was taken"),
+    }
+    report_longest_call()
 }
