@@ -18,6 +18,8 @@ use crate::platform::{EVENTS, MONITOR_PCR, Platform, QUOTED, Values, encode_log,
 use crate::token::{Boot, Request, Token};
 use crate::{Hash, hash};
 
+pub mod sample;
+
 /// TPM_ALG_SHA256.
 const SHA256: u16 = 0x000b;
 /// restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth
