@@ -164,7 +164,7 @@ pub const STARTED_WITH: [&str; 4] = ["configuration", "kernel", "initrd", "comma
 /// Firmware comes up on `tpm` and starts `images`, by name.
 pub fn start(tpm: &mut Tpm, images: &[&str]) {
     for pcr in [0, 2, 7] {
-        tpm.event(pcr, 0x8000_0008, digest("firmware"), b"firmware");
+        tpm.event(pcr, kind::POST_CODE, digest("firmware"), b"firmware");
     }
     let action = b"Calling EFI Application from Boot Option";
     tpm.event(4, kind::ACTION, hash(action), action);
@@ -172,7 +172,8 @@ pub fn start(tpm: &mut Tpm, images: &[&str]) {
         tpm.event(pcr, kind::SEPARATOR, hash(&[0; 4]), &[0; 4]);
     }
     for image in images {
-        tpm.event(4, kind::APPLICATION, digest(image), image.as_bytes());
+        // UEFI_IMAGE_LOAD_EVENT without a device path.
+        tpm.event(4, kind::APPLICATION, digest(image), &[0; 32]);
     }
 }
 

@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod attack;
+mod beforehand;
 mod calls;
 mod entering;
 mod exits;
@@ -35,6 +36,7 @@ pub fn tests() -> impl Iterator<Item = Test> {
         attack::TESTS,
         kernel_attack::TESTS,
         lifetime::TESTS,
+        beforehand::TESTS,
         process::TESTS,
         random::TESTS,
     ];

@@ -229,7 +229,7 @@ fn an_event_of_another_type_is_refused() {
 fn other_firmware_is_refused() {
     for pcr in [0, 2, 7] {
         let mut tpm = Tpm::new(1);
-        tpm.event(pcr, 0x8000_0008, digest("option ROM"), b"");
+        tpm.event(pcr, kind::POST_CODE, digest("option ROM"), b"");
         start(&mut tpm, &["monitor"]);
         let monitor = Monitor::take_over(tpm, 1, STARTED_WITH);
         refused(&ask(&monitor), Code::FirmwareMismatch);
@@ -240,7 +240,7 @@ fn other_firmware_is_refused() {
 #[test]
 fn other_settings_are_accepted() {
     let mut tpm = Tpm::new(1);
-    tpm.event(1, 0x8000_0008, digest("setting"), b"");
+    tpm.event(1, kind::POST_CODE, digest("setting"), b"");
     start(&mut tpm, &["monitor"]);
     accepted(&ask(&Monitor::take_over(tpm, 1, STARTED_WITH)));
 }

@@ -17,6 +17,12 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/setpriv", "util-linux"),
+    ("/usr/bin/swtpm", "swtpm"),
+    ("/usr/bin/tpm2_checkquote", "tpm2-tools"),
+    (
+        "/usr/lib/x86_64-linux-gnu/libtss2-tcti-swtpm.so.0",
+        "libtss2-tcti-swtpm0",
+    ),
 ];
 
 /// Installs what is missing if we may, else fails with the line to type.
