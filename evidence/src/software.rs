@@ -12,10 +12,15 @@ use p256::ecdsa;
 use p256::ecdsa::signature::Signer;
 
 use crate::bundle::{Bundle, Measured};
+use crate::closure;
 use crate::composition::Composition;
+use crate::cose::Sign1;
 use crate::log::{self, kind};
-use crate::platform::{EVENTS, MONITOR_PCR, Platform, QUOTED, Values, encode_log, qualifying_data};
+use crate::platform::{
+    EVENTS, MONITOR_PCR, Platform, QUOTED, Values, decode_log, encode_log, qualifying_data,
+};
 use crate::token::{Boot, Request, Token};
+use crate::tpm::{Attest, Key};
 use crate::{Hash, hash};
 
 pub mod sample;
@@ -129,6 +134,32 @@ impl Tpm {
     #[must_use]
     pub fn values(&self) -> Values {
         QUOTED.map(|pcr| self.value(pcr))
+    }
+}
+
+/// Has every reader try `bytes`, for fuzzers: whatever the bytes, nothing panics, and what is read is written again as it was.
+pub fn read_everything(bytes: &[u8]) {
+    if let Ok(bundle) = Bundle::decode(bytes) {
+        for part in [bundle.token, bundle.composition] {
+            read_everything_in(part);
+        }
+        let mut again = vec![];
+        let _memory_takes_all = bundle.encode(&mut again);
+        assert!(again == bytes, "a bundle with two encodings");
+    }
+    read_everything_in(bytes);
+}
+
+fn read_everything_in(bytes: &[u8]) {
+    let _refused = Sign1::decode(bytes).map(|token| token.is_genuine());
+    let _refused = (Token::decode(bytes), Platform::decode(bytes));
+    let _refused = (Attest::decode(bytes), Key::decode(bytes));
+    let _refused = decode_log(bytes).map(log::events);
+    if let Ok(events) = log::events(bytes) {
+        events.for_each(drop);
+    }
+    if let Ok(composition) = Composition::decode(bytes) {
+        let _refused = closure::examine(&composition);
     }
 }
 

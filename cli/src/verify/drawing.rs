@@ -168,10 +168,21 @@ fn tell(seen: &Seen, edge: &Edge, name: &dyn Fn(u64) -> String) -> (String, Stri
         } => {
             let [left, right] = rights.map(letters);
             let both = [a, b].map(|index| seen.composition.tenant(index).is_some()) == [true, true];
-            let proof = if both {
-                "both reach these bytes and nobody else who is not named does; the records of both agree"
+            let zero = if seen.composition.tenant(a).is_none() {
+                rights[0]
             } else {
-                "domain 0 reads and writes these bytes at any time: nothing in them is secret or sure"
+                rights[1]
+            };
+            let proof = match (both, zero.contains(Attributes::WRITE)) {
+                (true, _) => {
+                    "nobody else but who is named reaches these bytes; the records of both agree"
+                }
+                (false, true) => {
+                    "domain 0 reads and writes these bytes at any time: nothing in them is secret or sure"
+                }
+                (false, false) => {
+                    "domain 0 reads these bytes at any time: nothing in them is secret"
+                }
             };
             (
                 format!(
