@@ -31,12 +31,36 @@ pub enum Failure {
     /// The monitor shows no log.
     #[error("the monitor does not show its log to this system")]
     NoLog,
+    /// Evidence, policy, anchors or a key cannot be used.
+    #[error("{path}: {reason}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Not hexadecimal.
+    #[error("{0} is not hexadecimal")]
+    Hexadecimal(String),
+    /// Not a window.
+    #[error(
+        "{0} is not a window: write NUMBER=SIZE, with :r behind if the domain may only read it"
+    )]
+    Window(String),
     /// Not a size.
     #[error("{0} is not a size: write bytes, or a number with K, M or G")]
     Size(String),
 }
 
 impl Failure {
+    /// A file that cannot be used for `reason`.
+    pub fn unusable(path: &std::path::Path, reason: impl std::fmt::Display) -> Self {
+        Self::Unusable {
+            path: path.into(),
+            reason: reason.to_string(),
+        }
+    }
+
     fn reason(&self) -> Option<Reason> {
         let refusal = match self {
             Self::Refused(refusal)

@@ -6,13 +6,16 @@ mod show;
 
 mod end;
 mod failure;
+mod graph;
 mod inspect;
 mod list;
 mod log;
+mod measure;
 mod run;
 mod snapshot;
 mod status;
 mod tree;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -41,7 +44,9 @@ Examples:
   adyton run hello one two               a confidential domain: nobody else sees its memory
   adyton run --sandbox FILE              a sandbox: it sees nothing of you, you see all of it
   adyton tree                            who holds what, and who shares it with whom
-  adyton gc                              take back what dead programs left behind";
+  adyton gc                              take back what dead programs left behind
+  adyton verify EVIDENCE --nonce 0123456789abcdef --policy policy.toml --anchors anchors.toml
+                                         whether another machine runs what it should";
 
 #[derive(Subcommand)]
 enum Command {
@@ -70,6 +75,16 @@ enum Command {
     Gc,
     /// Print the monitor's log (for root; there are no contents of domains in it)
     Log,
+    /// Compute the measurement that a payload's domain will have, without a monitor
+    ///
+    /// Takes what `run` takes, and says what `inspect` will show and what a policy names.
+    Measure(measure::Options),
+    /// Decide about evidence from another machine
+    ///
+    /// Exit status: 0 accepted, 2 refused, 1 if nothing could be decided, as where a file is missing.
+    Verify(verify::Options),
+    /// Draw the composition that evidence states, as SVG or DOT; `verify` tells whether to believe it
+    Graph(graph::Options),
     /// Make the pool device ready where the kernel left it idle (for root)
     Setup,
 }
@@ -87,6 +102,9 @@ fn main() -> miette::Result<ExitCode> {
         Command::Kill { target } => end::kill(&arguments, target).map(done),
         Command::Gc => end::collect(&arguments).map(done),
         Command::Log => log::print(&arguments).map(done),
+        Command::Measure(options) => measure::print(&arguments, options).map(done),
+        Command::Verify(options) => verify::print(&arguments, options),
+        Command::Graph(options) => graph::print(options).map(done),
     };
     Ok(outcome?)
 }

@@ -60,7 +60,14 @@ impl Options {
         }
     }
 
-    fn program<'data>(&'data self, image: Image<'data>) -> Result<Program<'data>, Failure> {
+    /// The file and its contents.
+    pub fn read(&self) -> Result<Vec<u8>, Failure> {
+        let path = find(&self.file);
+        fs::read(&path).map_err(|source| Failure::File { path, source })
+    }
+
+    /// What the domain will be made of.
+    pub fn program<'data>(&'data self, image: Image<'data>) -> Result<Program<'data>, Failure> {
         let size = |text: &str| parse_size(text).ok_or_else(|| Failure::Size(text.into()));
         let mut program = Program::new(image, self.flags());
         program.arguments = self.arguments.iter().map(String::as_str).collect();
@@ -75,8 +82,7 @@ impl Options {
 const ENDED_OTHERWISE: u8 = 125;
 
 pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure> {
-    let path = find(&options.file);
-    let file = fs::read(&path).map_err(|source| Failure::File { path, source })?;
+    let file = options.read()?;
     let program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
     let claim = arguments.pool()?.claim(program.claim_size())?;
     let loaded = program.build(&claim)?;

@@ -12,11 +12,13 @@ use crate::Hash;
 
 mod anchors;
 mod ear;
+mod extract;
 mod json;
 mod policy;
 
 pub use anchors::read as read_anchors;
 pub use ear::{EarError, token as ear};
+pub use extract::{extract, key_digest};
 pub use json::{hexadecimal, result as json};
 pub use policy::read as read_policy;
 

@@ -17,6 +17,8 @@ const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
 
 /// Event types (section 10.4.1).
 pub mod kind {
+    /// Code of the firmware.
+    pub const POST_CODE: u32 = 1;
     /// Not extended: tells something about the log or the TPM.
     pub const NO_ACTION: u32 = 3;
     /// Separates what ran before from what the user's choice started.

@@ -12,11 +12,18 @@ use p256::ecdsa;
 use p256::ecdsa::signature::Signer;
 
 use crate::bundle::{Bundle, Measured};
+use crate::closure;
 use crate::composition::Composition;
+use crate::cose::Sign1;
 use crate::log::{self, kind};
-use crate::platform::{EVENTS, MONITOR_PCR, Platform, QUOTED, Values, encode_log, qualifying_data};
+use crate::platform::{
+    EVENTS, MONITOR_PCR, Platform, QUOTED, Values, decode_log, encode_log, qualifying_data,
+};
 use crate::token::{Boot, Request, Token};
+use crate::tpm::{Attest, Key};
 use crate::{Hash, hash};
+
+pub mod sample;
 
 /// TPM_ALG_SHA256.
 const SHA256: u16 = 0x000b;
@@ -130,6 +137,32 @@ impl Tpm {
     }
 }
 
+/// Has every reader try `bytes`, for fuzzers: whatever the bytes, nothing panics, and what is read is written again as it was.
+pub fn read_everything(bytes: &[u8]) {
+    if let Ok(bundle) = Bundle::decode(bytes) {
+        for part in [bundle.token, bundle.composition] {
+            read_everything_in(part);
+        }
+        let mut again = vec![];
+        let _memory_takes_all = bundle.encode(&mut again);
+        assert!(again == bytes, "a bundle with two encodings");
+    }
+    read_everything_in(bytes);
+}
+
+fn read_everything_in(bytes: &[u8]) {
+    let _refused = Sign1::decode(bytes).map(|token| token.is_genuine());
+    let _refused = (Token::decode(bytes), Platform::decode(bytes));
+    let _refused = (Attest::decode(bytes), Key::decode(bytes));
+    let _refused = decode_log(bytes).map(log::events);
+    if let Ok(events) = log::events(bytes) {
+        events.for_each(drop);
+    }
+    if let Ok(composition) = Composition::decode(bytes) {
+        let _refused = closure::examine(&composition);
+    }
+}
+
 fn sized(bytes: &[u8]) -> Vec<u8> {
     let mut sized = (bytes.len() as u16).to_be_bytes().to_vec();
     sized.extend(bytes);
@@ -162,7 +195,7 @@ pub const STARTED_WITH: [&str; 4] = ["configuration", "kernel", "initrd", "comma
 /// Firmware comes up on `tpm` and starts `images`, by name.
 pub fn start(tpm: &mut Tpm, images: &[&str]) {
     for pcr in [0, 2, 7] {
-        tpm.event(pcr, 0x8000_0008, digest("firmware"), b"firmware");
+        tpm.event(pcr, kind::POST_CODE, digest("firmware"), b"firmware");
     }
     let action = b"Calling EFI Application from Boot Option";
     tpm.event(4, kind::ACTION, hash(action), action);
@@ -170,7 +203,8 @@ pub fn start(tpm: &mut Tpm, images: &[&str]) {
         tpm.event(pcr, kind::SEPARATOR, hash(&[0; 4]), &[0; 4]);
     }
     for image in images {
-        tpm.event(4, kind::APPLICATION, digest(image), image.as_bytes());
+        // UEFI_IMAGE_LOAD_EVENT without a device path.
+        tpm.event(4, kind::APPLICATION, digest(image), &[0; 32]);
     }
 }
 

@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod attack;
+mod beforehand;
 mod calls;
 mod device;
 mod entering;
@@ -47,6 +48,7 @@ pub fn tests() -> impl Iterator<Item = Test> {
         attack::TESTS,
         kernel_attack::TESTS,
         lifetime::TESTS,
+        beforehand::TESTS,
         process::TESTS,
         random::TESTS,
         rogue::TESTS,

@@ -18,6 +18,10 @@ domain=$(adyton ls | sed -n 's/^  \([0-9a-f]*\) *confidential.*/\1/p')
 [ -n "$domain" ] || fail "ls shows no domain"
 adyton tree | grep -q "$domain" || fail "tree does not show it"
 adyton inspect "$domain" | grep -q "state *sealed" || fail "inspect does not know it"
+measurement=$(adyton measure /payloads/spin 0)
+[ ${#measurement} = 64 ] || fail "measure printed no measurement"
+adyton inspect "$domain" | grep -q "$measurement" || fail "measure and the monitor do not agree"
+[ "$(adyton measure /payloads/spin 1)" != "$measurement" ] || fail "measure does not heed arguments"
 adyton ls --json | grep -q "\"id\": \"$domain\"" || fail "ls --json does not show it"
 
 # Ctrl-C ends the domain and leaves nothing behind.

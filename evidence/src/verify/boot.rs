@@ -82,15 +82,28 @@ fn firmware(values: &Values, anchors: &Anchors) -> Result<String, Refused> {
     }
 }
 
-/// Digests of what comes before the first application in PCR 4: what the firmware says that it does, and the separator.
-fn prelude() -> [(u32, Hash); 2] {
-    [
-        (
-            kind::ACTION,
-            hash(b"Calling EFI Application from Boot Option"),
-        ),
-        (kind::SEPARATOR, hash(&[0; 4])),
-    ]
+/// What the firmware says that it does, again for each boot option that it tries.
+const ACTIONS: [&[u8]; 2] = [
+    b"Calling EFI Application from Boot Option",
+    b"Returning from EFI Application from Boot Option",
+];
+
+/// What an event in PCR 4 is.
+#[derive(PartialEq, Eq)]
+enum Started {
+    Action,
+    Separator,
+    Other,
+}
+
+fn classify(event: &Event<'_>) -> Started {
+    if ACTIONS.iter().any(|action| hash(action) == event.digest) {
+        Started::Action
+    } else if event.digest == hash(&[0; 4]) {
+        Started::Separator
+    } else {
+        Started::Other
+    }
 }
 
 /// The monitor, which must be the last that the firmware started, after nothing that is unknown.
@@ -102,35 +115,32 @@ fn started<'a>(
     if anchors.monitors.is_empty() {
         return Err(refuse(Code::NoMonitorReference, ""));
     }
-    let unknown = |event: &Event<'_>| {
-        let detail = format!("type {:#x}, digest {}", event.kind, short(&event.digest));
-        refuse(Code::UnknownBootEvent, detail)
-    };
-    let (before, images) = events.split_at_checked(2).unwrap_or((events, &[]));
-    let mut expected = prelude().to_vec();
-    for event in before {
-        let place = expected
-            .iter()
-            .position(|known| *known == (event.kind, event.digest));
-        expected.remove(place.ok_or_else(|| unknown(event))?);
-    }
     let monitor = |event: &Event<'_>| {
         let mut known = anchors.monitors.iter();
         known.find(|monitor| event.kind == kind::APPLICATION && monitor.image == event.digest)
     };
-    let found = images.iter().position(|event| monitor(event).is_some());
-    let Some(place) = found else {
-        let odd = images.last().map(unknown);
-        return Err(odd.unwrap_or_else(|| refuse(Code::UnknownBootEvent, "no monitor at all")));
+    let place = events.iter().position(|event| monitor(event).is_some());
+    let (before, rest) = events.split_at(place.unwrap_or(events.len()));
+    let mut parts = before.split(|event| classify(event) == Started::Separator);
+    let (early, images, more) = (parts.next(), parts.next(), parts.next());
+    let is_odd = |event: &&Event<'_>| classify(event) != Started::Action;
+    // Only what the firmware says that it does may stand in front of the separator, of which there is one.
+    let odd = early.unwrap_or_default().iter().find(is_odd);
+    let found = rest.first().and_then(monitor);
+    let (None, Some(images), None, Some(found)) = (odd, images, more, found) else {
+        let event = odd.or_else(|| before.iter().rfind(is_odd));
+        let detail = event.map_or_else(
+            || "no monitor at all".into(),
+            |event| format!("type {:#x}, digest {}", event.kind, short(&event.digest)),
+        );
+        return Err(refuse(Code::UnknownBootEvent, detail));
     };
-    let (loaders, rest) = images.split_at_checked(place).unwrap_or((images, &[]));
     if let Some(event) = rest.get(1) {
         return Err(refuse(Code::CodeAfterMonitor, short(&event.digest)));
     }
-    loaded(loaders, loader, anchors)?;
-    rest.first()
-        .and_then(monitor)
-        .ok_or_else(|| refuse(Code::UnknownBootEvent, "no monitor at all"))
+    let images: Vec<_> = images.iter().filter(is_odd).copied().collect();
+    loaded(&images, loader, anchors)?;
+    Ok(found)
 }
 
 /// A boot loader, where there is one, with all that it did.

@@ -225,11 +225,63 @@ fn an_event_of_another_type_is_refused() {
     refused(&ask(&monitor), Code::UnknownBootEvent);
 }
 
+/// The firmware tries boot options in turn; one that starts nothing leaves words and no application.
+#[test]
+fn a_boot_option_that_failed_is_accepted() {
+    let mut tpm = Tpm::new(1);
+    start(&mut tpm, &[]);
+    for action in ["Returning from", "Calling"] {
+        let action = format!("{action} EFI Application from Boot Option");
+        tpm.event(4, kind::ACTION, digest(&action), action.as_bytes());
+    }
+    let mut twice = tpm.clone();
+    tpm.event(4, kind::APPLICATION, digest("monitor"), b"");
+    accepted(&ask(&Monitor::take_over(tpm, 1, STARTED_WITH)));
+    twice.event(4, kind::SEPARATOR, hash(&[0; 4]), &[0; 4]);
+    twice.event(4, kind::APPLICATION, digest("monitor"), b"");
+    let monitor = Monitor::take_over(twice, 1, STARTED_WITH);
+    refused(&ask(&monitor), Code::UnknownBootEvent);
+}
+
+/// Applications in front of the separator, or no separator at all.
+#[test]
+fn a_boot_without_separator_is_refused() {
+    let mut tpm = Tpm::new(1);
+    for pcr in [0, 2, 7] {
+        tpm.event(pcr, kind::POST_CODE, digest("firmware"), b"firmware");
+        tpm.event(pcr, kind::SEPARATOR, hash(&[0; 4]), &[0; 4]);
+    }
+    let mut late = tpm.clone();
+    tpm.event(4, kind::APPLICATION, digest("monitor"), b"");
+    let monitor = Monitor::take_over(tpm, 1, STARTED_WITH);
+    refused(&ask(&monitor), Code::UnknownBootEvent);
+    late.event(4, kind::APPLICATION, digest("evil"), b"");
+    late.event(4, kind::SEPARATOR, hash(&[0; 4]), &[0; 4]);
+    late.event(4, kind::APPLICATION, digest("monitor"), b"");
+    let monitor = Monitor::take_over(late, 1, STARTED_WITH);
+    refused(&ask(&monitor), Code::UnknownBootEvent);
+}
+
+#[test]
+fn a_token_that_was_signed_otherwise_is_refused() {
+    let evidence = genuine(&composition());
+    let bundle = Bundle::decode(&evidence).expect("a bundle");
+    let mut token = bundle.token.to_vec();
+    *token.last_mut().expect("a signature") ^= 1;
+    let mut forged = vec![];
+    let bundle = Bundle {
+        token: &token,
+        ..bundle
+    };
+    bundle.encode(&mut forged).expect("memory");
+    refused(&judge(&forged, &policy()), Code::WrongSignature);
+}
+
 #[test]
 fn other_firmware_is_refused() {
     for pcr in [0, 2, 7] {
         let mut tpm = Tpm::new(1);
-        tpm.event(pcr, 0x8000_0008, digest("option ROM"), b"");
+        tpm.event(pcr, kind::POST_CODE, digest("option ROM"), b"");
         start(&mut tpm, &["monitor"]);
         let monitor = Monitor::take_over(tpm, 1, STARTED_WITH);
         refused(&ask(&monitor), Code::FirmwareMismatch);
@@ -240,7 +292,7 @@ fn other_firmware_is_refused() {
 #[test]
 fn other_settings_are_accepted() {
     let mut tpm = Tpm::new(1);
-    tpm.event(1, 0x8000_0008, digest("setting"), b"");
+    tpm.event(1, kind::POST_CODE, digest("setting"), b"");
     start(&mut tpm, &["monitor"]);
     accepted(&ask(&Monitor::take_over(tpm, 1, STARTED_WITH)));
 }

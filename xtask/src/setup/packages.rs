@@ -22,6 +22,11 @@ const NEEDED: &[(&str, &str)] = &[
     ("/sbin/sfdisk", "fdisk"),
     ("/usr/bin/mformat", "mtools"),
     ("/usr/bin/g++", "g++"),
+    ("/usr/bin/tpm2_checkquote", "tpm2-tools"),
+    (
+        "/usr/lib/x86_64-linux-gnu/libtss2-tcti-swtpm.so.0",
+        "libtss2-tcti-swtpm0",
+    ),
 ];
 
 /// Installs what is missing if we may, else fails with the line to type.

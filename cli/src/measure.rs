@@ -1,0 +1,48 @@
+//! `adyton measure`: the measurement of a domain that does not exist yet.
+
+use adyton::Image;
+
+use crate::Arguments;
+use crate::failure::Failure;
+use crate::run;
+use crate::show::{hexadecimal, parse_size};
+
+/// What the domain would get.
+#[derive(clap::Args)]
+pub struct Options {
+    /// A shared window besides the console, as programs that build domains themselves may add: number, size, and :r where the
+    /// domain may only read
+    #[arg(long = "window", value_name = "NUMBER=SIZE[:r]")]
+    windows: Vec<String>,
+    #[command(flatten)]
+    program: run::Options,
+}
+
+pub fn print(arguments: &Arguments, options: &Options) -> Result<(), Failure> {
+    let file = options.program.read()?;
+    let image = Image::parse(&file).map_err(adyton::Failure::from)?;
+    let mut program = options.program.program(image)?;
+    for text in &options.windows {
+        let (number, size, read_only) =
+            window(text).ok_or_else(|| Failure::Window(text.clone()))?;
+        let slot = program.windows.get_mut(number);
+        *slot.ok_or_else(|| Failure::Window(text.clone()))? = size;
+        program.read_only[number] = read_only;
+    }
+    let measurement = hexadecimal(&adyton::measurement(&program)?);
+    if arguments.json {
+        say!("{:#}", serde_json::json!({ "measurement": measurement }));
+    } else {
+        say!("{measurement}");
+    }
+    Ok(())
+}
+
+fn window(text: &str) -> Option<(usize, u64, bool)> {
+    let (number, rest) = text.split_once('=')?;
+    let (size, read_only) = match rest.strip_suffix(":r") {
+        Some(size) => (size, true),
+        None => (rest, false),
+    };
+    Some((number.parse().ok()?, parse_size(size)?, read_only))
+}

@@ -1,0 +1,254 @@
+//! A verdict for people: what takes part, what is proven at each edge, and why it was refused.
+
+use adyton_evidence::closure::Edge;
+use adyton_evidence::composition::{Domain, Sharing, Tenant};
+use adyton_evidence::policy::Policy;
+use adyton_evidence::verdict::{Finding, Machine, Seen, Verdict};
+
+use adyton::{Attributes, Flags};
+
+use crate::show::{BOLD, FAINT, GREEN, YELLOW, abilities, colour, hexadecimal, kind, short, size};
+
+pub fn print(verdict: &Verdict, policy: &Policy) {
+    let answer = if verdict.is_accepted() {
+        colour(GREEN, "ACCEPTED")
+    } else {
+        colour(YELLOW, "REFUSED")
+    };
+    say!("{answer}  {}", colour(BOLD, &policy.name));
+    for finding in &verdict.findings {
+        reason(finding);
+    }
+    if let Some(seen) = &verdict.seen {
+        machine(seen);
+        domains(seen, policy);
+        edges(seen, policy);
+    }
+}
+
+fn reason(finding: &Finding) {
+    say!(
+        "  {}: {}",
+        colour(YELLOW, finding.code.name()),
+        finding.code.sentence()
+    );
+    if !finding.detail.is_empty() {
+        say!("      {}", finding.detail);
+    }
+}
+
+fn machine(seen: &Seen) {
+    say!("");
+    match &seen.machine {
+        Machine::Unknown => say!(
+            "machine      {}",
+            colour(
+                YELLOW,
+                "unknown: its boot was not measured, so nothing below is proven"
+            )
+        ),
+        Machine::Known {
+            machine,
+            firmware,
+            monitor,
+            boot,
+        } => {
+            say!("machine      {machine}, by its TPM's signature over this nonce");
+            say!("  firmware   {firmware}, by PCRs 0, 2 and 7");
+            say!(
+                "  monitor    {monitor}, by PCR 4: the last that was started, after nothing unknown"
+            );
+            say!("  boot       {boot}, by PCR 12, with the key that signed the rest");
+        }
+    }
+    if seen.by_owner {
+        say!("asked by     the owner, not the domain");
+    }
+    if !seen.report_data.is_empty() {
+        say!("report data  {}", hexadecimal(&seen.report_data));
+    }
+    if let Some(key) = &seen.key {
+        say!("bound key    {}", hexadecimal(key));
+    }
+}
+
+fn domains(seen: &Seen, policy: &Policy) {
+    say!("");
+    for (index, domain) in (0_u64..).zip(&seen.composition.domains) {
+        let name = colour(BOLD, &name(seen, policy, index));
+        match domain {
+            Domain::Opaque => {
+                say!("{name}  opaque: nothing is known of it, and nothing is expected")
+            }
+            Domain::Tenant(tenant) => {
+                let subject = if index == 0 { ", the subject" } else { "" };
+                say!("{name}  {}{subject}", describe(tenant));
+                memory(tenant);
+            }
+        }
+    }
+}
+
+/// What a domain is called: by the policy's rule, or by its number.
+fn name(seen: &Seen, policy: &Policy, index: u64) -> String {
+    let place = index as usize;
+    if seen.composition.domains.get(place) == Some(&Domain::Opaque) {
+        return "domain 0".into();
+    }
+    let rule = seen.rules.get(place).copied().flatten();
+    let rule = rule.and_then(|rule| policy.domains.get(rule));
+    rule.map_or_else(|| format!("unknown {index}"), |rule| rule.name.clone())
+}
+
+fn describe(tenant: &Tenant) -> String {
+    let measurement = tenant.measurement.as_ref().map(short);
+    let measurement = measurement.unwrap_or_else(|| "not sealed".into());
+    let plural = if tenant.vcpus == 1 { "" } else { "s" };
+    let may = abilities(tenant.flags).join(", ");
+    let still = abilities(tenant.still).join(", ");
+    let or_nothing = |text: String| {
+        if text.is_empty() {
+            "nothing".into()
+        } else {
+            text
+        }
+    };
+    format!(
+        "{}, measured {measurement}, {} vCPU{plural}, may {}, may still {}",
+        kind(tenant.flags),
+        tenant.vcpus,
+        or_nothing(may),
+        or_nothing(still)
+    )
+}
+
+fn memory(tenant: &Tenant) {
+    let sum = |sharing: &[Sharing]| {
+        let regions = tenant.regions.iter();
+        regions
+            .filter(|region| sharing.contains(&region.sharing))
+            .fold(0_u64, |sum, region| sum.saturating_add(region.size))
+    };
+    let own = sum(&[Sharing::Exclusive, Sharing::Lent]);
+    let (lent, shared) = (sum(&[Sharing::Lent]), sum(&[Sharing::Shared]));
+    let mut text = format!("  {} nobody else reaches", size(own));
+    if lent > 0 {
+        text += &format!(" ({} of it has parts lent below)", size(lent));
+    }
+    if shared > 0 {
+        text += &format!(", {} shared", size(shared));
+    }
+    if tenant.epoch > 0 {
+        text += &format!(", changed {} times since it was sealed", tenant.epoch);
+    }
+    say!("{}", colour(FAINT, &text));
+}
+
+fn edges(seen: &Seen, policy: &Policy) {
+    say!("");
+    for (edge, allowed) in seen.closure.edges.iter().zip(&seen.allowed) {
+        let mark = if allowed.is_some() {
+            colour(GREEN, "allowed")
+        } else {
+            colour(YELLOW, "REFUSED")
+        };
+        let (line, proof) = tell(seen, edge, &|index| name(seen, policy, index));
+        say!("{mark}  {line}");
+        say!("         {}", colour(FAINT, &proof));
+    }
+}
+
+/// The edge, and what is proven about it.
+fn tell(seen: &Seen, edge: &Edge, name: &dyn Fn(u64) -> String) -> (String, String) {
+    match *edge {
+        Edge::Memory {
+            ends: [a, b],
+            rights,
+            size: bytes,
+        } => {
+            let [left, right] = rights.map(letters);
+            let both = [a, b].map(|index| seen.composition.tenant(index).is_some()) == [true, true];
+            let zero = if seen.composition.tenant(a).is_none() {
+                rights[0]
+            } else {
+                rights[1]
+            };
+            let proof = match (both, zero.contains(Attributes::WRITE)) {
+                (true, _) => {
+                    "nobody else but who is named reaches these bytes; the records of both agree"
+                }
+                (false, true) => {
+                    "domain 0 reads and writes these bytes at any time: nothing in them is secret or sure"
+                }
+                (false, false) => {
+                    "domain 0 reads these bytes at any time: nothing in them is secret"
+                }
+            };
+            (
+                format!(
+                    "{} {left} ═══ {right} {}  memory, {}",
+                    name(a),
+                    name(b),
+                    size(bytes)
+                ),
+                proof.into(),
+            )
+        }
+        Edge::Command { from, to } => {
+            let flags = seen.composition.tenant(to).map(|tenant| tenant.flags);
+            let proof = match flags {
+                Some(flags) if flags.contains(Flags::DEBUG) => {
+                    "enters and ends it, and reads all of it"
+                }
+                Some(flags) if flags.registers_visible() => {
+                    "enters and ends it, and sees and sets its registers"
+                }
+                _ => "enters and ends it, and sees no more than what it says at its exits",
+            };
+            (
+                format!("{} ──▶ {}  command", name(from), name(to)),
+                proof.into(),
+            )
+        }
+        Edge::Derivation {
+            from,
+            to,
+            size: bytes,
+        } => {
+            let clean = seen.composition.tenant(to).is_some_and(|tenant| {
+                let regions = tenant.regions.iter();
+                let own = regions.filter(|region| region.origin == from);
+                own.filter(|region| region.sharing != Sharing::Shared)
+                    .all(|region| region.attributes.contains(Attributes::CLEAN))
+            });
+            let proof = if clean {
+                "can take this memory back; what was not shared is zeroed first"
+            } else {
+                "can take this memory back, with what is in it"
+            };
+            (
+                format!(
+                    "{} ┄┄▶ {}  memory from there, {}",
+                    name(from),
+                    name(to),
+                    size(bytes)
+                ),
+                proof.into(),
+            )
+        }
+        Edge::Device { device, domain } => (
+            format!(
+                "{:04x}:{:04x} ──▶ {}  device",
+                device.vendor,
+                device.device,
+                name(domain)
+            ),
+            "reads and writes the domain's memory, and no other's".into(),
+        ),
+    }
+}
+
+/// Rights as people write them.
+pub fn letters(rights: Attributes) -> String {
+    crate::show::attributes(rights.intersection(Attributes::RIGHTS))
+}

@@ -1,0 +1,158 @@
+//! The commands that need no monitor: verify, graph, measure.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use adyton_evidence::composition::Domain;
+use adyton_evidence::files::hexadecimal;
+use adyton_evidence::software::{Monitor, sample};
+
+/// A folder with a sample.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        let monitor = Monitor::genuine();
+        let mut composition = sample::composition();
+        let evidence =
+            |composition: &_| monitor.evidence(sample::NONCE, sample::SUBJECT, composition);
+        let write =
+            |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).expect("written");
+        write("evidence", &evidence(&composition));
+        if let Some(Domain::Tenant(signer)) = composition.domains.first_mut() {
+            signer
+                .regions
+                .push(sample::window(0x300_0000, 0x1000, 1, 1));
+        }
+        write("shared", &evidence(&composition));
+        write("anchors.toml", sample::anchors().as_bytes());
+        write("policy.toml", sample::policy().as_bytes());
+        Self(folder)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adyton"));
+        command.current_dir(&self.0).args(arguments);
+        command.output().expect("it runs")
+    }
+
+    fn verify(&self, evidence: &str, more: &[&str]) -> Output {
+        let nonce = hexadecimal(sample::NONCE);
+        let mut arguments = vec!["verify", evidence, "--nonce", &nonce];
+        arguments.extend(["--policy", "policy.toml", "--anchors", "anchors.toml"]);
+        arguments.extend(more);
+        self.run(&arguments)
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn genuine_evidence_is_accepted_and_drawn() {
+    let output = Folder::new("accepted").verify("evidence", &[]);
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    for part in [
+        "ACCEPTED",
+        "machine 1",
+        "signer",
+        "parser",
+        "domain 0",
+        "═══",
+        "command",
+    ] {
+        assert!(text.contains(part), "{part} is missing:\n{text}");
+    }
+    assert!(!text.contains("REFUSED"));
+}
+
+#[test]
+fn an_extra_edge_is_refused_with_its_reason() {
+    let folder = Folder::new("refused");
+    let output = folder.verify("shared", &[]);
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("REFUSED") && text.contains("forbidden-memory-edge"),
+        "{text}"
+    );
+    let json = folder.verify("shared", &["--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["accepted"], false);
+    assert_eq!(json["findings"][0]["code"], "forbidden-memory-edge");
+}
+
+#[test]
+fn what_cannot_be_decided_is_no_success() {
+    let folder = Folder::new("undecided");
+    assert_eq!(folder.verify("missing", &[]).status.code(), Some(1));
+    fs::write(folder.0.join("policy.toml"), "version = 1\nnmae = 2").expect("written");
+    let output = folder.verify("evidence", &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nmae"));
+}
+
+#[test]
+fn keys_and_report_data_are_compared() {
+    let folder = Folder::new("bound");
+    let right = hexadecimal(b"report data");
+    assert!(
+        folder
+            .verify("evidence", &["--report-data", &right])
+            .status
+            .success()
+    );
+    assert_eq!(
+        folder
+            .verify("evidence", &["--report-data", "00"])
+            .status
+            .code(),
+        Some(2)
+    );
+    fs::write(folder.0.join("key.der"), [0x30, 0]).expect("written");
+    let output = folder.verify("evidence", &["--key", "key.der"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("bound-key-mismatch"));
+}
+
+#[test]
+fn a_graph_shows_every_domain() {
+    let folder = Folder::new("graph");
+    let svg = text(&folder.run(&["graph", "evidence"]));
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    assert_eq!(svg.matches("<rect").count(), 3);
+    assert_eq!(svg.matches("class=\"memory\"").count(), 3);
+    let dot = text(&folder.run(&["graph", "--dot", "evidence"]));
+    assert!(
+        dot.starts_with("digraph") && dot.matches(" -> ").count() == 5,
+        "{dot}"
+    );
+    assert_eq!(folder.run(&["graph", "policy.toml"]).status.code(), Some(1));
+}
+
+#[test]
+fn an_attestation_result_is_signed() {
+    let folder = Folder::new("ear");
+    let key = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIAUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUF
+-----END PRIVATE KEY-----
+";
+    fs::write(folder.0.join("key.pem"), key).expect("written");
+    let output = folder.verify("evidence", &["--ear", "key.pem"]);
+    assert!(output.status.success());
+    assert_eq!(text(&output).trim().split('.').count(), 3);
+    let output = folder.verify("shared", &["--ear", "key.pem"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        folder
+            .verify("evidence", &["--ear", "policy.toml"])
+            .status
+            .code(),
+        Some(1)
+    );
+}
