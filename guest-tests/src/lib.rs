@@ -11,6 +11,7 @@ pub mod fixture;
 mod instruction;
 mod kernel_attack;
 mod lifetime;
+pub mod measured;
 pub mod nesting;
 mod process;
 mod random;

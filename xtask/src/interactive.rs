@@ -131,6 +131,7 @@ impl Options {
             tpm: self
                 .tpm
                 .or((self.firmware == Firmware::Uefi).then_some(Tpm::Crb)),
+            evil_first: false,
             processor: self.processor.clone(),
             kernel: flavour,
             pool: self.pool.clone(),

@@ -168,7 +168,9 @@ fn find_machine(handover: &Handover, layout: Layout) -> ArrayVec<u32, MOST_CORES
     let fixed = tables.fixed().ok();
     if let Some(dsdt) = fixed.and_then(|fixed| fixed.dsdt) {
         // SAFETY: the table was found and checked there a moment ago, and domain 0, whose it is, does not run yet.
-        let hidden = sleep_states::hide(unsafe { physical::acpi_table(dsdt) });
+        let table = unsafe { physical::acpi_table(dsdt) };
+        let hidden = sleep_states::hide(table);
+        hidden_table::hide_device(table);
         log!("{hidden} sleep states hidden");
     }
     if let Some(table) = tables.tpm() {

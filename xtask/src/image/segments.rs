@@ -19,6 +19,7 @@ const MODULES: &[&str] = &[
     "device_dax",
     "dax_hmem",
     "brd",
+    "efivarfs",
     "kvm_amd",
     "virtio_pci",
     "virtio_blk",

@@ -86,7 +86,12 @@ impl<'boot> Run<'boot> {
     /// Boots, follows the console to the end, and says what happened.
     fn watch(&self, images: &Images, kernel: &Kernel) -> Result<Verdict> {
         let plan = plan(self.boot);
-        let start = image::start("exec run-plan", &[("adyton/plan", &plan)]);
+        let reference = images.reference(&self.boot.settings, &kernel.image)?;
+        let files = [
+            ("adyton/plan", plan.as_str()),
+            ("adyton/reference", &reference),
+        ];
+        let start = image::start("exec run-plan", &files);
         let initrd = images.initrd(kernel, vec![start])?;
         let mut machine =
             images.machine(&self.boot.settings, &kernel.image, &initrd, &self.folder)?;
@@ -114,7 +119,9 @@ impl<'boot> Run<'boot> {
         }
         let ending = session.finish()?;
         // What is packed for a boot is large and quickly packed again.
-        let _ = fs::remove_file(machine.packed());
+        for file in machine.packed() {
+            let _ = fs::remove_file(file);
+        }
         Ok(progress.conclude(&ending))
     }
 

@@ -1,0 +1,64 @@
+//! `cargo xtask image`: a disk from which the UEFI firmware of a machine starts the monitor.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::guest::{Images, Settings};
+use crate::image;
+use crate::setup;
+use crate::workspace::Workspace;
+
+/// Write a disk with an EFI system partition: the monitor as `EFI/BOOT/BOOTX64.EFI`, and in `adyton/` its configuration, domain 0's
+/// kernel and its initrd. Without files of your own it is the system that `cargo xtask run` starts.
+#[derive(Args)]
+pub struct Options {
+    /// Where it is written [default: `image/adyton.img` in the build directory]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// A kernel image of your own
+    #[arg(long, value_name = "FILE", requires = "initrd")]
+    kernel: Option<PathBuf>,
+    /// An initrd of your own
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Option<PathBuf>,
+    /// The command line of domain 0 and of the monitor
+    #[arg(
+        long,
+        value_name = "STRING",
+        default_value = "console=ttyS0",
+        allow_hyphen_values = true
+    )]
+    command_line: String,
+}
+
+/// Builds, writes the disk, and prints where it is and by which digest firmware measures the monitor.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+    setup::packages()?;
+    let images = Images::build(workspace, true)?;
+    let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
+    let (kernel, initrd) = match (&options.kernel, &options.initrd) {
+        (Some(kernel), Some(initrd)) => (read(kernel)?, read(initrd)?),
+        _ => {
+            let kernel = Settings::default().fetch_kernel(workspace)?;
+            let initrd = images.initrd(&kernel, Vec::new())?;
+            (read(&kernel.image)?, initrd.concat())
+        }
+    };
+    let disk = match &options.output {
+        Some(path) => path.clone(),
+        None => {
+            let folder = workspace.target("image");
+            fs::create_dir_all(&folder)?;
+            folder.join("adyton.img")
+        }
+    };
+    images.write_disk(&disk, kernel, initrd, &options.command_line)?;
+    println!("{}", disk.display());
+    let digest = image::authenticode_digest(&images.application()?);
+    println!("the monitor's digest in PCR 4: {digest}");
+    Ok(ExitCode::SUCCESS)
+}
