@@ -5,13 +5,13 @@ use arrayvec::ArrayVec;
 use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
-use super::{hidden_table, paging, processor, sleep_states, start_information, time};
+use super::{hidden_table, paging, processor, sleep_states, start_information, time, trampoline};
 use crate::acpi::{SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
 use crate::instructions::cpuid;
 use crate::machine::{self, Machine};
-use crate::memory::{Layout, Range, Wishes};
+use crate::memory::{Kind, Layout, MemoryEntry, Range, Wishes};
 use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
@@ -23,6 +23,8 @@ const COMMAND_LINE: u64 = 0x2_0000;
 /// Where its copy of the firmware's memory map goes, and ends at the latest.
 const FIRMWARE_MAP: u64 = 0x3_0000;
 const FIRMWARE_MAP_END: u64 = 0x4_0000;
+/// Where the first of all these begins, the trampoline.
+const LOWEST: u64 = (trampoline::PAGE as u64) << 12;
 /// Files, stretches that are held, and what is added while domain 0 is placed.
 const MOST_OCCUPIED: usize = MOST_HELD + 8;
 
@@ -205,6 +207,13 @@ fn load(kernel: &Kernel<'_>, handover: &Handover, core: &'static Core) -> ! {
         start: PARAMETERS,
         end: FIRMWARE_MAP_END,
     };
+    let is_ram = |entry: &MemoryEntry| {
+        entry.kind == Kind::Ram && entry.range.start <= LOWEST && low.end <= entry.range.end
+    };
+    assert!(
+        handover.memory.iter().any(is_ram),
+        "the firmware uses the low memory that a boot needs"
+    );
     let mut taken = occupied(handover);
     taken.extend([layout.image, layout.reserve, layout.pool, low]);
     let entry = kernel
