@@ -55,6 +55,8 @@ pub struct Settings {
     pub icount: bool,
     /// Whether each core has a host thread of its own; otherwise they take turns in one.
     pub parallel: bool,
+    /// Programs of the host's distribution that domain 0 has too, from `/usr/bin`.
+    pub host_programs: Vec<String>,
     /// More arguments for QEMU.
     pub qemu: Vec<String>,
 }
@@ -75,6 +77,7 @@ impl Default for Settings {
             monitor: true,
             icount: false,
             parallel: true,
+            host_programs: Vec::new(),
             qemu: Vec::new(),
         }
     }

@@ -139,6 +139,7 @@ impl Options {
             monitor: !self.no_monitor,
             icount: self.icount,
             parallel: !self.one_thread,
+            host_programs: Vec::new(),
             qemu: self
                 .qemu_arguments
                 .split_whitespace()

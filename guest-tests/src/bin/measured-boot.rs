@@ -10,7 +10,11 @@ fn main() -> Result<()> {
         ["quote"] => measured::quote(),
         ["applications", count] => measured::applications(count.parse()?),
         ["refusals"] => measured::refusals(),
+        ["write", folder, nonce] => measured::write(folder, nonce),
+        ["anchors"] => measured::anchors(),
         ["unmeasured"] => measured::unmeasured(),
-        _ => bail!("measured-boot quote | applications N | refusals | unmeasured"),
+        _ => bail!(
+            "measured-boot quote | applications N | refusals | write FOLDER NONCE | anchors | unmeasured"
+        ),
     }
 }

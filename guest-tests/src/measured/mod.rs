@@ -145,6 +145,51 @@ fn own_events(events: &[Event], statement: &Statement) -> Result<()> {
     Ok(())
 }
 
+/// Writes a quote for the nonce, and the event log, into a folder, as tools that know nothing of us read them.
+///
+/// # Errors
+/// If there is no quote, or the folder cannot be written.
+pub fn write(folder: &str, nonce: &str) -> Result<()> {
+    let desk = Desk::open()?;
+    let statement = desk.quote(nonce.as_bytes())?;
+    fs::create_dir_all(folder)?;
+    let log = desk.event_log()?;
+    for (name, contents) in [
+        ("statement", statement.attested.as_slice()),
+        ("signature", &statement.signature),
+        ("public", &statement.public),
+        ("key.der", &statement.public_key()?),
+        ("registers", statement.registers.as_flattened()),
+        ("registers.tpm2", &statement.register_file()),
+        ("log", &log),
+        (
+            "qualification",
+            hexadecimal(&statement.qualification(nonce.as_bytes())).as_bytes(),
+        ),
+    ] {
+        fs::write(format!("{folder}/{name}"), contents)?;
+    }
+    Ok(())
+}
+
+/// Prints what a verifier must know of this machine, in the format of `adyton verify`'s anchors.
+///
+/// # Errors
+/// If there is no quote.
+pub fn anchors() -> Result<()> {
+    let statement = Desk::open()?.quote(b"anchors")?;
+    let key = hexadecimal(&Sha256::digest(&statement.public));
+    let register = |index: usize| hexadecimal(&statement.registers[index]);
+    println!("[[machine]]\nname = \"this machine\"\nkey = \"{key}\"\n");
+    println!(
+        "[[firmware]]\nname = \"its firmware\"\npcrs = {{ 0 = \"{}\", 2 = \"{}\", 7 = \"{}\" }}",
+        register(0),
+        register(2),
+        register(7)
+    );
+    Ok(())
+}
+
 /// The firmware has started so many applications, and the monitor last.
 ///
 /// # Errors

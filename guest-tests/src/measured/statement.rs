@@ -13,8 +13,10 @@ use sha2::{Digest, Sha256};
 pub struct Statement {
     /// `TPMS_ATTEST`.
     pub attested: Vec<u8>,
-    signature: Vec<u8>,
-    public: Vec<u8>,
+    /// `TPMT_SIGNATURE`.
+    pub signature: Vec<u8>,
+    /// `TPMT_PUBLIC`.
+    pub public: Vec<u8>,
     /// The monitor's key.
     pub monitor_key: [u8; 32],
     /// The values of [`REGISTERS`].
@@ -90,14 +92,8 @@ impl Statement {
         ensure!(reader.double()? == 0xff54_4347, "no statement of a TPM");
         ensure!(reader.bytes(2)? == [0x80, 0x18], "no quote");
         reader.sized()?;
-        let qualification = Sha256::new()
-            .chain_update(b"ADYTON-QUOTE-1\0\0")
-            .chain_update(self.monitor_key)
-            .chain_update([nonce.len() as u8])
-            .chain_update(nonce)
-            .finalize();
         ensure!(
-            reader.sized()? == qualification.as_slice(),
+            reader.sized()? == self.qualification(nonce),
             "another nonce or key"
         );
         reader.bytes(8)?;
@@ -112,6 +108,67 @@ impl Statement {
         Ok(())
     }
 
+    /// The qualifying data for a nonce.
+    pub fn qualification(&self, nonce: &[u8]) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(b"ADYTON-QUOTE-1\0\0")
+            .chain_update(self.monitor_key)
+            .chain_update([nonce.len() as u8])
+            .chain_update(nonce)
+            .finalize()
+            .into()
+    }
+
+    /// The key as a SubjectPublicKeyInfo (RFC 5480) of P-256.
+    pub fn public_key(&self) -> Result<Vec<u8>> {
+        const BEGINNING: [u8; 26] = [
+            0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
+            0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+        ];
+        Ok([BEGINNING.as_slice(), &self.point()?].concat())
+    }
+
+    /// The registers' values as tpm2-tools keep them in a file: a selection (`TPML_PCR_SELECTION`), then lists of up to eight
+    /// digests (`TPML_DIGEST`) behind their number, all as the structures lie in memory.
+    pub fn register_file(&self) -> Vec<u8> {
+        const SELECTIONS: usize = 16;
+        const DIGESTS: usize = 8;
+        const LONGEST_DIGEST: usize = 64;
+        let mut file = 1_u32.to_le_bytes().to_vec();
+        file.extend([0xb, 0, 3, 0xff, 0x13, 0, 0, 0]);
+        file.resize(4 + SELECTIONS * 8, 0);
+        let lists = self.registers.chunks(DIGESTS);
+        file.extend((lists.len() as u32).to_le_bytes());
+        for list in lists {
+            let end = file.len() + 4 + DIGESTS * (2 + LONGEST_DIGEST);
+            file.extend((list.len() as u32).to_le_bytes());
+            for value in list {
+                file.extend((value.len() as u16).to_le_bytes());
+                file.extend(value);
+                file.resize(file.len() + LONGEST_DIGEST - value.len(), 0);
+            }
+            file.resize(end, 0);
+        }
+        file
+    }
+
+    /// The key's point, uncompressed (SEC 1).
+    fn point(&self) -> Result<Vec<u8>> {
+        // Type, hash, attributes; policy; symmetric, scheme with its hash, curve, derivation.
+        let mut reader = Reader(&self.public);
+        reader.bytes(8)?;
+        reader.sized()?;
+        reader.bytes(10)?;
+        let mut point = vec![4];
+        for _ in 0..2 {
+            let bytes = reader.sized()?;
+            point.resize(point.len() + 32_usize.saturating_sub(bytes.len()), 0);
+            point.extend(bytes);
+        }
+        ensure!(point.len() == 65, "no point of P-256");
+        Ok(point)
+    }
+
     /// The signature is that of a restricted signing key of the TPM's.
     fn check_signature(&self) -> Result<()> {
         let mut reader = Reader(&self.public);
@@ -120,10 +177,7 @@ impl Statement {
         let needed = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 18;
         ensure!(attributes & needed == needed, "attributes {attributes:#x}");
         ensure!(attributes & 1 << 17 == 0, "it decrypts");
-        reader.sized()?;
-        reader.bytes(10)?;
-        let point = [&[4], reader.sized()?, reader.sized()?].concat();
-        let key = VerifyingKey::from_sec1_bytes(&point)?;
+        let key = VerifyingKey::from_sec1_bytes(&self.point()?)?;
         let mut reader = Reader(&self.signature);
         ensure!(
             reader.bytes(4)? == [0, 0x18, 0, 0xb],
