@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::guest::{Images, Settings};
+use crate::guest::{Images, Settings, configuration};
 use crate::image;
 use crate::setup;
 use crate::workspace::Workspace;
 
 /// Write a disk with an EFI system partition: the monitor as `EFI/BOOT/BOOTX64.EFI`, and in `adyton/` its configuration, domain 0's
-/// kernel and its initrd. Without files of your own it is the system that `cargo xtask run` starts.
+/// kernel and its initrd. Beside it, what a verifier should find in its evidence: `FILE.anchors.toml`. Without files of your own
+/// it is the system that `cargo xtask run` starts.
 #[derive(Args)]
 pub struct Options {
     /// Where it is written [default: `image/adyton.img` in the build directory]
@@ -56,9 +57,39 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
             folder.join("adyton.img")
         }
     };
+    let anchors = disk.with_extension("anchors.toml");
+    fs::write(
+        &anchors,
+        anchors_text(&images, &kernel, &initrd, &options.command_line)?,
+    )?;
     images.write_disk(&disk, kernel, initrd, &options.command_line)?;
-    println!("{}", disk.display());
-    let digest = image::authenticode_digest(&images.application()?);
-    println!("the monitor's digest in PCR 4: {digest}");
+    println!("{}\n{}", disk.display(), anchors.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The monitor's and the system's reference values. Those of the machine and of its firmware come from the machine.
+fn anchors_text(
+    images: &Images,
+    kernel: &[u8],
+    initrd: &[u8],
+    command_line: &str,
+) -> Result<String> {
+    let configuration = configuration(command_line);
+    let version = env!("CARGO_PKG_VERSION");
+    let monitor = image::authenticode_digest(&images.application()?);
+    let system = [
+        ("configuration", configuration.as_bytes()),
+        ("kernel", kernel),
+        ("initrd", initrd),
+        ("command-line", command_line.as_bytes()),
+    ];
+    let lines: String = system
+        .iter()
+        .map(|(name, bytes)| format!("{name} = \"{}\"\n", image::digest(bytes)))
+        .collect();
+    Ok(format!(
+        "# What the image beside this file measures: docs/attestation.md.\nversion = 1\n\n\
+         [[monitor]]\nname = \"adyton {version}\"\nimage = \"{monitor}\"\nsecurity-version = 1\n\n\
+         [[boot]]\nname = \"this image\"\n{lines}"
+    ))
 }

@@ -248,7 +248,7 @@ impl Images {
 const APPLICATION: &str = "EFI/BOOT/BOOTX64.EFI";
 
 /// The monitor's configuration file.
-fn configuration(command_line: &str) -> String {
+pub fn configuration(command_line: &str) -> String {
     format!("kernel = /adyton/kernel\ninitrd = /adyton/initrd\ncommand-line = {command_line}\n")
 }
 
