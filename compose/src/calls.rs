@@ -361,6 +361,26 @@ pub fn random(place: &impl Environment) -> Result<[u64; 4], Refusal> {
     Ok([results[0], results[1], results[2], results[3]])
 }
 
+/// Has the TPM make a statement about this boot. The page at `page` holds a nonce, and then the statement:
+/// [`adyton_abi::quote::QuotePage`].
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn quote(place: &impl Environment, page: u64) -> Result<(), Refusal> {
+    let request = Request::new(Call::Quote, [page]).with_token(place.entropy());
+    once(place, request).map(|_| ())
+}
+
+/// Copies what of the boot's event log begins at `offset` to the page at `page`. Returns the log's size and how many bytes
+/// were copied.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn event_log(place: &impl Environment, page: u64, offset: u64) -> Result<[u64; 2], Refusal> {
+    let results = once(place, Request::new(Call::EventLog, [page, offset]))?;
+    Ok([results[0], results[1]])
+}
+
 /// Seven words of a `debug` domain's memory from guest-physical `address` on.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ mod kernel_attack;
 pub mod kernel_mode;
 mod lifetime;
 pub mod machine;
+pub mod measured;
 pub mod nesting;
 mod owners;
 mod paging;

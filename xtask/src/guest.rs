@@ -40,6 +40,8 @@ pub struct Settings {
     pub firmware: Firmware,
     /// The machine's TPM.
     pub tpm: Option<Tpm>,
+    /// Whether firmware starts another application before the monitor.
+    pub evil_first: bool,
     /// The processor as QEMU takes it.
     pub processor: String,
     /// Domain 0's kernel.
@@ -59,6 +61,8 @@ pub struct Settings {
     pub parallel: bool,
     /// Whether the machine has an IOMMU.
     pub iommu: bool,
+    /// Programs of the host's distribution that domain 0 has too, from `/usr/bin`.
+    pub host_programs: Vec<String>,
     /// More arguments for QEMU.
     pub qemu: Vec<String>,
 }
@@ -72,6 +76,7 @@ impl Default for Settings {
             machine: Board::Q35,
             firmware: Firmware::Pvh,
             tpm: None,
+            evil_first: false,
             processor: "EPYC,+svm".to_owned(),
             kernel: Flavour::Cloud,
             pool: String::new(),
@@ -81,6 +86,7 @@ impl Default for Settings {
             icount: false,
             parallel: true,
             iommu: false,
+            host_programs: Vec::new(),
             qemu: Vec::new(),
         }
     }
@@ -168,7 +174,11 @@ impl Images {
         if settings.firmware == Firmware::Uefi {
             let disk = folder.join("disk");
             self.write_disk(&disk, contents, segments.concat(), &settings.command_line())?;
-            return Ok(Load::Disk(disk));
+            let mut disks = vec![disk];
+            if settings.evil_first {
+                disks.insert(0, self.write_evil_disk(folder)?);
+            }
+            return Ok(Load::Disks(disks));
         }
         let module = folder.join("bundle");
         fs::write(&module, image::bundle(&contents, &segments))?;
@@ -186,6 +196,47 @@ impl Images {
         monitor.context("there is no monitor to boot")
     }
 
+    /// The monitor as firmware starts it.
+    pub fn application(&self) -> Result<Vec<u8>> {
+        image::application(&fs::read(self.monitor()?)?)
+    }
+
+    /// Writes a disk with an application that is not the monitor: one byte is different, and it finds
+    /// nothing to boot, so that firmware goes on with the next disk.
+    fn write_evil_disk(&self, folder: &Path) -> Result<PathBuf> {
+        const UNUSED_BYTE: usize = 0x20;
+        let mut application = self.application()?;
+        application[UNUSED_BYTE] = 1;
+        let disk = folder.join("evil-disk");
+        image::write_disk(&disk, &[(APPLICATION, application)])?;
+        Ok(disk)
+    }
+
+    /// What a measured boot with these settings measures, as lines of a name and a SHA-256 in
+    /// hexadecimal; nothing for other boots. The initrd is missing, for this becomes part of it.
+    pub fn reference(&self, settings: &Settings, kernel: &Path) -> Result<String> {
+        if settings.firmware != Firmware::Uefi || !settings.monitor {
+            return Ok(String::new());
+        }
+        let command_line = settings.command_line();
+        let configuration = configuration(&command_line);
+        let application = self.application()?;
+        let lines = [
+            ("monitor", image::authenticode_digest(&application)),
+            (
+                "adyton:configuration",
+                image::digest(configuration.as_bytes()),
+            ),
+            ("adyton:kernel", image::digest(&fs::read(kernel)?)),
+            (
+                "adyton:command-line",
+                image::digest(command_line.as_bytes()),
+            ),
+        ];
+        let line = |(name, digest): &(&str, String)| format!("{name} {digest}\n");
+        Ok(lines.iter().map(line).collect())
+    }
+
     /// Writes a disk from which firmware starts the monitor, and that starts this kernel.
     pub fn write_disk(
         &self,
@@ -194,20 +245,26 @@ impl Images {
         initrd: Vec<u8>,
         command_line: &str,
     ) -> Result<()> {
-        let configuration = format!(
-            "kernel = /adyton/kernel\ninitrd = /adyton/initrd\ncommand-line = {command_line}\n"
-        );
+        let application = self.application()?;
         let files = [
+            (APPLICATION, application),
             (
-                "EFI/BOOT/BOOTX64.EFI",
-                image::application(&fs::read(self.monitor()?)?)?,
+                "adyton/configuration",
+                configuration(command_line).into_bytes(),
             ),
-            ("adyton/configuration", configuration.into_bytes()),
             ("adyton/kernel", kernel),
             ("adyton/initrd", initrd),
         ];
         image::write_disk(disk, &files)
     }
+}
+
+/// Where firmware looks for what it shall start.
+const APPLICATION: &str = "EFI/BOOT/BOOTX64.EFI";
+
+/// The monitor's configuration file.
+pub fn configuration(command_line: &str) -> String {
+    format!("kernel = /adyton/kernel\ninitrd = /adyton/initrd\ncommand-line = {command_line}\n")
 }
 
 impl Settings {

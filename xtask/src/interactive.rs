@@ -136,6 +136,7 @@ impl Options {
             tpm: self
                 .tpm
                 .or((self.firmware == Firmware::Uefi).then_some(Tpm::Crb)),
+            evil_first: false,
             processor: self.processor.clone(),
             kernel: flavour,
             pool: self.pool.clone(),
@@ -145,6 +146,7 @@ impl Options {
             icount: self.icount,
             parallel: self.parallel,
             iommu: self.iommu,
+            host_programs: Vec::new(),
             qemu: self
                 .qemu_arguments
                 .split_whitespace()

@@ -11,6 +11,7 @@
 mod bench;
 mod build;
 mod demo;
+mod disk;
 mod guest;
 mod image;
 mod interactive;
@@ -57,6 +58,8 @@ enum Command {
         /// Only measurements of boots whose name contains this
         filter: Option<String>,
     },
+    /// Write a disk from which UEFI firmware starts the monitor
+    Image(disk::Options),
     /// Build everything that boots, and print where it is
     Build,
     /// Install and fetch what the other commands need
@@ -85,6 +88,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         } => suite::run(&workspace, filter.as_deref(), !no_monitor),
         Command::Demo(options) => demo::run(&workspace, &options),
         Command::Run(options) => interactive::run(&workspace, &options),
+        Command::Image(options) => disk::run(&workspace, &options),
         Command::Bench { filter } => bench::run(&workspace, filter.as_deref()),
         Command::Build => {
             setup::packages()?;

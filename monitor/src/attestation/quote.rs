@@ -48,7 +48,7 @@ pub struct Asker {
     pub input: QuoteInput,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     Free,
     /// The TPM becomes ready.
@@ -56,7 +56,7 @@ enum State {
     /// The TPM works.
     Working(Asker),
     /// The answer waits for its asker.
-    Done(Asker, Message),
+    Done(Asker),
 }
 
 /// Where quotes are asked for.
@@ -65,6 +65,8 @@ pub struct Desk {
     device: Device,
     key: u32,
     state: State,
+    /// The last answer.
+    answer: Message,
     /// When the state began.
     since: u64,
 }
@@ -76,6 +78,7 @@ impl Desk {
             device,
             key,
             state: State::Free,
+            answer: Message::new(),
             since: 0,
         }
     }
@@ -93,37 +96,35 @@ impl Desk {
     }
 
     fn advance(&mut self, asker: Asker) -> Result<Option<Message>, TpmError> {
-        match &self.state {
+        match self.state {
             State::Free => {
                 self.device.prepare();
                 self.enter(State::Preparing(asker));
             }
             State::Preparing(client) if self.device.is_ready() => {
-                let client = *client;
                 let message = command::quote(self.key, &client.input.0, &QUOTED);
                 self.device.send(&message)?;
                 self.enter(State::Working(client));
             }
             State::Working(client) => {
-                let client = *client;
                 if let Some(answer) = self.device.answer()? {
-                    self.enter(State::Done(client, answer));
+                    self.answer = answer;
+                    self.enter(State::Done(client));
                 } else if self.lasts(LONGEST_COMMAND) {
                     return Err(TpmError::Silent);
                 }
             }
-            State::Done(client, answer) if *client == asker => {
-                let answer = answer.clone();
+            State::Done(client) if client == asker => {
                 self.enter(State::Free);
-                return match command::quoted(&answer) {
+                return match command::quoted(&self.answer) {
                     Err(error) if error.is_passing() => Ok(None),
                     Err(error) => Err(error.into()),
-                    Ok(_) => Ok(Some(answer)),
+                    Ok(_) => Ok(Some(self.answer.clone())),
                 };
             }
-            State::Done(..) if self.lasts(PATIENCE) => self.enter(State::Free),
+            State::Done(_) if self.lasts(PATIENCE) => self.enter(State::Free),
             State::Preparing(_) if self.lasts(LONGEST_COMMAND) => return Err(TpmError::Silent),
-            State::Preparing(_) | State::Done(..) => {}
+            State::Preparing(_) | State::Done(_) => {}
         }
         Ok(None)
     }

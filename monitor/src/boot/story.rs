@@ -5,14 +5,14 @@ use arrayvec::ArrayVec;
 use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
-use super::{hidden_table, paging, processor, sleep_states, start_information, time};
+use super::{hidden_table, paging, processor, sleep_states, start_information, time, trampoline};
 use crate::acpi::{IommuUnit, SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
 use crate::instructions::cpuid;
 use crate::iommu::{self, MOST_UNITS};
 use crate::machine::{self, MOST_RANGES, Machine};
-use crate::memory::{Layout, Range, Wishes};
+use crate::memory::{Kind, Layout, MemoryEntry, Range, Wishes};
 use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
@@ -25,6 +25,8 @@ const COMMAND_LINE: u64 = 0x2_0000;
 /// Where its copy of the firmware's memory map goes, and ends at the latest.
 const FIRMWARE_MAP: u64 = 0x3_0000;
 const FIRMWARE_MAP_END: u64 = 0x4_0000;
+/// Where the first of all these begins, the trampoline.
+const LOWEST: u64 = (trampoline::PAGE as u64) << 12;
 /// Files, stretches that are held, and what is added while domain 0 is placed.
 const MOST_OCCUPIED: usize = MOST_HELD + 8;
 
@@ -175,7 +177,9 @@ fn find_machine(
     let fixed = tables.fixed().ok();
     if let Some(dsdt) = fixed.and_then(|fixed| fixed.dsdt) {
         // SAFETY: the table was found and checked there a moment ago, and domain 0, whose it is, does not run yet.
-        let hidden = sleep_states::hide(unsafe { physical::acpi_table(dsdt) });
+        let table = unsafe { physical::acpi_table(dsdt) };
+        let hidden = sleep_states::hide(table);
+        hidden_table::hide_device(table);
         log!("{hidden} sleep states hidden");
     }
     if let Some(table) = tables.tpm() {
@@ -258,6 +262,13 @@ fn load(kernel: &Kernel<'_>, handover: &Handover, core: &'static Core) -> ! {
         start: PARAMETERS,
         end: FIRMWARE_MAP_END,
     };
+    let is_ram = |entry: &MemoryEntry| {
+        entry.kind == Kind::Ram && entry.range.start <= LOWEST && low.end <= entry.range.end
+    };
+    assert!(
+        handover.memory.iter().any(is_ram),
+        "the firmware uses the low memory that a boot needs"
+    );
     let mut taken = occupied(handover);
     taken.extend([layout.image, layout.reserve, layout.pool, low]);
     let entry = kernel

@@ -162,7 +162,7 @@ fn load_file(volume: &Folder<'_>, path: &str) -> Result<Range, Failure> {
 fn end_boot_services(firmware: &Firmware) -> Result<Map, Failure> {
     let log = firmware.event_log();
     let late = final_events_table(firmware);
-    let known = late.and_then(|table| event_log::final_events(table));
+    let known = late.and_then(event_log::final_events);
     if let Some(log) = log {
         keep(log);
     }

@@ -7,6 +7,7 @@
 use anyhow::{Context, Result, ensure};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSymbol, elf};
+use sha2::{Digest, Sha256};
 
 /// From the image base to the first segment: bases are multiples of 64 KiB.
 const HEADER_SPACE: u64 = 0x1_0000;
@@ -86,6 +87,23 @@ pub fn application(elf: &[u8]) -> Result<Vec<u8>> {
     ))
 }
 
+/// The digest by which firmware measures an application (Microsoft's Authenticode): all of the file but
+/// its checksum and the entry that would lead to a signature. Ours has no signature, and nothing
+/// behind its sections.
+pub fn authenticode_digest(image: &[u8]) -> String {
+    const CHECKSUM: usize = OPTIONAL_HEADER + 64;
+    const CERTIFICATES: usize = OPTIONAL_HEADER + 112 + 4 * 8;
+    let (before, rest) = image.split_at(CHECKSUM);
+    let (between, rest) = rest[4..].split_at(CERTIFICATES - CHECKSUM - 4);
+    digest(&[before, between, &rest[8..]].concat())
+}
+
+/// SHA-256 in hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn relative(address: u64, base: u64) -> Result<u32> {
     let distance = address
         .checked_sub(base)
@@ -133,12 +151,12 @@ impl Fields {
     }
 }
 
+const DOS_HEADER_SIZE: usize = 64;
+const OPTIONAL_HEADER: usize = DOS_HEADER_SIZE + 24;
+
 fn lay_out(base: u64, entry: u32, end: u32, sections: &[Section]) -> Vec<u8> {
-    const DOS_HEADER_SIZE: usize = 64;
-    let headers = DOS_HEADER_SIZE
-        + 24
-        + usize::from(OPTIONAL_HEADER_SIZE)
-        + sections.len() * SECTION_HEADER_SIZE;
+    let headers =
+        OPTIONAL_HEADER + usize::from(OPTIONAL_HEADER_SIZE) + sections.len() * SECTION_HEADER_SIZE;
     let headers = headers.next_multiple_of(FILE_ALIGNMENT);
     let mut fields = Fields::default();
     fields.0.extend(b"MZ");

@@ -11,7 +11,7 @@ mod disk;
 mod modules;
 mod segments;
 
-pub use application::application;
+pub use application::{application, authenticode_digest, digest};
 pub use bundle::bundle;
 pub use disk::write as write_disk;
 pub use segments::{host_programs, kernel_modules, start, system};

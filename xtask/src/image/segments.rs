@@ -20,6 +20,7 @@ const MODULES: &[&str] = &[
     "dax_hmem",
     "brd",
     "msr",
+    "efivarfs",
     "kvm_amd",
     "virtio_pci",
     "virtio_blk",

@@ -48,8 +48,8 @@ pub enum Load {
         /// The command line, of the monitor and of domain 0's kernel at once.
         append: String,
     },
-    /// A disk, from which firmware starts what it finds.
-    Disk(PathBuf),
+    /// Disks, whose applications firmware starts one after the other until one stays.
+    Disks(Vec<PathBuf>),
 }
 
 /// How the emulator's time passes.
@@ -146,13 +146,15 @@ impl Machine {
                 command.arg("-initrd").arg(initrd);
                 command.args(["-append", append]);
             }
-            Load::Disk(path) => {
-                let drive = format!(
-                    "if=none,id=system,format=raw,cache=unsafe,file={}",
-                    path.display()
-                );
-                command.args(["-drive", &drive]);
-                command.args(["-device", "virtio-blk-pci,drive=system,bootindex=1"]);
+            Load::Disks(disks) => {
+                for (index, disk) in disks.iter().enumerate() {
+                    let drive = format!(
+                        "if=none,id=disk{index},format=raw,cache=unsafe,file={}",
+                        disk.display()
+                    );
+                    let device = format!("virtio-blk-pci,drive=disk{index},bootindex={index}");
+                    command.args(["-drive", &drive, "-device", &device]);
+                }
             }
         }
     }
@@ -177,11 +179,11 @@ impl Machine {
         command.args(["-device", device]);
     }
 
-    /// The file that was packed for this machine alone, large and quickly packed again.
-    pub fn packed(&self) -> &Path {
+    /// The files that were packed for this machine alone, large and quickly packed again.
+    pub fn packed(&self) -> &[PathBuf] {
         match &self.load {
-            Load::Direct { initrd, .. } => initrd,
-            Load::Disk(path) => path,
+            Load::Direct { initrd, .. } => std::slice::from_ref(initrd),
+            Load::Disks(disks) => disks,
         }
     }
 }

@@ -101,11 +101,20 @@ impl<'boot> Run<'boot> {
 
     /// Boots, follows the console to the end, and says what happened.
     fn watch(&self, images: &Images, kernel: &Kernel, emulator: PathBuf) -> Result<Verdict> {
+        let settings = &self.boot.settings;
         let plan = plan(self.boot);
-        let start = image::start("exec run-plan", &[("adyton/plan", &plan)]);
-        let initrd = images.initrd(kernel, vec![start])?;
-        let mut machine =
-            images.machine(&self.boot.settings, &kernel.image, &initrd, &self.folder)?;
+        let reference = images.reference(settings, &kernel.image)?;
+        let files = [
+            ("adyton/plan", plan.as_str()),
+            ("adyton/reference", &reference),
+        ];
+        let programs: Vec<&str> = settings.host_programs.iter().map(String::as_str).collect();
+        let start = vec![
+            image::host_programs(&programs)?,
+            image::start("exec run-plan", &files),
+        ];
+        let initrd = images.initrd(kernel, start)?;
+        let mut machine = images.machine(settings, &kernel.image, &initrd, &self.folder)?;
         machine.qemu = emulator;
         machine.memory_file = self.boot.memory.as_ref().map(|_| self.memory_file());
         let registers = self.folder.join(REGISTERS);
@@ -134,7 +143,9 @@ impl<'boot> Run<'boot> {
         }
         let ending = session.finish()?;
         // What is packed for a boot is large and quickly packed again.
-        let _ = fs::remove_file(machine.packed());
+        for file in machine.packed() {
+            let _ = fs::remove_file(file);
+        }
         Ok(progress.conclude(&ending))
     }
 

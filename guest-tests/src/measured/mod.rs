@@ -1,0 +1,263 @@
+//! What a measured boot says of itself, checked as somebody far away would check it, and what must be refused.
+
+mod log;
+mod statement;
+
+use std::fs;
+
+use adyton::abi::PAGE_SIZE;
+use adyton::abi::call::{Call, Information, Protection};
+use adyton::abi::error::Error as Reason;
+use adyton::abi::quote::{LONGEST_NONCE, REGISTERS};
+use adyton::{Claim, Environment, Pool, Request, calls};
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::fixture::{ROOM, pool, refused};
+use log::Event;
+use statement::Statement;
+
+const OWN_REGISTER: u32 = 12;
+const IMAGES_REGISTER: u32 = 4;
+/// `EV_EFI_BOOT_SERVICES_APPLICATION`.
+const APPLICATION: u32 = 0x8000_0003;
+
+/// A claim with a page for answers.
+struct Desk {
+    _pool: Pool,
+    claim: Claim,
+    page: u64,
+}
+
+impl Desk {
+    fn open() -> Result<Self> {
+        let pool = pool()?;
+        let claim = pool.claim(ROOM)?;
+        let pages = claim.pages(PAGE_SIZE)?;
+        let page = pages.address();
+        // The claim ends with this process.
+        std::mem::forget(pages);
+        Ok(Self {
+            _pool: pool,
+            claim,
+            page,
+        })
+    }
+
+    fn quote(&self, nonce: &[u8]) -> Result<Statement> {
+        let place = self.claim.environment();
+        Statement::prepare(place, self.page, nonce.len() as u64, nonce);
+        calls::quote(place, self.page)?;
+        Ok(Statement::read(place, self.page))
+    }
+
+    fn event_log(&self) -> Result<Vec<u8>> {
+        let place = self.claim.environment();
+        let mut log = Vec::new();
+        loop {
+            let [size, count] = calls::event_log(place, self.page, log.len() as u64)?;
+            let mut part = vec![0; count as usize];
+            place.read(self.page, &mut part);
+            log.extend(part);
+            if log.len() as u64 == size {
+                return Ok(log);
+            }
+            ensure!(count > 0, "the log stops at {} of {size} bytes", log.len());
+        }
+    }
+}
+
+/// The digest that a line of the boot's reference file names.
+fn reference(name: &str) -> Result<String> {
+    let text = fs::read_to_string("/adyton/reference")?;
+    let found = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(found.context("no reference value")?.to_owned())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A quote with a fresh nonce is right in every respect, and the log leads to it.
+///
+/// # Errors
+/// What is wrong.
+pub fn quote() -> Result<()> {
+    let desk = Desk::open()?;
+    let protection = information()?;
+    ensure!(
+        protection & Protection::MeasuredBoot as u64 != 0,
+        "the monitor says that nothing is measured"
+    );
+    let nonces: [&[u8]; 3] = [b"1", &[7; 32], &[9; LONGEST_NONCE]];
+    for nonce in nonces {
+        desk.quote(nonce)?.check(nonce)?;
+    }
+    let statement = desk.quote(b"one nonce")?;
+    ensure!(
+        statement.check(b"another one").is_err(),
+        "a quote is right for a nonce that it was not asked for"
+    );
+
+    let log = desk.event_log()?;
+    let events = log::parse(&log)?;
+    let values = log::replay(&events);
+    for (index, register) in REGISTERS.into_iter().enumerate() {
+        ensure!(
+            values[register as usize] == statement.registers[index],
+            "the log does not lead to register {register}"
+        );
+    }
+    own_events(&events, &statement)?;
+    println!(
+        "{} events, {} bytes; statement of {} bytes",
+        events.len(),
+        log.len(),
+        statement.attested.len()
+    );
+    Ok(())
+}
+
+/// The five events of the monitor's own register.
+fn own_events(events: &[Event], statement: &Statement) -> Result<()> {
+    let own: Vec<&Event> = events
+        .iter()
+        .filter(|event| event.register == OWN_REGISTER)
+        .collect();
+    let labels: Vec<&[u8]> = own.iter().map(|event| event.data.as_slice()).collect();
+    let expected: [&[u8]; 5] = [
+        b"adyton:configuration",
+        b"adyton:kernel",
+        b"adyton:initrd",
+        b"adyton:command-line",
+        b"adyton:key",
+    ];
+    ensure!(labels == expected, "{labels:?}");
+    for index in [0, 1, 3] {
+        let name = std::str::from_utf8(&own[index].data)?;
+        let digest = hexadecimal(&own[index].digest);
+        ensure!(digest == reference(name)?, "{name} is not what was booted");
+    }
+    let key: [u8; 32] = Sha256::digest(statement.monitor_key).into();
+    ensure!(own[4].digest == key, "the key is not bound");
+    Ok(())
+}
+
+/// Writes a quote for the nonce, and the event log, into a folder, as tools that know nothing of us read them.
+///
+/// # Errors
+/// If there is no quote, or the folder cannot be written.
+pub fn write(folder: &str, nonce: &str) -> Result<()> {
+    let desk = Desk::open()?;
+    let statement = desk.quote(nonce.as_bytes())?;
+    fs::create_dir_all(folder)?;
+    let log = desk.event_log()?;
+    for (name, contents) in [
+        ("statement", statement.attested.as_slice()),
+        ("signature", &statement.signature),
+        ("public", &statement.public),
+        ("key.der", &statement.public_key()?),
+        ("registers", statement.registers.as_flattened()),
+        ("registers.tpm2", &statement.register_file()),
+        ("log", &log),
+        (
+            "qualification",
+            hexadecimal(&statement.qualification(nonce.as_bytes())).as_bytes(),
+        ),
+    ] {
+        fs::write(format!("{folder}/{name}"), contents)?;
+    }
+    Ok(())
+}
+
+/// Prints what a verifier must know of this machine, in the format of `adyton verify`'s anchors.
+///
+/// # Errors
+/// If there is no quote.
+pub fn anchors() -> Result<()> {
+    let statement = Desk::open()?.quote(b"anchors")?;
+    let key = hexadecimal(&Sha256::digest(&statement.public));
+    let register = |index: usize| hexadecimal(&statement.registers[index]);
+    println!("[[machine]]\nname = \"this machine\"\nkey = \"{key}\"\n");
+    println!(
+        "[[firmware]]\nname = \"its firmware\"\npcrs = {{ 0 = \"{}\", 2 = \"{}\", 7 = \"{}\" }}",
+        register(0),
+        register(2),
+        register(7)
+    );
+    Ok(())
+}
+
+/// The firmware has started so many applications, and the monitor last.
+///
+/// # Errors
+/// If it was otherwise.
+pub fn applications(expected: usize) -> Result<()> {
+    let desk = Desk::open()?;
+    let events = log::parse(&desk.event_log()?)?;
+    let started: Vec<&Event> = events
+        .iter()
+        .filter(|event| event.register == IMAGES_REGISTER && event.kind == APPLICATION)
+        .collect();
+    ensure!(started.len() == expected, "{} were started", started.len());
+    let genuine = reference("monitor")?;
+    for (index, event) in started.iter().enumerate() {
+        let is_genuine = hexadecimal(&event.digest) == genuine;
+        let is_last = index + 1 == expected;
+        ensure!(
+            is_genuine == is_last,
+            "application {index} is not what it should be"
+        );
+    }
+    Ok(())
+}
+
+/// Everything that is not asked for as it should be is refused.
+///
+/// # Errors
+/// What was not.
+pub fn refusals() -> Result<()> {
+    let desk = Desk::open()?;
+    let place = desk.claim.environment();
+    for size in [0, LONGEST_NONCE as u64 + 1, u64::MAX] {
+        Statement::prepare(place, desk.page, size, &[1; LONGEST_NONCE]);
+        refused(calls::quote(place, desk.page), Reason::Invalid)?;
+    }
+    Statement::prepare(place, desk.page, 8, &[1; 8]);
+    refused(calls::quote(place, desk.page + 8), Reason::Alignment)?;
+    let without_token = Request::new(Call::Quote, [desk.page]);
+    refused(calls::once(place, without_token), Reason::Invalid)?;
+    let elsewhere = crate::raw::anonymous_page()?;
+    refused(calls::quote(place, elsewhere), Reason::NotPool)?;
+    refused(calls::event_log(place, elsewhere, 0), Reason::NotPool)?;
+    refused(calls::event_log(place, desk.page, 1 << 40), Reason::Invalid)?;
+    refused(
+        calls::event_log(place, desk.page, u64::MAX),
+        Reason::Invalid,
+    )?;
+    desk.quote(b"control")?.check(b"control")
+}
+
+/// Nobody has measured this boot, and the monitor says so.
+///
+/// # Errors
+/// If it says otherwise.
+pub fn unmeasured() -> Result<()> {
+    let desk = Desk::open()?;
+    let place = desk.claim.environment();
+    Statement::prepare(place, desk.page, 8, &[1; 8]);
+    refused(calls::quote(place, desk.page), Reason::Unmeasured)?;
+    refused(calls::event_log(place, desk.page, 0), Reason::Unmeasured)?;
+    if information()? & Protection::MeasuredBoot as u64 != 0 {
+        bail!("the monitor says that the boot is measured");
+    }
+    Ok(())
+}
+
+fn information() -> Result<u64> {
+    let place = adyton::Linux::without_memory()?;
+    let request = Request::new(Call::Information, [Information::Protection as u64]);
+    Ok(calls::once(&place, request)?[0])
+}
