@@ -113,6 +113,11 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
         pool_size: options.pool_size,
         pool_place: options.pool_place,
         reserve: options.reserve,
+        besides: if has_iommu(handover) {
+            iommu::RESERVED
+        } else {
+            0
+        },
     };
     let layout = Layout::plan(&handover.memory, image, &occupied, &wishes)
         .unwrap_or_else(|reason| panic!("memory cannot be divided as asked: {reason:?}"));
@@ -123,6 +128,12 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
         layout.pool
     );
     layout
+}
+
+/// Whether there will be a device table: that much is known before memory is divided.
+fn has_iommu(handover: &Handover) -> bool {
+    Tables::find(handover.root_pointer, &physical::Memory)
+        .is_ok_and(|tables| tables.iommu_table().is_some())
 }
 
 /// Reads the firmware's tables, publishes the machine, and returns the cores, this one first.
