@@ -5,7 +5,7 @@
 
 mod attack;
 mod calls;
-mod device;
+pub mod device;
 mod entering;
 mod exits;
 pub mod fixture;

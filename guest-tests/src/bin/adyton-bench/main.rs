@@ -2,6 +2,7 @@
 //! executes, the monitor's part included. `adyton-bench kvm` measures KVM on the bare machine instead.
 #![deny(unsafe_code)]
 
+mod devices;
 mod kvm;
 
 use std::arch::asm;
@@ -22,6 +23,8 @@ const ROUNDS: u32 = 200;
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
         Some("kvm") => kvm::round_trip().map(|ticks| report("kvm-run", ticks)),
+        Some("carve") => devices::carve(),
+        Some("disk") => devices::disk(),
         _ => domains(),
     };
     match outcome {
