@@ -43,7 +43,9 @@ fn introduce() -> Result<Pool> {
     line(&format!(
         "Adyton {major}.{minor}.{patch} offers it {size} MiB for domains: {device}"
     ));
-    if !monitor.device_protection {
+    if monitor.device_protection {
+        detail("devices go through the IOMMU: what a domain has, they do not reach either");
+    } else {
         detail("no IOMMU is driven here: devices that do DMA by themselves are not kept out");
     }
     Ok(pool)

@@ -7,7 +7,7 @@
 
 mod edu;
 mod hidden;
-mod load;
+pub mod load;
 
 use std::fs;
 use std::process::Command;

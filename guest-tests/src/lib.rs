@@ -6,7 +6,7 @@
 mod attack;
 mod beforehand;
 mod calls;
-mod device;
+pub mod device;
 mod entering;
 mod exits;
 pub mod fixture;

@@ -134,6 +134,8 @@ pub struct Wishes {
     pub pool_place: Place,
     /// The reserve.
     pub reserve: Reserve,
+    /// Bytes that the reserve is larger, for what depends on the machine and not on the pool.
+    pub besides: u64,
 }
 
 /// What cannot be done.
@@ -187,6 +189,7 @@ impl Layout {
         };
         let reserve_size = reserve_size
             .max(SMALLEST_RESERVE)
+            .saturating_add(wishes.besides)
             .next_multiple_of(LARGE_PAGE);
 
         // Below the image, domain 0's kernel unpacks itself.

@@ -15,6 +15,8 @@ pub mod register {
     pub const EVENT_LOG: u64 = 0x0010;
     /// Control.
     pub const CONTROL: u64 = 0x0018;
+    /// Where a range begins that no translation applies to, and whether there is one.
+    pub const EXCLUSION: u64 = 0x0020;
     /// Extended features, read only.
     pub const EXTENDED_FEATURES: u64 = 0x0030;
     /// Offset of the next command that the IOMMU fetches.

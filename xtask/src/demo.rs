@@ -98,6 +98,7 @@ pub fn perform(
     let settings = Settings {
         cpus: options.cpus,
         memory: options.memory.clone(),
+        iommu: true,
         // What docs/emulators.md tells of QEMU 7.2 could end it early.
         parallel: false,
         // The demonstration tries /dev/mem too, as far as the kernel can be told to allow it.

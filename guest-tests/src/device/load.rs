@@ -13,14 +13,15 @@ use nix::fcntl::OFlag;
 use crate::fixture::agent;
 use crate::raw;
 
-/// Bytes of one transfer, and how many of them the test goes round in.
-const CHUNK: usize = 64 << 10;
+/// Bytes of one transfer.
+pub const CHUNK: usize = 64 << 10;
+/// How many of them the test goes round in.
 const CHUNKS: u64 = 256;
 
 /// How long, in seconds, unless the environment says otherwise.
 const DURATION: u64 = 15;
 
-pub fn disk_while_carved() -> Result<()> {
+pub(super) fn disk_while_carved() -> Result<()> {
     let disk = disk()?;
     let seconds = std::env::var("ADYTON_SECONDS").map_or(Ok(DURATION), |text| text.parse())?;
     let (ends, transfers) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -55,7 +56,11 @@ fn come_and_go() -> Result<()> {
     Ok(())
 }
 
-fn disk() -> Result<File> {
+/// The disk, opened so that data goes between it and the program's memory without another copy.
+///
+/// # Errors
+/// If there is none.
+pub fn disk() -> Result<File> {
     for module in ["virtio_pci", "virtio_blk"] {
         let status = Command::new("modprobe").arg(module).status()?;
         ensure!(status.success(), "modprobe {module} failed");
@@ -70,7 +75,6 @@ fn disk() -> Result<File> {
     }
     let mut options = File::options();
     options.read(true).write(true);
-    // So that data goes between the disk and this program's memory without another copy.
     let disk = options.custom_flags(OFlag::O_DIRECT.bits());
     disk.open("/dev/vda").context("/dev/vda")
 }
@@ -101,7 +105,11 @@ fn keep_busy(disk: &File, ends: &AtomicBool, transfers: &AtomicU64) -> Result<()
     Ok(())
 }
 
-fn read_into(disk: &File, buffer: u64, place: u64) -> Result<()> {
+/// Reads a chunk into a buffer.
+///
+/// # Errors
+/// What the kernel says.
+pub fn read_into(disk: &File, buffer: u64, place: u64) -> Result<()> {
     let mut at = disk;
     std::io::Seek::seek(&mut at, std::io::SeekFrom::Start(place))?;
     let count = raw::read_into(disk, buffer, CHUNK)?;
@@ -109,7 +117,11 @@ fn read_into(disk: &File, buffer: u64, place: u64) -> Result<()> {
     Ok(())
 }
 
-fn buffer() -> Result<u64> {
+/// Room for a chunk.
+///
+/// # Errors
+/// What the kernel says.
+pub fn buffer() -> Result<u64> {
     let buffer = raw::anonymous(CHUNK as u64)?;
     raw::store(buffer, 0);
     Ok(buffer)

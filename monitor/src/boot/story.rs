@@ -129,6 +129,11 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
         pool_size: options.pool_size,
         pool_place: options.pool_place,
         reserve: options.reserve,
+        besides: if has_iommu(handover) {
+            iommu::RESERVED
+        } else {
+            0
+        },
     };
     let layout = Layout::plan(&handover.memory, image, &occupied, &wishes)
         .unwrap_or_else(|reason| panic!("memory cannot be divided as asked: {reason:?}"));
@@ -151,6 +156,12 @@ fn occupied(handover: &Handover) -> ArrayVec<Range, MOST_OCCUPIED> {
         .chain(configuration)
         .chain(held)
         .collect()
+}
+
+/// Whether there will be a device table: that much is known before memory is divided.
+fn has_iommu(handover: &Handover) -> bool {
+    Tables::find(handover.root_pointer, &physical::Memory)
+        .is_ok_and(|tables| tables.iommu_table().is_some())
 }
 
 /// Reads the firmware's tables, publishes the machine, and returns the cores, this one first.

@@ -26,6 +26,9 @@ use unit::{Pages, Unit};
 /// The most units that a machine may have: one could otherwise stay off.
 pub const MOST_UNITS: usize = 64;
 
+/// Bytes that all of this takes of the reserve, the units' rings left out.
+pub const RESERVED: u64 = (DEVICES * size_of::<DeviceEntry>()) as u64;
+
 /// What units remember of domain 0's tables is filed under this number; what they remember of blocked devices, under 0.
 const DOMAIN0: u16 = 1;
 /// Levels of nested tables.
@@ -101,9 +104,8 @@ pub fn start(descriptions: &[IommuUnit]) {
     if descriptions.is_empty() {
         return;
     }
-    let bytes = (DEVICES * size_of::<DeviceEntry>()) as u64;
     let table = FRAMES
-        .allocate_contiguous(bytes / PAGE_SIZE, PAGE_SIZE)
+        .allocate_contiguous(RESERVED / PAGE_SIZE, PAGE_SIZE)
         .expect("the reserve is too small for the device table");
     // SAFETY: just allocated, large enough, and from now on this module's.
     let devices =
@@ -118,7 +120,7 @@ pub fn start(descriptions: &[IommuUnit]) {
         };
         // SAFETY: the firmware describes it, and no other system runs.
         let mut unit = unsafe { Unit::new(description, pages) };
-        unit.enable(table, bytes / PAGE_SIZE);
+        unit.enable(table, RESERVED / PAGE_SIZE);
         units.push(unit);
     }
     let mut state = State {

@@ -67,6 +67,7 @@ impl Unit {
     /// Switches it on with `table`, whose size in pages is given, in whatever state the firmware has left it.
     pub(super) fn enable(&mut self, table: HostPhysical, pages: u64) {
         self.write(register::CONTROL, 0);
+        self.write(register::EXCLUSION, 0);
         self.write(register::DEVICE_TABLE, table.value() | (pages - 1));
         self.write(
             register::COMMAND_BUFFER,

@@ -1,3 +1,4 @@
+mod devices;
 pub(super) mod pages;
 
 use std::collections::BTreeMap;
@@ -319,7 +320,9 @@ fn pages() -> impl Strategy<Value = (u64, u64)> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let rights = prop::sample::select(vec![Rights::READ, Rights::READ_WRITE, Rights::ALL]);
+    let processor = prop::sample::select(vec![Rights::READ, Rights::READ_WRITE, Rights::ALL]);
+    let devices = prop::sample::select(vec![Rights::NONE, Rights::DEVICE]);
+    let rights = (processor, devices).prop_map(|(processor, devices)| processor.union(devices));
     let base = prop_oneof![0..100u64, Just(512), Just(WINDOW / PAGE_SIZE)];
     let emptied = prop::sample::select(vec![Emptied::Keep, Emptied::Detach]);
     prop_oneof![
@@ -384,6 +387,7 @@ fn agree(tables: &NestedTables, frames: &Pages, model: &Model) {
             .translate(frames, place)
             .map(|found| (found.address.0 - 7, found.rights));
         assert_eq!(found, model.get(&page).copied(), "page {page}");
+        devices::agree(tables, frames, place);
     }
     let mapped: u64 = leaves(tables, frames).iter().map(|leaf| leaf.2).sum();
     assert_eq!(mapped, 2 * GIB - 8 * MIB + model.len() as u64 * PAGE_SIZE);

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use crate::meter::{now, report_instructions as report, report_longest_call};
 
 /// Enough for the caches of the emulator and the first faults to be over.
-const ROUNDS: u32 = 200;
+pub const ROUNDS: u32 = 200;
 
 /// Brings the caller's own vector registers into use, upper halves included.
 #[allow(unsafe_code)]
@@ -21,7 +21,7 @@ fn use_vectors() {
 }
 
 /// Fewest ticks of `action` over many rounds, without those of looking at the clock.
-fn fewest(mut action: impl FnMut()) -> u64 {
+pub fn fewest(mut action: impl FnMut()) -> u64 {
     let time = |action: &mut dyn FnMut()| {
         let before = now();
         action();

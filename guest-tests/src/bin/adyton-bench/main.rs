@@ -2,6 +2,7 @@
 //! executes, the monitor's part included. The first argument says what is measured; see `bench/*.toml`.
 #![deny(unsafe_code)]
 
+mod devices;
 mod entering;
 mod exits;
 mod kvm;
@@ -32,6 +33,8 @@ fn measure(words: &[&str]) -> Result<()> {
             meter::report_instructions("kvm-run", kvm::round_trip()?);
             Ok(())
         }
+        ["carve"] => devices::carve(),
+        ["disk"] => devices::disk(),
         ["building"] => sizes::building(),
         ["ragged"] => sizes::ragged(),
         ["ranges"] => sizes::ranges(),

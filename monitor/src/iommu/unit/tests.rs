@@ -80,6 +80,7 @@ fn it_is_switched_on_with_its_rings() {
     let board = Board::new();
     let mut unit = board.unit();
     board.set_register(register::EVENT_HEAD, 0x40);
+    board.set_register(register::EXCLUSION, 0x7000_0001);
     unit.enable(HostPhysical(0x20_0000), 512);
     assert_eq!(board.register(register::DEVICE_TABLE), 0x20_01ff);
     assert_eq!(
@@ -87,6 +88,7 @@ fn it_is_switched_on_with_its_rings() {
         board.page(3).value() | 8 << 56
     );
     assert_eq!(board.register(register::EVENT_HEAD), 0);
+    assert_eq!(board.register(register::EXCLUSION), 0);
     assert_eq!(board.register(register::CONTROL), 0x1c05);
 }
 

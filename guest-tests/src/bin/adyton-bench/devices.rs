@@ -1,0 +1,92 @@
+//! What keeping devices out costs: a carve, and a disk's work.
+
+use std::time::Instant;
+
+use adyton::abi::call::Information;
+use adyton::abi::region::Attributes;
+use adyton::{Linux, Monitor, calls};
+use adyton_guest_tests::device::load;
+use adyton_guest_tests::fixture::{ROOM, pool};
+use anyhow::{Context, Result};
+
+use super::entering::{ROUNDS, fewest};
+use super::meter::report_instructions as report;
+
+/// Transfers of one measurement, and how often it is repeated.
+const TRANSFERS: u64 = 400;
+const REPETITIONS: u32 = 5;
+/// Counters of exits, see `docs/calls.md`.
+const COUNTERS: u64 = 9;
+
+/// Taking a page from domain 0 and giving it back.
+pub fn carve() -> Result<()> {
+    let claim = pool()?.claim(ROOM)?;
+    let pages = claim.pages(4096)?;
+    let before = Monitor::ask()?.iommu_flushes;
+    let mut failed = None;
+    let ticks = fewest(|| {
+        let region = claim.carve_for_nobody(pages.address(), pages.size(), Attributes::RIGHTS);
+        if let Err(error) = region.and_then(|region| claim.revoke(region)) {
+            failed = Some(error);
+        }
+    });
+    if let Some(error) = failed {
+        return Err(error).context("carve and revoke");
+    }
+    report("carve-and-revoke", ticks);
+    let flushes = (Monitor::ask()?.iommu_flushes - before) / u64::from(ROUNDS);
+    println!("ADYTON-BENCH flushes-per-carve-and-revoke {flushes} flushes");
+    Ok(())
+}
+
+/// Reading a disk, without a copy; how often domain 0 left for the monitor meanwhile, if there is one.
+pub fn disk() -> Result<()> {
+    let disk = load::disk()?;
+    let buffer = load::buffer()?;
+    let mut fastest = u128::MAX;
+    let before = exits();
+    for _ in 0..REPETITIONS {
+        let begin = Instant::now();
+        for number in 0..TRANSFERS {
+            load::read_into(&disk, buffer, number * load::CHUNK as u64)?;
+        }
+        fastest = fastest.min(begin.elapsed().as_nanos());
+    }
+    println!("ADYTON-BENCH disk-read-25-mib {fastest} ns");
+    if let Some((before, after)) = before.zip(exits()) {
+        let all = TRANSFERS * u64::from(REPETITIONS);
+        let each = before.iter().zip(&after).map(|(old, new)| new - old);
+        for (name, count) in NAMES.iter().zip(each) {
+            println!("{name}: {count} in {all} transfers");
+        }
+        let sum: u64 = after.iter().sum::<u64>() - before.iter().sum::<u64>();
+        println!(
+            "ADYTON-BENCH exits-per-1000-transfers {} exits",
+            sum * 1000 / all
+        );
+    }
+    Ok(())
+}
+
+const NAMES: [&str; COUNTERS as usize] = [
+    "CPUID",
+    "RDMSR",
+    "WRMSR",
+    "port",
+    "nested fault",
+    "exception",
+    "interrupt",
+    "NMI",
+    "other",
+];
+
+/// The exits of the one core so far; none without a monitor.
+fn exits() -> Option<[u64; COUNTERS as usize]> {
+    Monitor::ask().ok()?;
+    let place = Linux::without_memory().ok()?;
+    let mut counts = [0; COUNTERS as usize];
+    for (selector, count) in (0..).zip(&mut counts) {
+        *count = calls::information(&place, Information::Counter, selector).ok()?[0];
+    }
+    Some(counts)
+}
