@@ -11,6 +11,7 @@
 mod action;
 mod canonical;
 mod check;
+mod corrupted;
 mod machine;
 mod pages;
 mod planted;

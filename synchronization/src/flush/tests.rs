@@ -268,3 +268,21 @@ fn a_vcpu_that_comes_back_gets_a_fresh_asid() {
     assert_eq!(enter(1), Tlb::Fresh(2));
     assert_eq!(enter(0), Tlb::FlushAll(1));
 }
+
+#[test]
+fn a_core_that_ran_out_of_asids_keeps_nobody_s() {
+    let core = CoreTranslations::new(0, 2);
+    let generation = Generation::new();
+    let mut tags = [Tag::new(); 3];
+    let mut enter = |vcpu: usize| {
+        let tlb = core.enter(&mut tags[vcpu], name(vcpu), &generation);
+        core.exit();
+        tlb
+    };
+    assert_eq!(enter(0), Tlb::FlushAll(1));
+    assert_eq!(enter(1), Tlb::Fresh(2));
+    assert_eq!(enter(0), Tlb::Keep(1));
+    assert_eq!(enter(2), Tlb::FlushAll(1));
+    assert_eq!(enter(0), Tlb::Fresh(2), "its old one is another's");
+    assert_eq!(enter(1), Tlb::FlushAll(1));
+}

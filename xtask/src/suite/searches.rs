@@ -80,7 +80,7 @@ fn fuzz_for(workspace: &Workspace, name: &'static str, seconds: u64) -> Result<V
         command.output().is_ok_and(|output| output.status.success())
     };
     if !has_tool(workspace, "fuzz") || !fetched() {
-        return Ok(skipped(name, "the fuzzer cannot be fetched from crates.io"));
+        return Ok(skipped(name, "The fuzzer cannot be fetched from crates.io"));
     }
     let mut build = workspace.cargo();
     build.args(["fuzz", "build", "--sanitizer", "none"]);
