@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod attack;
+pub mod attempt;
 mod calls;
 mod entering;
 mod exits;
@@ -20,6 +21,7 @@ mod paging;
 mod process;
 mod random;
 pub mod raw;
+pub mod registers;
 mod rogue;
 pub mod secret;
 mod sharing;

@@ -13,7 +13,7 @@ use adyton_player::{Dice, Ground, Player, Tally, World};
 use anyhow::{Result, bail, ensure};
 
 use crate::fixture::{audit, pool, run_with};
-use crate::{kernel_mode, machine, raw};
+use crate::{attempt, kernel_mode, machine, raw};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("random-calls", random_calls),
@@ -78,7 +78,7 @@ impl Table {
             unmapped: Some(0x1000),
             is_inside: false,
         };
-        raw::skip_faulting_calls()?;
+        attempt::skip_faulting_calls()?;
         Ok(Self {
             pool,
             world: Mutex::new(World::new()),
