@@ -128,9 +128,10 @@ fn ordinary() -> Result<(u64, u64)> {
 
 /// The pool, mapped by small pages, more of them than one call looks at.
 fn long(pool: &Pool) -> Result<(u64, u64)> {
-    const SIZE: u64 = 6 << 20;
-    let start = crate::kernel_attack::start(pool)?;
-    Ok((machine::map_physical(start, SIZE)?, SIZE))
+    const SIZE: u64 = RANGES * RANGE;
+    // The players' own ranges: whoever has a claim's memory mapped may release it.
+    let end = crate::kernel_attack::start(pool)? + pool.size();
+    Ok((machine::map_physical(end - SIZE, SIZE)?, SIZE))
 }
 
 /// How often what came; what must not be missing is.
