@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod attack;
+pub mod attempt;
 mod beforehand;
 mod calls;
 pub mod device;
@@ -23,6 +24,7 @@ mod paging;
 mod process;
 mod random;
 pub mod raw;
+pub mod registers;
 mod rogue;
 pub mod secret;
 mod sharing;

@@ -14,6 +14,7 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 
+use crate::attempt;
 use crate::fixture::{ROOM, Selfcheck, audit, pool, refused, run, selfcheck, words};
 use crate::nesting::nest;
 use crate::raw;
@@ -206,8 +207,8 @@ fn quarantine() -> Result<()> {
     let revoked = claim.revoke(region);
     stalled.join().expect("no panic")?;
     refused(revoked, Reason::Quarantined)?;
-    raw::skip_faulting_calls()?;
-    let seen = raw::try_load(pages.address());
+    attempt::skip_faulting_calls()?;
+    let seen = attempt::try_load(pages.address());
     ensure!(seen.is_none(), "quarantined memory shows {seen:x?}");
     audit().context("after a quarantine")?;
     // Elsewhere all is as ever.

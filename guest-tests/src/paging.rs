@@ -13,7 +13,7 @@ use adyton::{Environment, Flags, Key, Name, Request, calls};
 use anyhow::{Context, Result, ensure};
 
 use crate::fixture::{ROOM, agent, audit, pool, refused};
-use crate::{kernel_attack, kernel_mode, machine, raw, startup};
+use crate::{attempt, kernel_attack, kernel_mode, machine, raw, startup};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("lying-tables", lying_tables),
@@ -87,7 +87,7 @@ fn attempt(address: u64, level: u64, entry: u64, name: Name) -> Result<(u64, Opt
     let arguments = [address, low, high, CLAIM_OPERATION];
     let before = put(address, level, entry)?;
     let status = place.call(&Request::new(Call::Abandon, arguments)).status;
-    let loaded = raw::try_load(address);
+    let loaded = attempt::try_load(address);
     put(address, level, before)?;
     Ok((status, loaded))
 }
@@ -95,7 +95,7 @@ fn attempt(address: u64, level: u64, entry: u64, name: Name) -> Result<(u64, Opt
 fn lying_tables() -> Result<()> {
     const LARGE: u64 = 2 << 20;
     raw::stay_on(0)?;
-    raw::skip_faulting_calls()?;
+    attempt::skip_faulting_calls()?;
     let running = agent(Flags::CONFIDENTIAL)?;
     let name = running.claim.name();
     let start = kernel_attack::start(&running.pool)?;
@@ -155,7 +155,7 @@ fn lying_tables() -> Result<()> {
 /// A second thread maps another claim, or nothing, at the very address by which the first commands its own.
 fn changing_names() -> Result<()> {
     const ROUNDS: u32 = 3000;
-    raw::skip_faulting_calls()?;
+    attempt::skip_faulting_calls()?;
     let pool = pool()?;
     let claims = [pool.claim(ROOM)?, pool.claim(ROOM)?];
     let offsets = [0, 1].map(|which: usize| claims[which].address() - pool.environment().base());
@@ -185,7 +185,7 @@ fn changing_names() -> Result<()> {
             let status = place.call(&Request::new(Call::Abandon, arguments)).status;
             let which = match status {
                 0 => 0,
-                raw::FAULTED => 1,
+                attempt::FAULTED => 1,
                 code if code == Reason::BadKey as u64 => 2,
                 code => {
                     outcome = Err(anyhow::anyhow!("status {code:#x}"));
@@ -208,7 +208,7 @@ fn changing_names() -> Result<()> {
 
 /// Ranges that end beyond the address space, and names at its edges.
 fn wrapping_names() -> Result<()> {
-    raw::skip_faulting_calls()?;
+    attempt::skip_faulting_calls()?;
     let claim = pool()?.claim(ROOM)?;
     let place = claim.environment();
     let Name {
@@ -225,12 +225,15 @@ fn wrapping_names() -> Result<()> {
     ensure!(carve(u64::MAX - 0xfff, 8192) == Reason::Invalid as u64);
     ensure!(carve(page.address(), u64::MAX - 0xfff) == Reason::Invalid as u64);
     // From the last page of the lower half on, and through the hole.
-    ensure!(carve((1 << 47) - 4096, 8192) == raw::FAULTED);
-    ensure!(carve(1 << 47, 4096) == raw::FAULTED);
+    ensure!(carve((1 << 47) - 4096, 8192) == attempt::FAULTED);
+    ensure!(carve(1 << 47, 4096) == attempt::FAULTED);
     for name in [0, 1 << 47, 1 << 63, u64::MAX, u64::MAX - 7] {
         let words = [name, low, high, 0, 64, 0];
         let status = place.call(&Request::new(Call::Create, words)).status;
-        ensure!(status == raw::FAULTED, "a domain at {name:#x}: {status:#x}");
+        ensure!(
+            status == attempt::FAULTED,
+            "a domain at {name:#x}: {status:#x}"
+        );
     }
     ensure!(carve(page.address(), 4096) == 0, "the control was refused");
     Ok(())

@@ -14,7 +14,7 @@ use adyton_player::{Dice, Ground, Player, Tally, World};
 use anyhow::{Result, bail, ensure};
 
 use crate::fixture::{audit, pool, run_with};
-use crate::{kernel_mode, machine, raw};
+use crate::{attempt, kernel_mode, machine, raw};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("random-calls", random_calls),
@@ -79,7 +79,7 @@ impl Table {
             unmapped: Some(0x1000),
             is_inside: false,
         };
-        raw::skip_faulting_calls()?;
+        attempt::skip_faulting_calls()?;
         Ok(Self {
             pool,
             world: Mutex::new(World::new()),
@@ -129,9 +129,10 @@ fn ordinary() -> Result<(u64, u64)> {
 
 /// The pool, mapped by small pages, more of them than one call looks at.
 fn long(pool: &Pool) -> Result<(u64, u64)> {
-    const SIZE: u64 = 6 << 20;
-    let start = crate::kernel_attack::start(pool)?;
-    Ok((machine::map_physical(start, SIZE)?, SIZE))
+    const SIZE: u64 = RANGES * RANGE;
+    // The players' own ranges: whoever has a claim's memory mapped may release it.
+    let end = crate::kernel_attack::start(pool)? + pool.size();
+    Ok((machine::map_physical(end - SIZE, SIZE)?, SIZE))
 }
 
 /// How often what came; what must not be missing is.

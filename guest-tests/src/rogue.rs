@@ -11,7 +11,8 @@ use adyton::{ALL_RIGHTS, Domain, Entry, Exit, Flags, Monitor, Placement, policy,
 use anyhow::{Context, Result, ensure};
 
 use crate::fixture::{ROOM, agent, pool, run};
-use crate::raw::{self, Registers};
+use crate::raw;
+use crate::registers::{self, Registers};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("rogue-instructions", instructions),
@@ -132,7 +133,7 @@ fn no_registers_leak_out() -> Result<()> {
         registers.set_call(Call::Enter, [name.address, low, high, 0, sequence, 0]);
         registers.set_token(adyton::Environment::entropy(&environment));
         let before = registers;
-        raw::call_with(&mut registers);
+        registers::call_with(&mut registers);
         ensure!(registers.status() == 0, "status {}", registers.status());
         // Kind, sequence, and the six words of the call: the first is the payload's kind, the others are the pattern, as it asked.
         let results = registers.results();
@@ -247,7 +248,7 @@ fn flags_of_the_caller() -> Result<()> {
         let [low, high] = name.key.0;
         registers.set_call(Call::Enter, [name.address, low, high, 0, sequence, 0]);
         registers.set_token(adyton::Environment::entropy(&environment));
-        raw::call_with(&mut registers);
+        registers::call_with(&mut registers);
         ensure!(registers.status() == 0, "status {}", registers.status());
         ensure!(
             registers.flags & 0x401 == 0x401,

@@ -11,6 +11,7 @@ use adyton::convention::OFFER_WINDOW;
 use adyton::{Claim, Domain, Exit, Flags, Placement, READ_WRITE, policy};
 use anyhow::{Result, bail, ensure};
 
+use crate::attempt;
 use crate::fixture::{ROOM, Selfcheck, agent, audit, pool, selfcheck, words};
 use crate::raw;
 
@@ -59,7 +60,7 @@ fn attack_from_domain_0(claim: &Claim) -> Result<bool> {
             raw::stay_on(1)?;
             loop {
                 let is_taken = is_taken.load(Ordering::SeqCst);
-                let word = raw::try_load(address);
+                let word = attempt::try_load(address);
                 if is_taken {
                     return Ok(word.is_some());
                 }
@@ -85,7 +86,7 @@ fn attack_from_domain_0(claim: &Claim) -> Result<bool> {
 }
 
 fn stale_in_domain_0() -> Result<()> {
-    raw::skip_faulting_calls()?;
+    attempt::skip_faulting_calls()?;
     raw::stay_on(0)?;
     let claim = pool()?.claim(ROOM)?;
     with_control(|| attack_from_domain_0(&claim))
@@ -156,7 +157,7 @@ struct Finds {
 fn moment() -> Result<()> {
     const DOMAINS: usize = 15;
     const MARK: u64 = 0x3333_3333_3333_3333;
-    raw::skip_faulting_calls()?;
+    attempt::skip_faulting_calls()?;
     let pool = pool()?;
     let (base, finds) = (pool.environment().base(), Finds::default());
     // Beside what the exit page shows, and where the private memory of the next claim will be.
@@ -168,7 +169,7 @@ fn moment() -> Result<()> {
                 raw::stay_on(core)?;
                 while !finds.is_over.load(Ordering::Relaxed) {
                     for place in places {
-                        let word = raw::try_load(*place);
+                        let word = attempt::try_load(*place);
                         ensure!(word != Some(SECRET), "the secret was read at {place:#x}");
                         let found = if word.is_some() {
                             &finds.words
@@ -177,7 +178,7 @@ fn moment() -> Result<()> {
                         };
                         found.fetch_add(1, Ordering::Relaxed);
                         if word.is_none() {
-                            raw::try_store(*place, MARK);
+                            attempt::try_store(*place, MARK);
                         }
                     }
                     std::thread::yield_now();

@@ -57,7 +57,7 @@ pub(crate) fn call(ground: Ground, world: &World, dice: &mut Dice) -> Request {
         .into_iter()
         .find_map(|call| Some((call, chooser.arguments(call)?)))
         .unwrap_or_else(|| (Call::Create, chooser.create()));
-    if chooser.dice.once_in(3) {
+    if chooser.dice.once_in(3) && chooser.may_spoil(call, &arguments) {
         let index = chooser.dice.below(8) as usize;
         if let Some(argument) = arguments.get_mut(index) {
             *argument = chooser.spoiled(*argument, meaning(call, index));
@@ -300,6 +300,13 @@ impl Chooser<'_> {
         plain([page, topic, subject, cursor])
     }
 
+    /// Not the place of a long range where a fault would do harm: it would end elsewhere.
+    fn may_spoil(&self, call: Call, arguments: &[u64; 8]) -> bool {
+        const FEW: u64 = 4 * PAGE_SIZE;
+        let is_long = matches!(call, Call::Carve | Call::Share) && arguments[4] > FEW;
+        self.ground.unmapped.is_some() || !is_long
+    }
+
     /// Something wrong, perhaps not far from what it was.
     fn spoiled(&mut self, old: u64, meaning: Meaning) -> u64 {
         let far = self.ground.unmapped.unwrap_or(self.ground.ordinary.0);
@@ -330,9 +337,12 @@ impl Chooser<'_> {
         match meaning {
             Meaning::Other => found,
             _ if self.ground.unmapped.is_some() => found,
-            Meaning::Address => self
-                .dice
-                .one_of(&[pages | 8, pages, self.ground.ordinary.0]),
+            Meaning::Address => {
+                // With a few pages behind it, whatever size goes with it.
+                let start = self.range_address(None);
+                self.dice
+                    .one_of(&[start | 8, start, self.ground.ordinary.0])
+            }
             Meaning::Size => self.dice.one_of(&[0, 8, PAGE_SIZE]),
         }
     }

@@ -25,6 +25,10 @@ pub(crate) fn from(
         }
         return;
     }
+    if range as u64 >= ground.ranges {
+        // Named by another mapping of the same memory: what came of it is found out as others' doings are.
+        return;
+    }
     let victim = dice.word() >> 8;
     let [first, second, ..] = response.results;
     match request.call {
