@@ -55,60 +55,55 @@ pub fn measure(workspace: &Workspace, images: &Images, results: &mut Results) ->
 
 /// The packages that are linked into the monitor, by name, with their folders.
 fn packages(workspace: &Workspace) -> Result<BTreeMap<String, PathBuf>> {
-    let target = "--filter-platform=x86_64-unknown-linux-gnu";
-    let output = workspace
-        .cargo()
-        .args(["metadata", "--format-version=1", target])
-        .output()?;
-    ensure!(output.status.success(), "cargo metadata failed");
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
-    Ok(linked(&metadata))
+    // With the features that the monitor asks for, not those that other packages add.
+    let tree = cargo(
+        workspace,
+        &[
+            "tree",
+            "--package",
+            MONITOR,
+            "--edges=normal,no-proc-macro",
+            "--prefix=none",
+            "--target=x86_64-unknown-linux-gnu",
+        ],
+    )?;
+    let metadata = cargo(workspace, &["metadata", "--format-version=1"])?;
+    let metadata: Value = serde_json::from_slice(&metadata)?;
+    Ok(linked(&String::from_utf8_lossy(&tree), &metadata))
 }
 
-fn linked(metadata: &Value) -> BTreeMap<String, PathBuf> {
-    let packages: BTreeMap<&str, &Value> = by_id(&metadata["packages"]);
-    let nodes: BTreeMap<&str, &Value> = by_id(&metadata["resolve"]["nodes"]);
-    let mut waiting: Vec<&str> = packages
-        .iter()
-        .filter(|(_, package)| package["name"] == MONITOR)
-        .map(|(id, _)| *id)
+fn cargo(workspace: &Workspace, arguments: &[&str]) -> Result<Vec<u8>> {
+    let output = workspace.cargo().args(arguments).output()?;
+    ensure!(
+        output.status.success(),
+        "cargo {}: {}",
+        arguments[0],
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(output.stdout)
+}
+
+/// The packages of a tree, whose lines begin with name and version.
+fn linked(tree: &str, metadata: &Value) -> BTreeMap<String, PathBuf> {
+    let listed: BTreeSet<(&str, &str)> = tree
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?, words.next()?.strip_prefix('v')?))
+        })
         .collect();
-    let mut seen = BTreeSet::new();
-    let mut found = BTreeMap::new();
-    while let Some(id) = waiting.pop() {
-        let (Some(package), Some(node)) = (packages.get(id), nodes.get(id)) else {
-            continue;
-        };
-        // What runs while compiling is not linked.
-        if !seen.insert(id) || is_macro(package) {
-            continue;
-        }
-        if let (Some(name), Some(manifest)) = (
-            package["name"].as_str(),
-            package["manifest_path"].as_str().map(Path::new),
-        ) && let Some(folder) = manifest.parent()
-        {
-            found.insert(name.to_owned(), folder.to_path_buf());
-        }
-        let normal = list(&node["deps"])
-            .filter(|dependency| list(&dependency["dep_kinds"]).any(|kind| kind["kind"].is_null()));
-        waiting.extend(normal.filter_map(|dependency| dependency["pkg"].as_str()));
-    }
-    found
-}
-
-fn by_id(values: &Value) -> BTreeMap<&str, &Value> {
-    list(values)
-        .filter_map(|value| Some((value["id"].as_str()?, value)))
+    let packages = metadata["packages"].as_array();
+    packages
+        .into_iter()
+        .flatten()
+        .filter_map(|package| {
+            let name = package["name"].as_str()?;
+            let folder = Path::new(package["manifest_path"].as_str()?).parent()?;
+            listed
+                .contains(&(name, package["version"].as_str()?))
+                .then(|| (name.to_owned(), folder.to_path_buf()))
+        })
         .collect()
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn is_macro(package: &Value) -> bool {
-    list(&package["targets"]).any(|target| list(&target["kind"]).any(|kind| kind == "proc-macro"))
 }
 
 /// Lines of code in all Rust files below a folder but those that only tests use.
