@@ -271,12 +271,23 @@ impl Monitor {
         composition: &Composition,
         qualifying: &[u8],
     ) -> Vec<u8> {
+        self.evidence_quoted(nonce, request, composition, &self.tpm.quote(qualifying))
+    }
+
+    /// As [`Monitor::evidence`], with a quote and a signature of the caller's choice.
+    #[must_use]
+    pub fn evidence_quoted(
+        &self,
+        nonce: &[u8],
+        request: Request<'_>,
+        composition: &Composition,
+        [quote, signature]: &[Vec<u8>; 2],
+    ) -> Vec<u8> {
         let mut claims = vec![];
         let _memory_takes_all = composition.encode(&mut claims);
-        let [quote, signature] = self.tpm.quote(qualifying);
         let platform = Platform {
-            quote: &quote,
-            signature: &signature,
+            quote,
+            signature,
             key: &self.tpm.public(),
             values: self.tpm.values(),
         };

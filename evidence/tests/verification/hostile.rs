@@ -1,13 +1,15 @@
 //! CBOR of the worst kinds.
 
+use adyton_abi::policy::Flags;
 use adyton_evidence::cbor::decode::{Decoder, Malformed};
 use adyton_evidence::cbor::encode::Encoder;
-use adyton_evidence::composition::Composition;
+use adyton_evidence::composition::{Composition, Sharing};
+use adyton_evidence::platform::{Platform, Values};
 use adyton_evidence::software::read_everything;
 use proptest::collection::vec;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
-use crate::scene::{composition, genuine, judge, policy};
+use crate::scene::{changed, composition, genuine, judge, policy};
 
 fn skip(bytes: &[u8]) -> Result<(), Malformed> {
     Decoder::whole(bytes, Decoder::skip)
@@ -117,6 +119,48 @@ fn unknown_keys_are_refused_unless_they_are_for_information() {
     );
     assert!(Composition::decode(&with_pair(1000, 0)).is_ok());
     assert!(Composition::decode(&with_pair(2000, 0)).is_err());
+}
+
+/// Values of other registers than those that are quoted.
+#[test]
+fn other_registers_are_refused() {
+    let platform = Platform {
+        quote: b"",
+        signature: b"",
+        key: b"",
+        values: Values::default(),
+    };
+    let mut bytes = std::vec![];
+    platform.encode(&mut bytes).expect("memory");
+    assert!(Platform::decode(&bytes).is_ok());
+    // The last pair: the number 12, the head of a byte string, 32 bytes.
+    let place = bytes.len() - 35;
+    assert_eq!(bytes[place], 12);
+    bytes[place] = 13;
+    assert_eq!(Platform::decode(&bytes).err(), Some(Malformed::Range));
+}
+
+/// A region that is shared with nobody, and one that is nobody else's and shared.
+#[test]
+fn regions_that_contradict_themselves_are_refused() {
+    let spoilt = [
+        changed(0, |signer| signer.regions[0].sharing = Sharing::Shared),
+        changed(0, |signer| signer.regions[1].sharing = Sharing::Exclusive),
+        changed(0, |signer| signer.regions[1].sharing = Sharing::Lent),
+        changed(0, |signer| signer.regions[0].size = 0),
+        changed(0, |signer| signer.regions[0].size = u64::MAX),
+        changed(0, |signer| signer.still = Flags::DEBUG),
+    ];
+    for composition in spoilt {
+        let mut bytes = std::vec![];
+        composition.encode(&mut bytes).expect("memory");
+        assert_eq!(Composition::decode(&bytes).err(), Some(Malformed::Range));
+    }
+    let overlapping = changed(0, |signer| signer.regions[0].size = 1 << 30);
+    let mut bytes = std::vec![];
+    overlapping.encode(&mut bytes).expect("memory");
+    let refused = Composition::decode(&bytes).err();
+    assert_eq!(refused, Some(Malformed::NotDeterministic));
 }
 
 /// Another implementation of CBOR reads all that is written here.

@@ -128,6 +128,44 @@ fn a_reset_of_the_tpm_is_refused() {
     refused(&ask(&monitor), Code::TpmReset);
 }
 
+/// The quote is right, and its signature is that of another quote, of another key, or none.
+#[test]
+fn a_quote_that_was_signed_otherwise_is_refused() {
+    let monitor = Monitor::genuine();
+    let key = monitor.key.verifying_key().to_bytes();
+    let qualifying = qualifying_data(&key, NONCE);
+    let [quote, right] = monitor.tpm.quote(&qualifying);
+    let other = monitor.tpm.quote(b"")[1].clone();
+    let stranger = Tpm::new(2).quote(&qualifying)[1].clone();
+    let ask = |signature: &[u8]| {
+        let quoted = [quote.clone(), signature.to_vec()];
+        let evidence = monitor.evidence_quoted(NONCE, SUBJECT, &composition(), &quoted);
+        judge(&evidence, &policy())
+    };
+    accepted(&ask(&right));
+    for wrong in [
+        &other,
+        &stranger,
+        &vec![],
+        &right[..right.len() - 1].to_vec(),
+    ] {
+        refused(&ask(wrong), Code::WrongQuoteSignature);
+    }
+}
+
+/// The log and the values tell of an extend that the quoted registers do not have.
+#[test]
+fn values_that_were_not_quoted_are_refused() {
+    let mut monitor = Monitor::genuine();
+    let key = monitor.key.verifying_key().to_bytes();
+    let earlier = monitor.tpm.quote(&qualifying_data(&key, NONCE));
+    monitor
+        .tpm
+        .event(1, kind::POST_CODE, digest("setting"), b"");
+    let evidence = monitor.evidence_quoted(NONCE, SUBJECT, &composition(), &earlier);
+    refused(&judge(&evidence, &policy()), Code::PcrMismatch);
+}
+
 /// Where each event of a log begins, behind its first record.
 fn cuts(bytes: &[u8]) -> Vec<usize> {
     let mut rest = log::events(bytes).expect("a log");

@@ -100,3 +100,23 @@ fn anchors_are_read_as_strictly() {
         .expect("a line");
     assert!(read_anchors(&text.replace(line, "")).is_err());
 }
+
+/// What the document shows is what is read.
+#[test]
+fn the_documents_examples_are_read() {
+    let document = include_str!("../../../docs/policy.md");
+    let mut blocks = document.split("```toml").skip(1).map(|rest| {
+        let block = rest.split("```").next().expect("a block");
+        // Digests are shortened there.
+        let parts = block.split('"').map(|part| {
+            let digest = part.contains('…') && !part.contains('#');
+            if digest { "00".repeat(32) } else { part.into() }
+        });
+        parts.collect::<Vec<_>>().join("\"")
+    });
+    let (policy, anchors) = (blocks.next(), blocks.next());
+    let policy = read_policy(&policy.expect("a policy")).expect("it is read");
+    assert_eq!((policy.domains.len(), policy.edges.len()), (2, 5));
+    let anchors = read_anchors(&anchors.expect("anchors")).expect("they are read");
+    assert_eq!((anchors.machines.len(), anchors.loaders.len()), (1, 1));
+}
