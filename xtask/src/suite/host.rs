@@ -43,6 +43,10 @@ pub const STEPS: &[Step] = &[
         run: deny,
     },
     Step {
+        name: "reproducible",
+        run: super::reproducible::run,
+    },
+    Step {
         name: "host",
         run: host_tests,
     },

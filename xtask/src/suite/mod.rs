@@ -10,6 +10,7 @@ mod host;
 mod progress;
 mod remains;
 mod report;
+mod reproducible;
 mod schedule;
 mod selection;
 
