@@ -323,3 +323,20 @@ pub fn borrowed<'a, T>(word: u64) -> &'a mut T {
     // SAFETY: as said above; tests pass the address of a local that outlives the call.
     unsafe { &mut *(word as *mut T) }
 }
+
+/// Lets this process execute a part of a mapping as well as read and write it.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn allow_execution(address: u64, size: u64) -> Result<()> {
+    // SAFETY: rights are only added.
+    let status = unsafe {
+        libc::mprotect(
+            address as *mut libc::c_void,
+            size as usize,
+            libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
+        )
+    };
+    nix::errno::Errno::result(status).context("mprotect")?;
+    Ok(())
+}

@@ -3,6 +3,7 @@
 //! Each kind has a build directory of its own, so that its flags do not throw away the artefacts
 //! of another. The target triple is always given: flags then do not reach build scripts.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -74,7 +75,7 @@ pub fn everything(workspace: &Workspace, monitors: Monitors) -> Result<Programs>
     let freestanding = Kind {
         folder: workspace.target("freestanding"),
         profile: "release",
-        flags: FREESTANDING_FLAGS,
+        flags: freestanding_flags(&cargo_home()?),
         features: &[],
     };
     let under_test = Kind {
@@ -85,7 +86,7 @@ pub fn everything(workspace: &Workspace, monitors: Monitors) -> Result<Programs>
     let hosted = Kind {
         folder: workspace.target("static"),
         profile: "program",
-        flags: STATIC_FLAGS,
+        flags: STATIC_FLAGS.to_owned(),
         features: &[],
     };
     let packages = |names: &[&'static str]| -> Vec<&'static str> {
@@ -121,12 +122,55 @@ pub fn everything(workspace: &Workspace, monitors: Monitors) -> Result<Programs>
     })
 }
 
+/// Where Cargo keeps the sources of dependencies.
+pub fn cargo_home() -> Result<PathBuf> {
+    env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cargo")))
+        .context("neither CARGO_HOME nor HOME is set")
+}
+
+/// The flags of freestanding code. Where dependencies lie must not be seen in what is built.
+fn freestanding_flags(home: &Path) -> String {
+    format!(
+        "{FREESTANDING_FLAGS} --remap-path-prefix={}=/cargo",
+        home.display()
+    )
+}
+
+/// Builds the monitor from the sources in `source`, with a Cargo home of its own.
+pub fn monitor_elsewhere(
+    workspace: &Workspace,
+    source: &Path,
+    home: &Path,
+    target: &Path,
+) -> Result<PathBuf> {
+    let mut command = workspace.cargo();
+    command
+        .current_dir(source)
+        .args([
+            "build",
+            "--quiet",
+            "--offline",
+            "--profile",
+            "release",
+            "--bins",
+        ])
+        .args(["--target", TARGET, "--package", MONITOR])
+        .env("CARGO_HOME", home)
+        .env("CARGO_TARGET_DIR", target)
+        .env("RUSTFLAGS", freestanding_flags(home))
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    ensure!(command.status()?.success(), "the second build failed");
+    Ok(target.join(TARGET).join("release/monitor"))
+}
+
 /// One way to compile, with the folder where its artefacts are kept.
 #[derive(Clone)]
 struct Kind {
     folder: PathBuf,
     profile: &'static str,
-    flags: &'static str,
+    flags: String,
     features: &'static [&'static str],
 }
 
@@ -147,7 +191,7 @@ impl Kind {
                 TARGET,
             ])
             .env("CARGO_TARGET_DIR", &self.folder)
-            .env("RUSTFLAGS", self.flags)
+            .env("RUSTFLAGS", &self.flags)
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
         for package in packages {
             command.args(["--package", package]);

@@ -12,9 +12,10 @@ fn main() -> Result<()> {
         ["refusals"] => measured::refusals(),
         ["write", folder, nonce] => measured::write(folder, nonce),
         ["anchors"] => measured::anchors(),
+        ["slices"] => measured::slices(),
         ["unmeasured"] => measured::unmeasured(),
         _ => bail!(
-            "measured-boot quote | applications N | refusals | write FOLDER NONCE | anchors | unmeasured"
+            "measured-boot quote | applications N | refusals | write FOLDER NONCE | anchors | slices | unmeasured"
         ),
     }
 }

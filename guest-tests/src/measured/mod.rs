@@ -145,6 +145,27 @@ fn own_events(events: &[Event], statement: &Statement) -> Result<()> {
     Ok(())
 }
 
+/// Measures the longest time that a slice of these calls holds a core.
+///
+/// # Errors
+/// If there is no quote.
+pub fn slices() -> Result<()> {
+    const LONGEST_SLICE: u64 = 9;
+    let desk = Desk::open()?;
+    let place = desk.claim.environment();
+    let longest = || -> Result<u64> {
+        let topic = Information::Counter as u64;
+        let request = Request::new(Call::Information, [topic, LONGEST_SLICE]);
+        Ok(calls::once(place, request)?[0])
+    };
+    let before = longest()?;
+    desk.event_log()?;
+    desk.quote(b"a nonce")?;
+    println!("the longest call before: {before}");
+    println!("ADYTON-BENCH attest-slice {} instructions", longest()?);
+    Ok(())
+}
+
 /// Writes a quote for the nonce, and the event log, into a folder, as tools that know nothing of us read them.
 ///
 /// # Errors

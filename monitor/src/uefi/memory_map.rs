@@ -39,7 +39,7 @@ const PERSISTENT: u32 = 14;
 const SPECIFIC_PURPOSE: u64 = 1 << 18;
 
 /// The most stretches of memory that may be held.
-pub const MOST_HELD: usize = 64;
+pub const MOST_HELD: usize = 112;
 
 /// The map does not fit where it should go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,51 +111,59 @@ pub fn descriptors(
 pub fn entries(
     descriptors: impl Iterator<Item = Descriptor>,
 ) -> Result<ArrayVec<MemoryEntry, MAXIMUM_ENTRIES>, TooLong> {
-    let mut map: ArrayVec<MemoryEntry, MAXIMUM_ENTRIES> = ArrayVec::new();
+    let mut map = ArrayVec::new();
     for descriptor in descriptors {
         let entry = MemoryEntry {
             range: descriptor.range(),
             kind: descriptor.as_kind(),
         };
-        let place = map.partition_point(|other| other.range.start < entry.range.start);
-        let follows = |left: &MemoryEntry, right: &MemoryEntry| {
-            left.kind == right.kind && left.range.end == right.range.start
-        };
-        let before = place
-            .checked_sub(1)
-            .filter(|&index| follows(&map[index], &entry));
-        let after = map.get(place).is_some_and(|next| follows(&entry, next));
-        match (before, after) {
-            (Some(index), true) => {
-                map[index].range.end = map[place].range.end;
-                map.remove(place);
-            }
-            (Some(index), false) => map[index].range.end = entry.range.end,
-            (None, true) => map[place].range.start = entry.range.start,
-            (None, false) => map.try_insert(place, entry).map_err(|_| TooLong)?,
-        }
+        insert(&mut map, entry)?;
     }
     Ok(map)
 }
 
-/// What is held, see the module's text: neighbours joined where they follow each other in the map.
+/// What is held, see the module's text.
 ///
 /// # Errors
-/// If there are more than [`MOST_HELD`].
+/// If there are more stretches than [`MOST_HELD`].
 pub fn held(
     descriptors: impl Iterator<Item = Descriptor>,
 ) -> Result<ArrayVec<Range, MOST_HELD>, TooLong> {
-    let mut held: ArrayVec<Range, MOST_HELD> = ArrayVec::new();
-    for range in descriptors
-        .filter(Descriptor::is_held)
-        .map(|descriptor| descriptor.range())
-    {
-        match held.last_mut() {
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => held.try_push(range).map_err(|_| TooLong)?,
-        }
+    let mut held: ArrayVec<MemoryEntry, MOST_HELD> = ArrayVec::new();
+    for descriptor in descriptors.filter(Descriptor::is_held) {
+        let entry = MemoryEntry {
+            range: descriptor.range(),
+            kind: Kind::Ram,
+        };
+        insert(&mut held, entry)?;
     }
-    Ok(held)
+    Ok(held.iter().map(|entry| entry.range).collect())
+}
+
+/// Puts an entry where it belongs by its address, and joins it with neighbours of its kind.
+fn insert<const N: usize>(
+    map: &mut ArrayVec<MemoryEntry, N>,
+    mut entry: MemoryEntry,
+) -> Result<(), TooLong> {
+    let mut place = map.partition_point(|other| other.range.start < entry.range.start);
+    let next = map.get(place).copied();
+    if let Some(next) = next.filter(|next| next.kind == entry.kind)
+        && next.range.start == entry.range.end
+    {
+        entry.range.end = next.range.end;
+        map.remove(place);
+    }
+    let before = place
+        .checked_sub(1)
+        .and_then(|index| map.get(index).copied());
+    if let Some(before) = before.filter(|before| before.kind == entry.kind)
+        && before.range.end == entry.range.start
+    {
+        entry.range.start = before.range.start;
+        place -= 1;
+        map.remove(place);
+    }
+    map.try_insert(place, entry).map_err(|_| TooLong)
 }
 
 /// The map for domain 0, written to `places`: the firmware's, but `hidden` is reserved and `pool` has a purpose of its own.
@@ -267,6 +275,10 @@ mod tests {
         ];
         assert_eq!(map.as_slice(), expected);
         assert_eq!(held(parts.into_iter()).unwrap().as_slice(), [range(5, 10)]);
+        let scattered = (0..).map(|index| descriptor(BOOT_SERVICES_DATA, 2 * index, 2 * index + 1));
+        assert!(held(scattered.clone().take(MOST_HELD)).is_ok());
+        assert_eq!(held(scattered.clone().take(MOST_HELD + 1)), Err(TooLong));
+        assert_eq!(entries(scattered.take(MAXIMUM_ENTRIES + 1)), Err(TooLong));
     }
 
     #[test]

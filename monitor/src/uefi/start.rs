@@ -36,6 +36,8 @@ enum Failure {
     Configuration(ConfigurationError),
     /// The firmware runs with page tables of five levels, which cannot be left without leaving 64-bit mode.
     FiveLevels,
+    /// Its memory map has more entries than can be kept.
+    MemoryMap,
     /// It has no ACPI tables.
     NoRootPointer,
     /// The CPU is none that the monitor runs on.
@@ -49,6 +51,7 @@ impl fmt::Display for Failure {
             Self::File(path, refusal) => write!(f, "{path}: {refusal:x?}"),
             Self::Configuration(error) => write!(f, "{PATH}: {error:?}"),
             Self::FiveLevels => f.write_str("the firmware uses page tables of five levels"),
+            Self::MemoryMap => f.write_str("the firmware's memory is in too many pieces"),
             Self::NoRootPointer => f.write_str("the firmware has no ACPI tables"),
             Self::Processor(reason) => write!(f, "this processor will not do: {reason:?}"),
         }
@@ -169,6 +172,10 @@ fn end_boot_services(firmware: &Firmware) -> Result<Map, Failure> {
     // SAFETY: nobody has been given a reference yet, see `Buffer`.
     let buffer = unsafe { &mut *MAP.0.get() };
     let mut map = firmware.memory_map(buffer)?;
+    let size = map.size.min(buffer.len());
+    let descriptors = memory_map::descriptors(&buffer[..size], map.descriptor_size);
+    memory_map::entries(descriptors.clone()).map_err(|_| Failure::MemoryMap)?;
+    memory_map::held(descriptors).map_err(|_| Failure::MemoryMap)?;
     if firmware.exit(&map).is_err() {
         // What runs at the end of the boot services may have changed the map, once.
         map = firmware.memory_map(buffer)?;

@@ -56,6 +56,11 @@ pub const STEPS: &[Step] = &[
         run: deny,
     },
     Step {
+        name: "reproducible",
+        tiers: &[Tier::Default, Tier::All],
+        run: super::reproducible::run,
+    },
+    Step {
         name: "host",
         tiers: ALWAYS,
         run: host_tests,

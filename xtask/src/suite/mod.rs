@@ -11,6 +11,7 @@ mod model_check;
 mod progress;
 mod remains;
 mod report;
+mod reproducible;
 mod schedule;
 mod searches;
 mod selection;
