@@ -256,16 +256,16 @@ fn monitor_memory() -> Result<()> {
     domain_memory()
 }
 
-/// The device table is the first thing in the reserve. An entry of zeros would let a device through.
+/// An entry of zeros in the device table would let a device through.
 fn table_of_devices() -> Result<()> {
     let edu = Edu::open()?;
-    let [_, reserve] = own_memory()?;
-    let entry = reserve + u64::from(edu.function) * 32;
+    let text = log()?;
+    let (_, rest) = text
+        .split_once("device table at 0x")
+        .context("the log does not say where the device table is")?;
+    let (digits, _) = rest.split_once(':').context("no address")?;
+    let entry = u64::from_str_radix(digits, 16)? + u64::from(edu.function) * 32;
     write(&edu, entry & !63, 0)?;
-    ensure!(
-        read(&edu, entry & !63)? == read(&edu, reserve)?,
-        "the device reads the table"
-    );
     domain_memory()
 }
 

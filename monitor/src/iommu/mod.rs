@@ -133,7 +133,11 @@ pub fn start(descriptions: &[IommuUnit]) {
         last: 0,
     };
     state.forget_everything();
-    log!("{} IOMMU: devices are blocked", state.report.units);
+    log!(
+        "{} IOMMU, device table at {:#x}: devices are blocked",
+        state.report.units,
+        table.value()
+    );
     STATE.set(Lock::new(state));
 }
 
