@@ -69,6 +69,11 @@ fn genuine_evidence_is_accepted_and_drawn() {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
     assert!(!text.contains("REFUSED"));
+    assert_eq!(
+        text.matches("└─ ").count(),
+        2,
+        "both are below domain 0:\n{text}"
+    );
 }
 
 #[test]

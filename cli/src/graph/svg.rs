@@ -18,9 +18,12 @@ const HEAD: &str = "<style>text{font:12px sans-serif;text-anchor:middle}.box{fil
 .opaque{fill:#eee;stroke:#333;stroke-dasharray:5 3}.subject{fill:#eef6ff;stroke:#0550ae;stroke-width:2.5}\
 .memory{stroke:#bc4c00;stroke-width:3;fill:none}.command{stroke:#333;fill:none;marker-end:url(#tip)}\
 .derivation{stroke:#777;stroke-dasharray:2 4;fill:none;marker-end:url(#tip)}.device{stroke:#1a7f37;stroke-width:2;fill:none}\
-.label{font-size:11px;fill:#bc4c00}.faint{fill:#777;font-size:11px}</style>\
+.label{font-size:11px;fill:#bc4c00;paint-order:stroke;stroke:#fff;stroke-width:4px}.faint{fill:#777;font-size:11px}</style>\
 <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\">\
 <path d=\"M0 0L8 4L0 8z\" fill=\"#333\"/></marker></defs>\n";
+
+const LEGEND: &str =
+    "thick: memory in common; arrow: commands; dotted: memory from there; green: device";
 
 /// Writing to memory does not fail.
 macro_rules! put {
@@ -49,11 +52,13 @@ pub fn draw(composition: &Composition, closure: &Closure) -> String {
     }
     devices(&mut text, closure, &places);
     let middle = width / 2;
-    put!(
-        text,
-        "<text class=\"faint\" x=\"{middle}\" y=\"{}\">{CAPTION}</text>",
-        height - 8
-    );
+    for (words, up) in [(LEGEND, 24), (CAPTION, 8)] {
+        put!(
+            text,
+            "<text class=\"faint\" x=\"{middle}\" y=\"{}\">{words}</text>",
+            height - up
+        );
+    }
     text.push_str("</svg>");
     text
 }

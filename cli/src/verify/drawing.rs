@@ -1,5 +1,7 @@
 //! A verdict for people: what takes part, what is proven at each edge, and why it was refused.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use adyton_evidence::closure::Edge;
 use adyton_evidence::composition::{Domain, Sharing, Tenant};
 use adyton_evidence::policy::Policy;
@@ -72,21 +74,47 @@ fn machine(seen: &Seen) {
     }
 }
 
+/// The domains, each below its commander.
 fn domains(seen: &Seen, policy: &Policy) {
     say!("");
-    for (index, domain) in (0_u64..).zip(&seen.composition.domains) {
+    for index in by_command(seen) {
+        let depth = seen.closure.depths.get(index as usize).copied();
+        let depth = depth.unwrap_or_default() as usize;
+        let branch = if depth == 0 { "" } else { "└─ " };
+        let indent = "   ".repeat(depth.saturating_sub(1));
         let name = colour(BOLD, &name(seen, policy, index));
-        match domain {
-            Domain::Opaque => {
-                say!("{name}  opaque: nothing is known of it, and nothing is expected")
-            }
-            Domain::Tenant(tenant) => {
+        match seen.composition.tenant(index) {
+            None => say!("{name}  opaque: nothing is known of it, and nothing is expected"),
+            Some(tenant) => {
                 let subject = if index == 0 { ", the subject" } else { "" };
-                say!("{name}  {}{subject}", describe(tenant));
-                memory(tenant);
+                say!("{indent}{branch}{name}  {}{subject}", describe(tenant));
+                say!("{indent}     {}", colour(FAINT, &memory(tenant)));
             }
         }
     }
+}
+
+/// All indices, each behind its first commander.
+fn by_command(seen: &Seen) -> Vec<u64> {
+    let depths = &seen.closure.depths;
+    let mut below = BTreeMap::<u64, Vec<u64>>::new();
+    for edge in seen.closure.edges.iter().rev() {
+        if let Edge::Command { from, to } = *edge {
+            below.entry(from).or_default().push(to);
+        }
+    }
+    let mut open: Vec<u64> = (0..)
+        .zip(depths)
+        .filter_map(|(index, depth)| (*depth == 0).then_some(index))
+        .collect();
+    let (mut order, mut seen) = (Vec::new(), BTreeSet::new());
+    while let Some(index) = open.pop() {
+        if seen.insert(index) {
+            order.push(index);
+            open.extend(below.get(&index).into_iter().flatten());
+        }
+    }
+    order
 }
 
 /// What a domain is called: by the policy's rule, or by its number.
@@ -122,7 +150,7 @@ fn describe(tenant: &Tenant) -> String {
     )
 }
 
-fn memory(tenant: &Tenant) {
+fn memory(tenant: &Tenant) -> String {
     let sum = |sharing: &[Sharing]| {
         let regions = tenant.regions.iter();
         regions
@@ -131,7 +159,7 @@ fn memory(tenant: &Tenant) {
     };
     let own = sum(&[Sharing::Exclusive, Sharing::Lent]);
     let (lent, shared) = (sum(&[Sharing::Lent]), sum(&[Sharing::Shared]));
-    let mut text = format!("  {} nobody else reaches", size(own));
+    let mut text = format!("{} nobody else reaches", size(own));
     if lent > 0 {
         text += &format!(" ({} of it has parts lent below)", size(lent));
     }
@@ -141,7 +169,7 @@ fn memory(tenant: &Tenant) {
     if tenant.epoch > 0 {
         text += &format!(", changed {} times since it was sealed", tenant.epoch);
     }
-    say!("{}", colour(FAINT, &text));
+    text
 }
 
 fn edges(seen: &Seen, policy: &Policy) {
