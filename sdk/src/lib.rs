@@ -36,7 +36,7 @@ pub use console::{Console, Outcome};
 pub use device::{Device, prepare};
 pub use error::Error;
 pub use map::Linux;
-pub use monitor::Monitor;
+pub use monitor::{Blocked, Monitor};
 pub use note::Note;
 pub use pool::{Claimed, Pool};
 
