@@ -38,7 +38,7 @@ pub use device::{Device, prepare};
 pub use error::Error;
 pub use map::Linux;
 pub use measurement::measurement;
-pub use monitor::Monitor;
+pub use monitor::{Blocked, Monitor};
 pub use note::Note;
 pub use pool::{Claimed, Pool};
 
