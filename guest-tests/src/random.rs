@@ -122,8 +122,10 @@ impl Table {
 /// Some pages of this process that follow each other in its address space only.
 fn ordinary() -> Result<(u64, u64)> {
     const PAGES: u64 = 16;
-    let base = raw::anonymous(PAGES * 4096)?;
-    (0..PAGES).for_each(|page| raw::store(base + page * 4096, 1));
+    let base = raw::anonymous_in_small_pages(PAGES * 4096)?;
+    // Every other one first, so that neighbours get frames that are none.
+    let order = (0..PAGES).step_by(2).chain((1..PAGES).step_by(2));
+    order.for_each(|page| raw::store(base + page * 4096, 1));
     Ok((base, PAGES * 4096))
 }
 
