@@ -13,9 +13,10 @@ fn main() -> Result<()> {
         ["write", folder, nonce] => measured::write(folder, nonce),
         ["anchors"] => measured::anchors(),
         ["slices"] => measured::slices(),
+        ["domains"] => measured::domains(),
         ["unmeasured"] => measured::unmeasured(),
         _ => bail!(
-            "measured-boot quote | applications N | refusals | write FOLDER NONCE | anchors | slices | unmeasured"
+            "measured-boot quote | applications N | refusals | domains | write FOLDER NONCE | anchors | slices | unmeasured"
         ),
     }
 }

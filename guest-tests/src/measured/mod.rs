@@ -7,13 +7,13 @@ use std::fs;
 
 use adyton::abi::PAGE_SIZE;
 use adyton::abi::call::{Call, Information, Protection};
-use adyton::abi::error::Error as Reason;
+use adyton::abi::error::{Error as Reason, SUCCESS};
 use adyton::abi::quote::{LONGEST_NONCE, REGISTERS};
-use adyton::{Claim, Environment, Pool, Request, calls};
+use adyton::{Claim, Environment, Flags, Pool, Request, calls};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::fixture::{ROOM, pool, refused};
+use crate::fixture::{ROOM, agent_with, pool, refused};
 use log::Event;
 use statement::Statement;
 
@@ -259,6 +259,37 @@ pub fn refusals() -> Result<()> {
         Reason::Invalid,
     )?;
     desk.quote(b"control")?.check(b"control")
+}
+
+/// Another domain reads the log and gets a quote if its policy says so, and otherwise neither.
+///
+/// # Errors
+/// If it is otherwise.
+pub fn domains() -> Result<()> {
+    const STORE: u64 = 2;
+    const CALL: u64 = 5;
+    let [policy, invalid] = [Reason::Policy, Reason::Invalid].map(|reason| reason as u64);
+    for (flags, expected) in [
+        (Flags::CONFIDENTIAL, [policy, policy, policy]),
+        (
+            Flags::CONFIDENTIAL | Flags::MAY_ATTEST,
+            [SUCCESS, invalid, SUCCESS],
+        ),
+    ] {
+        let mut domain = agent_with(flags, |program| program.pool = 2 << 20)?;
+        let page = domain.loaded.plan.pool.base;
+        let mut call = |call: Call, nonce_size: u64| -> Result<u64> {
+            domain.ask([STORE, page, nonce_size, 0, 0, 0])?;
+            Ok(domain.ask([CALL, call as u64, page, 0, 0, 0])?[0])
+        };
+        let statuses = [
+            call(Call::EventLog, 0)?,
+            call(Call::Quote, 0)?,
+            call(Call::Quote, 8)?,
+        ];
+        ensure!(statuses == expected, "{flags:?}: {statuses:?}");
+    }
+    Ok(())
 }
 
 /// Nobody has measured this boot, and the monitor says so.
