@@ -18,6 +18,8 @@ const CONFIGURATION_ADDRESS: u16 = 0xcf8;
 const KEYBOARD_DATA: u16 = 0x60;
 const SYSTEM_CONTROL: u16 = 0x92;
 const SLEEP_ENABLE: u32 = 1 << 13;
+/// The same in the sleep control register of hardware-reduced machines (ACPI 6.5, section 4.8.3.7).
+const REDUCED_SLEEP_ENABLE: u32 = 1 << 5;
 /// Bytes of a PM1 control register.
 const PM1_CONTROL_SIZE: u16 = 2;
 
@@ -139,6 +141,17 @@ fn verdict(access: Io, value: u32, fixed: Option<&Fixed>, power_off: Option<Slee
             };
         }
     }
+    let sleep_control = match fixed.sleep_control {
+        Some(Place::Port(port)) => part(access, value, port, 1),
+        _ => None,
+    };
+    if let Some(byte) = sleep_control.filter(|byte| byte & REDUCED_SLEEP_ENABLE != 0) {
+        let wanted = (byte >> 2 & 7) as u8;
+        return match power_off.is_some_and(|kind| kind.a == wanted) {
+            true => Verdict::Ends,
+            false => Verdict::Drop,
+        };
+    }
     match fixed.reset {
         Some(Reset {
             register: Place::Port(port),
@@ -228,7 +241,7 @@ mod tests {
     const FIXED: Fixed = Fixed {
         pm1a_control: Some(Place::Port(0x604)),
         pm1b_control: None,
-        sleep_control: None,
+        sleep_control: Some(Place::Port(0x610)),
         smi_command: Some(0xb2),
         ownership: [0xf1, 0xf0],
         reset: None,
@@ -280,6 +293,10 @@ mod tests {
         assert_eq!(judge(0x602, 4, (5 << 10 | 1 << 13) << 16), Verdict::Ends);
         assert_eq!(judge(0x604, 2, 1 << 10 | 1 << 13), Verdict::Drop);
         assert_eq!(judge(0x604, 2, 1), Verdict::Pass);
+        assert_eq!(judge(0x610, 1, 5 << 2 | 1 << 5), Verdict::Ends);
+        assert_eq!(judge(0x60f, 2, (5 << 2 | 1 << 5) << 8), Verdict::Ends);
+        assert_eq!(judge(0x610, 1, 1 << 2 | 1 << 5), Verdict::Drop);
+        assert_eq!(judge(0x610, 1, 5 << 2), Verdict::Pass);
         assert_eq!(judge(0xb2, 1, 0xf1), Verdict::Pass);
         assert_eq!(judge(0xb2, 1, 0x34), Verdict::Drop);
     }

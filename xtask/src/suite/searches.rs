@@ -76,7 +76,14 @@ pub fn fuzz_long(workspace: &Workspace) -> Result<Vec<Report>> {
 fn fuzz_for(workspace: &Workspace, name: &'static str, seconds: u64) -> Result<Vec<Report>> {
     let fetched = || {
         let mut command = workspace.cargo();
-        command.args(["fetch", "--locked", "--manifest-path", "fuzz/Cargo.toml"]);
+        command.args([
+            "fetch",
+            "--quiet",
+            "--target",
+            "x86_64-unknown-linux-gnu",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+        ]);
         command.output().is_ok_and(|output| output.status.success())
     };
     if !has_tool(workspace, "fuzz") || !fetched() {
