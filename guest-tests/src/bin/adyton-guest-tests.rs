@@ -3,7 +3,7 @@
 
 use std::process::{Command, ExitCode};
 
-use adyton_guest_tests::{DEVICE_TESTS, fixture, machine, secret, tests};
+use adyton_guest_tests::{demanding_tests, fixture, machine, secret, tests};
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
@@ -15,7 +15,8 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Some("--list") => {
-            tests().for_each(|(name, _)| println!("{name}"));
+            let all = tests().chain(demanding_tests());
+            all.for_each(|(name, _)| println!("{name}"));
             ExitCode::SUCCESS
         }
         Some("all") => each_in_its_process(tests().map(|(name, _)| name)),
@@ -38,7 +39,7 @@ fn report(outcome: anyhow::Result<()>) -> ExitCode {
 }
 
 fn one(name: &str) -> ExitCode {
-    let mut all = tests().chain(DEVICE_TESTS.iter().copied());
+    let mut all = tests().chain(demanding_tests());
     let Some((_, test)) = all.find(|(found, _)| *found == name) else {
         println!("ADYTON-TEST {name} FAIL there is no such test");
         return ExitCode::FAILURE;
