@@ -1,6 +1,6 @@
 //! The monitor's signing key: Ed25519, new at each boot, in memory only.
 
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
 
 use crate::once::Once;
@@ -36,10 +36,4 @@ pub fn create(from_tpm: Option<&[u8; 32]>) -> Option<[u8; 32]> {
 pub fn public() -> Option<[u8; 32]> {
     let key = KEY.try_get()?;
     Some(key.verifying_key().to_bytes())
-}
-
-/// Signs a message with the key, if there is one (RFC 8032, Ed25519).
-#[must_use]
-pub fn sign(message: &[u8]) -> Option<[u8; 64]> {
-    Some(KEY.try_get()?.sign(message).to_bytes())
 }
