@@ -30,6 +30,16 @@ impl Flags {
     pub const MAY_COMPOSE: Self = Self(4 | 8 | 16 | 32 | 64);
     const KNOWN: u64 = 255;
 
+    /// What a policy can let a domain do, each with its name.
+    pub const ABILITIES: [(Self, &str); 6] = [
+        (Self::MAY_CREATE, "create"),
+        (Self::MAY_CARVE, "carve"),
+        (Self::MAY_SHARE, "share"),
+        (Self::MAY_GRANT, "grant"),
+        (Self::MAY_ACCEPT, "accept"),
+        (Self::MAY_ATTEST, "attest"),
+    ];
+
     /// The flags that `word` encodes, or `None` where bits are unknown.
     #[must_use]
     pub const fn from_word(word: u64) -> Option<Self> {

@@ -74,15 +74,8 @@ pub fn kind(flags: Flags) -> &'static str {
 
 /// What a policy lets a domain do.
 pub fn abilities(flags: Flags) -> Vec<&'static str> {
-    let all = [
-        (Flags::MAY_CREATE, "create"),
-        (Flags::MAY_CARVE, "carve"),
-        (Flags::MAY_SHARE, "share"),
-        (Flags::MAY_GRANT, "grant"),
-        (Flags::MAY_ACCEPT, "accept"),
-        (Flags::MAY_ATTEST, "attest"),
-    ];
-    all.into_iter()
+    Flags::ABILITIES
+        .into_iter()
         .filter(|(flag, _)| flags.contains(*flag))
         .map(|(_, name)| name)
         .collect()

@@ -159,19 +159,9 @@ fn member(rule: &Rule, index: u64, tenant: &Tenant, findings: &mut Findings) {
     }
 }
 
-/// Names of abilities.
-pub const ABILITY_NAMES: [(Flags, &str); 6] = [
-    (Flags::MAY_CREATE, "create"),
-    (Flags::MAY_CARVE, "carve"),
-    (Flags::MAY_SHARE, "share"),
-    (Flags::MAY_GRANT, "grant"),
-    (Flags::MAY_ACCEPT, "accept"),
-    (Flags::MAY_ATTEST, "attest"),
-];
-
 /// The abilities in `has` that are not in `allowed`, in words.
 fn words(has: Flags, allowed: Flags) -> String {
-    let more = ABILITY_NAMES
+    let more = Flags::ABILITIES
         .iter()
         .filter(|(flag, _)| has.contains(*flag) && !allowed.contains(*flag));
     let names: Vec<_> = more.map(|(_, name)| *name).collect();
