@@ -59,19 +59,22 @@ fn io_apic_delivery() -> Result<()> {
     Ok(())
 }
 
+/// Counts on core 1, in domain 0, until it is over.
+fn beat_on_core_1(beats: &AtomicU64, is_over: &AtomicBool) -> Result<()> {
+    raw::stay_on(1)?;
+    while !is_over.load(Ordering::Relaxed) {
+        beats.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
 /// INIT, start-up, SMI and reserved deliveries in the shapes that a kernel would not use: the target goes on.
 fn odd_apic_stores() -> Result<()> {
     raw::stay_on(0)?;
     let apic = machine::map_physical(machine::APIC, 4096)?;
     let (beats, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            raw::stay_on(1)?;
-            while !is_over.load(Ordering::Relaxed) {
-                beats.fetch_add(1, Ordering::Relaxed);
-            }
-            anyhow::Ok(())
-        });
+        scope.spawn(|| beat_on_core_1(&beats, &is_over));
         // The high half says core 1 throughout.
         machine::store32(apic + machine::COMMAND_HIGH, 1 << 24);
         // By 64 bits at once, by the byte that holds the delivery, and off the register's beginning.
@@ -173,13 +176,7 @@ fn while_kicking(rounds: u32, mut between: impl FnMut() -> Result<()>) -> Result
     let pages = claim.pages(PAGE_SIZE)?;
     let (beats, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            raw::stay_on(1)?;
-            while !is_over.load(Ordering::Relaxed) {
-                beats.fetch_add(1, Ordering::Relaxed);
-            }
-            anyhow::Ok(())
-        });
+        scope.spawn(|| beat_on_core_1(&beats, &is_over));
         let outcome = (0..rounds).try_for_each(|_| {
             let domain = Domain::create(&claim, policy(Flags::NONE), 16)?;
             domain.carve(Placement {
