@@ -1,42 +1,11 @@
 //! What is read once at boot: the firmware's tables, the bundle, the options, the hand-over.
 #![no_main]
 
-use adyton_monitor::acpi::{PhysicalMemory, SleepState as S, Tables};
+use adyton_monitor::acpi::sample::{Bytes, set_checksum, table};
+use adyton_monitor::acpi::{SleepState as S, Tables};
 use adyton_monitor::boot::bundle::Bundle;
 use adyton_monitor::boot::options::Options;
 use libfuzzer_sys::fuzz_target;
-
-/// Memory from address zero on; everything behind its end is a hole.
-struct Bytes<'a>(&'a [u8]);
-
-impl PhysicalMemory for Bytes<'_> {
-    fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
-        let start = usize::try_from(address).unwrap_or(usize::MAX);
-        let end = start.checked_add(buffer.len());
-        let source = end.and_then(|end| self.0.get(start..end));
-        source.is_some_and(|source| {
-            buffer.copy_from_slice(source);
-            true
-        })
-    }
-}
-
-/// Makes the bytes sum to zero by the one at `place`.
-fn set_checksum(bytes: &mut [u8], place: usize) {
-    bytes[place] = 0;
-    let total = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
-    bytes[place] = total.wrapping_neg();
-}
-
-/// A table with a right header, whatever it contains.
-fn table(signature: &[u8; 4], body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; 36];
-    bytes[..4].copy_from_slice(signature);
-    bytes[4..8].copy_from_slice(&(36 + body.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(body);
-    set_checksum(&mut bytes, 9);
-    bytes
-}
 
 /// Where the tables begin, behind the root pointer and the root table.
 const TABLES: usize = 256;
@@ -73,7 +42,7 @@ fuzz_target!(|input: (Vec<u8>, [Vec<u8>; 4])| {
 
 /// Reads everything that the monitor reads, from a root pointer at 0.
 fn read_tables(bytes: &[u8]) {
-    let memory = Bytes(bytes);
+    let memory = Bytes(bytes.to_vec());
     let Ok(tables) = Tables::find(0, &memory) else {
         return;
     };

@@ -13,6 +13,8 @@ mod configuration_space;
 mod fixed;
 mod interrupts;
 mod iommu;
+#[cfg(any(test, fuzzing))]
+pub mod sample;
 mod sleep;
 mod table;
 
