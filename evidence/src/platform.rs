@@ -8,7 +8,8 @@ use crate::cbor::encode::{Encoder, Full, Sink};
 use crate::claims::{ATTESTATION_KEY, LOG, PCRS, QUOTE, SIGNATURE};
 
 /// The PCRs that a quote covers, rising.
-pub const QUOTED: [u32; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12];
+pub use adyton_abi::quote::REGISTERS as QUOTED;
+
 /// The PCR that the monitor extends.
 pub const MONITOR_PCR: u32 = 12;
 /// The PCR into which the firmware measures what it starts.

@@ -1,9 +1,10 @@
 //! Measuring what domain 0 is made of, and binding the monitor's key: once, before domain 0 runs.
 
-use sha2::{Digest, Sha256};
+use adyton_evidence::hash;
+use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, Values};
 
 use super::quote::{Desk, QuoteInput};
-use super::{LOG, LONGEST_PUBLIC, OWN_REGISTER, PLATFORM, Platform, QUOTED, key};
+use super::{LOG, LONGEST_PUBLIC, PLATFORM, Platform, key};
 use crate::boot::handover::Handover;
 use crate::lock::Lock;
 use crate::log;
@@ -65,18 +66,19 @@ unsafe fn try_to_measure(handover: &Handover) -> Result<Platform, Unmeasured> {
     }
     // SAFETY: once; the firmware's boot services have ended, and domain 0 will not reach it.
     let mut device = unsafe { Device::find()? };
+    let [configuration, kernel, ram_disk, command_line, own_key] = EVENTS;
     for (label, range) in [
-        ("adyton:configuration", uefi.configuration),
-        ("adyton:kernel", handover.bundle.kernel),
-        ("adyton:initrd", handover.bundle.ram_disk),
+        (configuration, uefi.configuration),
+        (kernel, handover.bundle.kernel),
+        (ram_disk, handover.bundle.ram_disk),
     ] {
         // SAFETY: loaded files, see above.
         extend(&mut device, label, unsafe { bytes(range) })?;
     }
-    extend(&mut device, "adyton:command-line", &handover.command_line)?;
+    extend(&mut device, command_line, &handover.command_line)?;
     let random = device.run(&command::get_random(32), command::random_bytes)?;
     let public = key::create(Some(&random)).ok_or(Unmeasured::NoKey)?;
-    extend(&mut device, "adyton:key", &public)?;
+    extend(&mut device, own_key, &public)?;
     Ok(platform(device)?)
 }
 
@@ -91,10 +93,10 @@ unsafe fn bytes(range: Range) -> &'static [u8] {
 }
 
 fn extend(device: &mut Device, label: &str, contents: &[u8]) -> Result<(), Unmeasured> {
-    let digest: [u8; 32] = Sha256::digest(contents).into();
+    let digest = hash(contents);
     let read = |answer: &[u8]| command::Reader::open(answer).map(|_| ());
-    device.run(&command::extend(OWN_REGISTER, &digest), read)?;
-    Ok(LOG.lock().push(OWN_REGISTER, &digest, label)?)
+    device.run(&command::extend(MONITOR_PCR, &digest), read)?;
+    Ok(LOG.lock().push(MONITOR_PCR, &digest, label)?)
 }
 
 /// Makes the TPM's key, and finds what changes no more.
@@ -107,7 +109,7 @@ fn platform(mut device: Device) -> Result<Platform, TpmError> {
         Ok((handle, kept))
     })?;
     let (handle, public) = created;
-    let mut registers = [[0; 32]; QUOTED.len()];
+    let mut registers = Values::default();
     for (value, number) in registers.iter_mut().zip(QUOTED) {
         *value = device.run(&command::read_register(number), command::register_value)?;
     }

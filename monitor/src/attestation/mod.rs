@@ -10,6 +10,7 @@ pub mod key;
 pub mod measure;
 pub mod quote;
 
+use adyton_evidence::platform::Values;
 use arrayvec::ArrayVec;
 
 use crate::lock::Lock;
@@ -22,11 +23,6 @@ pub static LOG: Lock<EventLog> = Lock::new(EventLog::new());
 
 static PLATFORM: Once<Platform> = Once::new();
 
-/// The register that is the monitor's own.
-pub const OWN_REGISTER: u32 = 12;
-/// The registers that are quoted.
-pub const QUOTED: [u32; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, OWN_REGISTER];
-
 /// Bytes of the longest public part of an attestation key.
 const LONGEST_PUBLIC: usize = 128;
 
@@ -34,8 +30,8 @@ const LONGEST_PUBLIC: usize = 128;
 pub struct Platform {
     /// The public part of the TPM's attestation key (`TPMT_PUBLIC`).
     pub public: ArrayVec<u8, LONGEST_PUBLIC>,
-    /// The values of [`QUOTED`], which change no more.
-    pub registers: [[u8; 32]; QUOTED.len()],
+    /// The values of the [quoted registers](adyton_evidence::platform::QUOTED), which change no more.
+    pub registers: Values,
     /// How often the TPM had been reset, and restarted, when the monitor started.
     pub resets: [u32; 2],
     /// Where statements are asked for.

@@ -5,12 +5,12 @@
 //! it away nor be kept waiting by one who is gone.
 
 use adyton_capability::identity::DomainId;
-use sha2::{Digest, Sha256};
+use adyton_evidence::platform::{QUOTED, qualifying_data};
 
-use super::{QUOTED, key};
+use super::key;
 use crate::instructions::time_stamp;
 use crate::machine;
-use crate::tpm::command::{self, AnswerError, Message};
+use crate::tpm::command::{self, Message};
 use crate::tpm::device::{Device, TpmError};
 
 /// Seconds.
@@ -26,14 +26,10 @@ pub const LONGEST_NONCE: usize = 64;
 pub struct QuoteInput(pub [u8; 32]);
 
 impl QuoteInput {
-    /// For this nonce: SHA-256 over a label, the monitor's public key, and the nonce with its length.
+    /// For this nonce.
     #[must_use]
     pub fn of(nonce: &[u8]) -> Self {
-        let mut hash = Sha256::new_with_prefix(b"ADYTON-QUOTE-1\0\0");
-        hash.update(key::public().unwrap_or_default());
-        hash.update([nonce.len() as u8]);
-        hash.update(nonce);
-        Self(hash.finalize().into())
+        Self(qualifying_data(&key::public().unwrap_or_default(), nonce))
     }
 }
 
@@ -138,12 +134,4 @@ impl Desk {
         let ticks = seconds * machine::get().ticks_per_second;
         time_stamp().saturating_sub(self.since) > ticks
     }
-}
-
-/// The parts of an answer.
-///
-/// # Errors
-/// If it is none.
-pub fn parts(answer: &Message) -> Result<(&[u8], &[u8]), AnswerError> {
-    command::quoted(answer)
 }

@@ -12,11 +12,11 @@ use adyton_abi::policy::Flags;
 use adyton_abi::quote::{LONGEST_NONCE, QuotePage};
 
 use super::{Request, Results, naming};
-use crate::attestation::quote::{Asker, QuoteInput, parts};
+use crate::attestation::quote::{Asker, QuoteInput};
 use crate::attestation::{self, LOG, Platform, key};
 use crate::domain::name::{self, Refusal};
 use crate::log;
-use crate::tpm::command::Message;
+use crate::tpm::command::{self, Message};
 
 /// A page of a guest's, which it may change at any time.
 struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
@@ -82,7 +82,7 @@ pub(super) fn quote(request: &Request<'_>) -> Result<Results, Refusal> {
 }
 
 fn write(page: &Page, platform: &Platform, answer: &Message) -> Result<(), Error> {
-    let (statement, signature) = parts(answer).map_err(|_| Error::Tpm)?;
+    let (statement, signature) = command::quoted(answer).map_err(|_| Error::Tpm)?;
     let fits = statement.len() <= size_of_field(|page| &page.statement)
         && signature.len() <= size_of_field(|page| &page.signature)
         && platform.public.len() <= size_of_field(|page| &page.public);

@@ -157,7 +157,8 @@ fn verdict(access: Io, value: u32, fixed: Option<&Fixed>, power_off: Option<Slee
             register: Place::Port(port),
             value: resets,
         }) if port != RESET_CONTROL
-            && part(access, value, port, 1).is_some_and(|byte| byte & 0xff == resets.into()) =>
+            && part(access, value, port, 1)
+                .is_some_and(|byte| byte & 0xff == u32::from(resets)) =>
         {
             Verdict::Ends
         }

@@ -3,6 +3,8 @@
 //! Format: TCG PC Client Platform Firmware Profile 1.05, section 10 ("crypto-agile"). The first event is of the old format and says which
 //! hashes the others have; all numbers are little-endian. The log proves nothing by itself: whoever checks a quote replays it.
 
+use adyton_evidence::cbor::encode::Slice;
+use adyton_evidence::log::{kind, record};
 use arrayvec::ArrayVec;
 
 /// The longest log that is kept.
@@ -10,8 +12,6 @@ pub const CAPACITY: usize = 64 << 10;
 
 /// `TPM_ALG_SHA256`.
 const SHA256: u16 = 0x000b;
-/// `EV_IPL`: what an operating system's loader measures.
-const LOADER_EVENT: u32 = 13;
 /// Register, type, one SHA-1 digest, size.
 const OLD_HEADER: usize = 32;
 /// Signature, class, versions, size of a word; then the number of hashes.
@@ -93,22 +93,12 @@ impl EventLog {
     /// # Errors
     /// If there is no room.
     pub fn push(&mut self, register: u32, digest: &[u8; 32], label: &str) -> Result<(), LogError> {
-        let mut event: ArrayVec<u8, 128> = ArrayVec::new();
-        let parts: [&[u8]; 7] = [
-            &register.to_le_bytes(),
-            &LOADER_EVENT.to_le_bytes(),
-            &1_u32.to_le_bytes(),
-            &SHA256.to_le_bytes(),
-            digest,
-            &(label.len() as u32).to_le_bytes(),
-            label.as_bytes(),
-        ];
-        for part in parts {
-            event
-                .try_extend_from_slice(part)
-                .map_err(|_| LogError::TooLong)?;
-        }
-        self.append(&event)
+        let mut rest = Slice::new(self.bytes.get_mut(self.length..).unwrap_or_default());
+        let event = [register, kind::IPL];
+        record(&mut rest, event, &[(SHA256, digest)], label.as_bytes())
+            .map_err(|_| LogError::TooLong)?;
+        self.length += rest.written().len();
+        Ok(())
     }
 
     fn append(&mut self, events: &[u8]) -> Result<(), LogError> {

@@ -121,7 +121,7 @@ fn known_addresses() {
     assert_eq!(long(&[0x53]), [0x8000 - 32]);
     assert_eq!(long(&[0x8f, 0x44, 0x24, 8]), [0x8010, 0x8000]);
     assert_eq!(long(&[0xff, 0x15, 0, 1, 0, 0]), [0x1106, 0x8000 - 32]);
-    assert_eq!(long(&[0x48, 0x8d, 0x03]), []);
+    assert_eq!(long(&[0x48, 0x8d, 0x03]), [0_u64; 0]);
     // mov [bx+si+2], ax in 16-bit code; gs: mov [ebx], eax in 32-bit code
     let sixteen = addresses(&[0x89, 0x40, 0x02], Mode::Sixteen, &general);
     assert_eq!(sixteen, [0x40_9002]);
