@@ -1,6 +1,5 @@
 //! What a measured boot says of itself, checked as somebody far away would check it, and what must be refused.
 
-mod log;
 mod statement;
 
 use std::fs;
@@ -10,17 +9,16 @@ use adyton::abi::call::{Call, Information, Protection};
 use adyton::abi::error::{Error as Reason, SUCCESS};
 use adyton::abi::quote::{LONGEST_NONCE, REGISTERS};
 use adyton::{Claim, Environment, Flags, Pool, Request, calls};
-use anyhow::{Context, Result, bail, ensure};
+use adyton_evidence::log::{self, Event, kind};
+use adyton_evidence::platform::{MONITOR_PCR, STARTED_PCR};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::fixture::{ROOM, agent_with, pool, refused};
-use log::Event;
 use statement::Statement;
 
-const OWN_REGISTER: u32 = 12;
-const IMAGES_REGISTER: u32 = 4;
-/// `EV_EFI_BOOT_SERVICES_APPLICATION`.
-const APPLICATION: u32 = 0x8000_0003;
+/// Registers of the TPM.
+const COUNT: usize = 24;
 
 /// A claim with a page for answers.
 struct Desk {
@@ -102,8 +100,8 @@ pub fn quote() -> Result<()> {
     );
 
     let log = desk.event_log()?;
-    let events = log::parse(&log)?;
-    let values = log::replay(&events);
+    let events = events(&log)?;
+    let values = replay(&events);
     for (index, register) in REGISTERS.into_iter().enumerate() {
         ensure!(
             values[register as usize] == statement.registers[index],
@@ -120,13 +118,30 @@ pub fn quote() -> Result<()> {
     Ok(())
 }
 
+/// All events of a log.
+fn events(log: &[u8]) -> Result<Vec<Event<'_>>> {
+    let events = log::events(log).and_then(Iterator::collect);
+    events.map_err(|_| anyhow!("the log is malformed"))
+}
+
+/// The values that the registers have after these events.
+fn replay(events: &[Event<'_>]) -> [[u8; 32]; COUNT] {
+    let mut values = [[0; 32]; COUNT];
+    for event in events.iter().filter(|event| event.is_extended()) {
+        if let Some(value) = values.get_mut(event.pcr as usize) {
+            *value = log::extended(value, &event.digest);
+        }
+    }
+    values
+}
+
 /// The five events of the monitor's own register.
-fn own_events(events: &[Event], statement: &Statement) -> Result<()> {
-    let own: Vec<&Event> = events
+fn own_events(events: &[Event<'_>], statement: &Statement) -> Result<()> {
+    let own: Vec<&Event<'_>> = events
         .iter()
-        .filter(|event| event.register == OWN_REGISTER)
+        .filter(|event| event.pcr == MONITOR_PCR)
         .collect();
-    let labels: Vec<&[u8]> = own.iter().map(|event| event.data.as_slice()).collect();
+    let labels: Vec<&[u8]> = own.iter().map(|event| event.data).collect();
     let expected: [&[u8]; 5] = [
         b"adyton:configuration",
         b"adyton:kernel",
@@ -136,7 +151,7 @@ fn own_events(events: &[Event], statement: &Statement) -> Result<()> {
     ];
     ensure!(labels == expected, "{labels:?}");
     for index in [0, 1, 3] {
-        let name = std::str::from_utf8(&own[index].data)?;
+        let name = std::str::from_utf8(own[index].data)?;
         let digest = hexadecimal(&own[index].digest);
         ensure!(digest == reference(name)?, "{name} is not what was booted");
     }
@@ -217,10 +232,11 @@ pub fn anchors() -> Result<()> {
 /// If it was otherwise.
 pub fn applications(expected: usize) -> Result<()> {
     let desk = Desk::open()?;
-    let events = log::parse(&desk.event_log()?)?;
-    let started: Vec<&Event> = events
+    let log = desk.event_log()?;
+    let events = events(&log)?;
+    let started: Vec<&Event<'_>> = events
         .iter()
-        .filter(|event| event.register == IMAGES_REGISTER && event.kind == APPLICATION)
+        .filter(|event| event.pcr == STARTED_PCR && event.kind == kind::APPLICATION)
         .collect();
     ensure!(started.len() == expected, "{} were started", started.len());
     let genuine = reference("monitor")?;

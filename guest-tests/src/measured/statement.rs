@@ -4,9 +4,8 @@ use core::mem::offset_of;
 
 use adyton::Environment;
 use adyton::abi::quote::{QuotePage, REGISTERS};
-use anyhow::{Context, Result, ensure};
-use p256::ecdsa::signature::Verifier;
-use p256::ecdsa::{Signature, VerifyingKey};
+use adyton_evidence::tpm::{Attest, Key};
+use anyhow::{Result, anyhow, ensure};
 use sha2::{Digest, Sha256};
 
 /// What comes back from a quote.
@@ -22,26 +21,6 @@ pub struct Statement {
     /// The values of [`REGISTERS`].
     pub registers: [[u8; 32]; REGISTERS.len()],
     resets: [u64; 2],
-}
-
-/// Reads a TPM's structure, whose numbers are big-endian.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(count).context("it is cut")?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    fn sized(&mut self) -> Result<&'a [u8]> {
-        let size = u16::from_be_bytes(self.bytes(2)?.try_into()?);
-        self.bytes(size.into())
-    }
-
-    fn double(&mut self) -> Result<u32> {
-        Ok(u32::from_be_bytes(self.bytes(4)?.try_into()?))
-    }
 }
 
 impl Statement {
@@ -87,25 +66,24 @@ impl Statement {
 
     /// Everything that a verifier looks at but the log.
     pub fn check(&self, nonce: &[u8]) -> Result<()> {
-        self.check_signature().context("the signature")?;
-        let mut reader = Reader(&self.attested);
-        ensure!(reader.double()? == 0xff54_4347, "no statement of a TPM");
-        ensure!(reader.bytes(2)? == [0x80, 0x18], "no quote");
-        reader.sized()?;
+        let signed = self.key()?.signed(&self.attested, &self.signature);
+        ensure!(signed, "the signature");
+        let quote = Attest::decode(&self.attested).map_err(|_| anyhow!("no quote of a TPM"))?;
         ensure!(
-            reader.sized()? == self.qualification(nonce),
+            quote.extra == self.qualification(nonce),
             "another nonce or key"
         );
-        reader.bytes(8)?;
-        let resets = [reader.double()?, reader.double()?].map(u64::from);
+        let resets = [quote.clock.resets, quote.clock.restarts].map(u64::from);
         ensure!(resets == self.resets, "reset since the boot: {resets:?}");
-        reader.bytes(1 + 8)?;
-        let selection = [0, 0, 0, 1, 0, 0xb, 3, 0xff, 0x13, 0];
-        ensure!(reader.bytes(10)? == selection, "other registers");
+        ensure!(quote.covers_quoted, "other registers");
         let digest = Sha256::digest(self.registers.as_flattened());
-        ensure!(reader.sized()? == digest.as_slice(), "other values");
-        ensure!(reader.0.is_empty(), "something behind it");
+        ensure!(quote.digest == *digest, "other values");
         Ok(())
+    }
+
+    /// The key that signed, a restricted signing key of the TPM's.
+    fn key(&self) -> Result<Key> {
+        Key::decode(&self.public).map_err(|problem| anyhow!("no attestation key: {problem:?}"))
     }
 
     /// The qualifying data for a nonce.
@@ -121,11 +99,13 @@ impl Statement {
 
     /// The key as a SubjectPublicKeyInfo (RFC 5480) of P-256.
     pub fn public_key(&self) -> Result<Vec<u8>> {
-        const BEGINNING: [u8; 26] = [
+        // Up to the point, and its form: uncompressed (SEC 1).
+        const BEGINNING: [u8; 27] = [
             0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
-            0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+            0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
         ];
-        Ok([BEGINNING.as_slice(), &self.point()?].concat())
+        let key = self.key()?;
+        Ok([BEGINNING.as_slice(), &key.x, &key.y].concat())
     }
 
     /// The registers' values as tpm2-tools keep them in a file: a selection (`TPML_PCR_SELECTION`), then lists of up to eight
@@ -150,46 +130,5 @@ impl Statement {
             file.resize(end, 0);
         }
         file
-    }
-
-    /// The key's point, uncompressed (SEC 1).
-    fn point(&self) -> Result<Vec<u8>> {
-        // Type, hash, attributes; policy; symmetric, scheme with its hash, curve, derivation.
-        let mut reader = Reader(&self.public);
-        reader.bytes(8)?;
-        reader.sized()?;
-        reader.bytes(10)?;
-        let mut point = vec![4];
-        for _ in 0..2 {
-            let bytes = reader.sized()?;
-            point.resize(point.len() + 32_usize.saturating_sub(bytes.len()), 0);
-            point.extend(bytes);
-        }
-        ensure!(point.len() == 65, "no point of P-256");
-        Ok(point)
-    }
-
-    /// The signature is that of a restricted signing key of the TPM's.
-    fn check_signature(&self) -> Result<()> {
-        let mut reader = Reader(&self.public);
-        ensure!(reader.bytes(4)? == [0, 0x23, 0, 0xb], "no key of this kind");
-        let attributes = reader.double()?;
-        let needed = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 18;
-        ensure!(attributes & needed == needed, "attributes {attributes:#x}");
-        ensure!(attributes & 1 << 17 == 0, "it decrypts");
-        let key = VerifyingKey::from_sec1_bytes(&self.point()?)?;
-        let mut reader = Reader(&self.signature);
-        ensure!(
-            reader.bytes(4)? == [0, 0x18, 0, 0xb],
-            "no signature of this kind"
-        );
-        let mut numbers = [[0; 32]; 2];
-        for number in &mut numbers {
-            let bytes = reader.sized()?;
-            let start = 32_usize.checked_sub(bytes.len()).context("too long")?;
-            number[start..].copy_from_slice(bytes);
-        }
-        let signature = Signature::from_scalars(numbers[0], numbers[1])?;
-        Ok(key.verify(&self.attested, &signature)?)
     }
 }
