@@ -26,6 +26,7 @@ mod random;
 pub mod raw;
 pub mod registers;
 mod rogue;
+pub mod second_kernel;
 pub mod secret;
 mod sharing;
 mod stale;
@@ -46,6 +47,7 @@ pub fn demanding_tests() -> impl Iterator<Item = Test> {
         owners::TESTS,
         stale::TESTS,
         interrupts::TESTS,
+        second_kernel::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }
