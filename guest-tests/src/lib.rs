@@ -15,6 +15,7 @@ mod instruction;
 mod interrupts;
 mod kernel_attack;
 pub mod kernel_mode;
+mod leaks;
 mod lifetime;
 pub mod machine;
 pub mod measured;
@@ -43,6 +44,7 @@ pub fn demanding_tests() -> impl Iterator<Item = Test> {
         device::TESTS,
         random::TESTS,
         rogue::TESTS,
+        leaks::TESTS,
         paging::TESTS,
         owners::TESTS,
         stale::TESTS,
