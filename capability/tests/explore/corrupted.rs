@@ -98,6 +98,19 @@ const CHANGES: &[Change] = &[
             claim(world, |claim| claim.open_pages = page);
         },
     ),
+    (
+        "what belongs to nobody in another's claim",
+        Violation::Records,
+        nested,
+        |world| {
+            let claims = records(world, |page| matches!(page, Page::Claim(_)));
+            let has = |page: &&PageNumber| world.engine.store.claim(**page).unowned.is_some();
+            let from = *claims.iter().find(has).unwrap();
+            let to = *claims.iter().find(|page| **page != from).unwrap();
+            let region = world.engine.store.claim(from).unowned;
+            world.engine.store.claim_mut(to).unowned = region;
+        },
+    ),
     ("another payer", Violation::Records, siblings, |world| {
         let other = records(world, |page| matches!(page, Page::Claim(_)))[0];
         node(world, core_root, |node| node.payer = other);
