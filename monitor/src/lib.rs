@@ -12,6 +12,7 @@ pub mod calls;
 mod compiler;
 pub mod console;
 pub mod cores;
+pub mod devices;
 pub mod domain;
 pub mod domain0;
 pub mod frames;

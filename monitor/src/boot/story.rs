@@ -16,7 +16,7 @@ use crate::memory::{Kind, Layout, MemoryEntry, Range, Wishes};
 use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
-use crate::{apic, attestation, console, domain0, interrupts, log, physical, scrub, uefi};
+use crate::{apic, attestation, console, devices, domain0, interrupts, log, physical, scrub, uefi};
 use adyton_x86::cpuid::{STRUCTURED_FEATURES, structured_ebx};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
@@ -76,6 +76,7 @@ fn run(handover: &'static Handover) -> ! {
 
     let apic_ids = find_machine(handover, layout, &options);
     iommu::start(&machine::get().iommus);
+    devices::find(machine::get());
     processor::find_vector_state();
     let cores = Core::create_all(apic_ids.iter().copied());
     let Some(own) = cores.first() else {
