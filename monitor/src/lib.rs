@@ -14,6 +14,7 @@ pub mod console;
 pub mod cores;
 pub mod domain;
 pub mod domain0;
+pub mod enclave;
 pub mod frames;
 pub mod guest;
 pub mod instructions;

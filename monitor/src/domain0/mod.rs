@@ -68,7 +68,7 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
     }
     match exit {
         Exit::Cpuid => cpuid::emulate(vcpu),
-        Exit::ReadMsr => msr::read(vcpu),
+        Exit::ReadMsr => msr::read(core, vcpu),
         Exit::WriteMsr => msr::write(core, vcpu),
         Exit::Io(access) => io::emulate(vcpu, access),
         Exit::NestedFault(fault) => return fault::handle(core, vcpu, fault),
