@@ -72,8 +72,7 @@ pub mod attribute {
     /// Threads may be told of asynchronous exits.
     pub const AEXNOTIFY: u64 = 1 << 10;
     /// All that are implemented here; CET is not.
-    pub const ALL: u64 =
-        DEBUG | MODE64BIT | PROVISIONKEY | EINITTOKEN_KEY | KSS | AEXNOTIFY;
+    pub const ALL: u64 = DEBUG | MODE64BIT | PROVISIONKEY | EINITTOKEN_KEY | KSS | AEXNOTIFY;
 }
 
 /// Bytes of the legacy region and the header of an XSAVE area.
@@ -148,11 +147,7 @@ const VERSION_STEP: u64 = 8;
 impl<'e> Platform<'e> {
     /// A platform at reset, with an EPC of as many pages as there are entries, all zero.
     #[must_use]
-    pub const fn new(
-        epcm: &'e [EpcmEntry],
-        secrets: Secrets,
-        capabilities: Capabilities,
-    ) -> Self {
+    pub const fn new(epcm: &'e [EpcmEntry], secrets: Secrets, capabilities: Capabilities) -> Self {
         Self {
             epcm,
             secrets,
