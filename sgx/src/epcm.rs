@@ -15,7 +15,7 @@ use crate::tracking::Tracking;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EpcPage(pub u32);
 
-/// What a page is for (SDM table 35-18). Shadow-stack pages do not exist without CET.
+/// What a page is for (SDM, chapter 35). Shadow-stack pages do not exist without CET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the SDM's names, without their PT_")]

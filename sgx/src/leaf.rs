@@ -1,4 +1,4 @@
-//! The leaves by number (SDM tables 36-1 and 36-2): what EAX says when `ENCLS` or `ENCLU` is executed.
+//! The leaves by number (SDM, chapter 38): what EAX says when `ENCLS` or `ENCLU` is executed.
 
 /// Leaves of `ENCLS`, for the operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -27,6 +27,17 @@ pub struct Mode {
     pub flat: bool,
 }
 
+/// Control and status registers of x87 and SSE after an asynchronous exit (SDM, section 37.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// x87 control word.
+    pub fcw: u16,
+    /// x87 status word.
+    pub fsw: u16,
+    /// MXCSR.
+    pub mxcsr: u32,
+}
+
 /// One core, on behalf of the guest that executes `ENCLS` or `ENCLU`. `'e` is the life of the EPC.
 pub trait Machine<'e> {
     /// The EPCM, secrets and limits, the same for all cores.
@@ -102,8 +113,8 @@ pub trait Machine<'e> {
     fn save_extended(&mut self, xfrm: u64, pages: &[EpcPage]);
     /// Loads extended state from SSA pages. The header and MXCSR have been found valid for `xfrm`.
     fn load_extended(&mut self, xfrm: u64, pages: &[EpcPage]);
-    /// Puts the extended state that `xfrm` selects into its initial configuration; `fcw` is the x87 control word to have then.
-    fn reset_extended(&mut self, xfrm: u64, fcw: u16);
+    /// Puts the extended state that `xfrm` selects into its initial configuration, but for these registers.
+    fn reset_extended(&mut self, xfrm: u64, control: Control);
 
     /// An enclave has begun to exist with this SECS; it has no children yet.
     fn created(&mut self, secs: EpcPage) {

@@ -31,6 +31,11 @@ pub(crate) enum Stop {
     Again,
 }
 
+impl Stop {
+    /// #GP(0).
+    pub const GENERAL_PROTECTION: Self = Self::Fault(Fault::general_protection());
+}
+
 impl From<Fault> for Stop {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)

@@ -9,7 +9,7 @@ use crate::epcm::{EpcPage, EpcmEntry};
 #[derive(Clone)]
 pub struct Secrets {
     /// The root of all derived keys, of this monitor on this machine.
-    pub root: [u8; 32],
+    pub root: [u8; 16],
     /// CR_SEAL_FUSES: what keys have that nobody but this machine can derive; provisioning keys go without.
     pub seal_fuses: [u8; 16],
     /// CR_SGXOWNEREPOCH, which the owner may change to forget all seals.
@@ -55,7 +55,7 @@ pub struct Capabilities {
     pub components: [StateComponent; STATE_COMPONENTS],
 }
 
-/// Bits of ATTRIBUTES.FLAGS (SDM table 35-3).
+/// Bits of ATTRIBUTES.FLAGS (SDM, chapter 35).
 pub mod attribute {
     /// The enclave has been initialized; never set by software.
     pub const INIT: u64 = 1 << 0;
