@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use adyton_sgx::{Access, EpcPage, Fault, Machine, Mode, Platform};
+use adyton_sgx::{Access, Control, EpcPage, Fault, Machine, Mode, Platform};
 
 use super::{RESTRICTIONS, epc, extended, launch, platform};
 use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
@@ -233,8 +233,8 @@ impl Machine<'static> for Caller<'_> {
         self.vcpu.reload_x87();
     }
 
-    fn reset_extended(&mut self, xfrm: u64, fcw: u16) {
-        extended::reset(&mut self.vcpu.vector, xfrm, fcw);
+    fn reset_extended(&mut self, xfrm: u64, control: Control) {
+        extended::reset(&mut self.vcpu.vector, xfrm, control);
         self.vcpu.reload_x87();
     }
 }

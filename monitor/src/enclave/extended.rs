@@ -1,7 +1,7 @@
 //! The extended state of an enclave: between the XSAVE area of a vCPU and the pages of an SSA frame, both in the standard format
 //! (Intel SDM volume 1, section 13.4). Pure but for the pages.
 
-use adyton_sgx::EpcPage;
+use adyton_sgx::{Control, EpcPage};
 
 use super::{epc, platform};
 use crate::vcpu::VECTOR_SIZE;
@@ -10,6 +10,8 @@ const PAGE: usize = 4096;
 /// The legacy region as far as XSAVE writes it: x87, MXCSR and its mask, XMM.
 const LEGACY: usize = 416;
 const X87_HEAD: core::ops::Range<usize> = 0..24;
+const FCW: core::ops::Range<usize> = 0..2;
+const FSW: core::ops::Range<usize> = 2..4;
 const MXCSR: core::ops::Range<usize> = 24..28;
 const MXCSR_AND_MASK: core::ops::Range<usize> = 24..32;
 const X87_REGISTERS: core::ops::Range<usize> = 32..160;
@@ -19,7 +21,6 @@ const IN_USE: core::ops::Range<usize> = 512..520;
 const HEADER: core::ops::Range<usize> = 512..576;
 const X87: u64 = 1;
 const SSE: u64 = 1 << 1;
-const MXCSR_AT_RESET: u32 = 0x1f80;
 const FCW_AT_RESET: u16 = 0x37f;
 
 /// The area of a vCPU.
@@ -44,7 +45,9 @@ pub(super) fn load(area: &mut Area, xfrm: u64, pages: &[EpcPage]) {
     let mut word = [0; 8];
     fetch(pages, IN_USE.start, &mut word);
     let saved = u64::from_le_bytes(word) & xfrm;
-    get(area, MXCSR, pages);
+    let mut status = [0; 4];
+    fetch(pages, MXCSR.start, &mut status);
+    set_mxcsr(area, u32::from_le_bytes(status));
     if saved & X87 != 0 {
         get(area, X87_HEAD, pages);
         get(area, X87_REGISTERS, pages);
@@ -58,22 +61,31 @@ pub(super) fn load(area: &mut Area, xfrm: u64, pages: &[EpcPage]) {
     set_in_use(area, in_use(area) & !xfrm | saved);
 }
 
-/// Puts the components of `xfrm` into their initial state, but for the x87 control word.
-pub(super) fn reset(area: &mut Area, xfrm: u64, fcw: u16) {
+/// Puts the components of `xfrm` into their initial state, but for the control and status words.
+pub(super) fn reset(area: &mut Area, xfrm: u64, control: Control) {
     for range in [X87_HEAD, X87_REGISTERS, XMM] {
         clear(area, range);
     }
     for range in components(xfrm) {
         clear(area, range);
     }
-    if let Some(place) = area.get_mut(..2) {
-        place.copy_from_slice(&fcw.to_le_bytes());
+    for (range, word) in [(FCW, control.fcw), (FSW, control.fsw)] {
+        if let Some(place) = area.get_mut(range) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
     }
-    if let Some(place) = area.get_mut(MXCSR) {
-        place.copy_from_slice(&MXCSR_AT_RESET.to_le_bytes());
-    }
-    let special = if fcw == FCW_AT_RESET { 0 } else { X87 };
+    set_mxcsr(area, control.mxcsr);
+    let is_initial = (control.fcw, control.fsw) == (FCW_AT_RESET, 0);
+    let special = if is_initial { 0 } else { X87 };
     set_in_use(area, in_use(area) & !xfrm | special);
+}
+
+/// Only bits that the processor has: XRSTOR raises a fault at others, and an enclave may have changed the word after it was checked.
+fn set_mxcsr(area: &mut Area, value: u32) {
+    let value = value & platform().capabilities.mxcsr_mask;
+    if let Some(place) = area.get_mut(MXCSR) {
+        place.copy_from_slice(&value.to_le_bytes());
+    }
 }
 
 /// Where the components from 2 on lie.

@@ -37,7 +37,7 @@ fn from_root(root: &[u8; 32]) -> Secrets {
         core::array::from_fn(|index| whole[index])
     };
     Secrets {
-        root: derive(b"root"),
+        root: half(b"root"),
         seal_fuses: half(b"seal fuses"),
         owner_epoch: [0; 16],
         cpusvn: CPUSVN,
