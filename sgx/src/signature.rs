@@ -81,7 +81,7 @@ fn remainder(left: &Number, right: &Number, quotient: &Number, modulus: &Number)
 fn add_product(sum: &mut [u64], factor: u64, number: &Number) {
     let mut limbs = sum.iter_mut();
     let mut carry = 0;
-    for (place, limb) in limbs.by_ref().zip(number) {
+    for (limb, place) in number.iter().zip(limbs.by_ref()) {
         let value = u128::from(*limb) * u128::from(factor) + u128::from(*place) + carry;
         *place = value as u64;
         carry = value >> 64;
@@ -95,7 +95,7 @@ fn add_product(sum: &mut [u64], factor: u64, number: &Number) {
 fn subtract_product(difference: &mut [u64], factor: u64, number: &Number) -> Option<()> {
     let mut limbs = difference.iter_mut();
     let mut borrow = 0;
-    for (place, limb) in limbs.by_ref().zip(number) {
+    for (limb, place) in number.iter().zip(limbs.by_ref()) {
         let value = u128::from(*limb) * u128::from(factor) + borrow;
         let (rest, under) = place.overflowing_sub(value as u64);
         *place = rest;
