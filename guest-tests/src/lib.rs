@@ -8,6 +8,7 @@ pub mod attempt;
 mod beforehand;
 mod calls;
 pub mod device;
+pub mod enclave;
 mod entering;
 mod exits;
 pub mod fixture;
@@ -42,6 +43,7 @@ pub type Test = (&'static str, fn() -> Result<()>);
 pub fn demanding_tests() -> impl Iterator<Item = Test> {
     let rooms = [
         device::TESTS,
+        enclave::TESTS,
         random::TESTS,
         rogue::TESTS,
         leaks::TESTS,

@@ -15,6 +15,7 @@ pub mod cores;
 pub mod devices;
 pub mod domain;
 pub mod domain0;
+pub mod enclave;
 pub mod frames;
 pub mod guest;
 pub mod instructions;
