@@ -10,3 +10,4 @@ mod scale;
 mod seal;
 #[path = "../support/mod.rs"]
 mod support;
+mod survey;
