@@ -92,3 +92,13 @@ impl<S: Store> Store for Counted<S> {
         self.inner.page_mut(page)
     }
 }
+
+/// Tests look at the store as it is.
+#[cfg(test)]
+impl<S> core::ops::Deref for Counted<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.inner
+    }
+}
