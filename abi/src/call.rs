@@ -120,6 +120,11 @@ calls! {
     /// `event_log(page, offset)` → size of the log, bytes copied. Copies what of the boot's
     /// event log begins at `offset`, a page at most. `page` as for `quote`.
     EventLog = 22,
+    /// `evidence(control or 0, key or 0, address, size; token)` → offset, bytes. Writes evidence
+    /// about the calling domain (argument 0 is 0), or about one that the caller commands, into
+    /// `size` bytes at `address`, both page-aligned; it begins at the offset. The first page says
+    /// what is asked: [`Question`](crate::evidence::Question). With policy flag `MAY_ATTEST`.
+    Evidence = 23,
 }
 
 /// Topics of [`Call::Information`], argument 0.

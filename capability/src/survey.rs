@@ -77,10 +77,17 @@ pub struct Member {
     pub policy: Policy,
     /// vCPUs.
     pub vcpus: u64,
-    /// Regions accepted after seal.
-    pub epoch: u64,
     /// How many ranges of cores follow.
     pub cores: u64,
+}
+
+/// What is told of a domain behind its cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    /// Regions accepted after seal.
+    pub epoch: u64,
+    /// Which operations that make new edges it may still call; what it may not now, it never may.
+    pub still: Flags,
     /// The number of the domain that commands it.
     pub commander: u64,
     /// How many regions follow.
@@ -105,7 +112,7 @@ pub struct Extent {
 }
 
 /// One thing that a survey tells. They come in this order: `Begin`; for each domain by rising number `Opaque`, or `Domain` with its
-/// `Cores`, its `Region`s each with its `Peer`s, and `Complete`; last `End`.
+/// `Cores`, its `Holdings`, its `Region`s each with its `Peer`s, and `Complete`; last `End`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statement {
     /// How many domains there are.
@@ -116,6 +123,8 @@ pub enum Statement {
     Domain(Member),
     /// First and count of a range of cores on which it may run, rising.
     Cores([u64; 2]),
+    /// What it has besides.
+    Holdings(Holdings),
     /// Memory of it, by rising place.
     Region(Extent),
     /// Who else reaches the region, by number, and with what rights; each once.
@@ -158,14 +167,6 @@ pub struct Survey {
     last_peer: Option<PageNumber>,
     peers: u64,
     stage: Stage,
-}
-
-impl Member {
-    /// Which operations that make new edges it may still call; what it may not now, it never may.
-    #[must_use]
-    pub const fn still(&self) -> Flags {
-        self.policy.flags.intersection(Flags::MAY_COMPOSE)
-    }
 }
 
 impl<S: Store> Engine<S> {

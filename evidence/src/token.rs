@@ -164,8 +164,8 @@ impl Token<'_> {
     /// [`Full`] where it could not be signed.
     pub fn signed_length(&self) -> Result<u64, Full> {
         let mut length = Length::default();
-        self.sign(&mut length, &SigningKey::from_bytes(&[0; 32]))?;
-        Ok(length.0)
+        self.encode(&mut length)?;
+        cose::signed_length(usize::try_from(length.0).map_err(|_| Full)?)
     }
 }
 

@@ -9,6 +9,7 @@ mod beforehand;
 mod calls;
 pub mod device;
 mod entering;
+pub mod evidence;
 mod exits;
 pub mod fixture;
 mod instruction;
@@ -65,5 +66,6 @@ pub fn tests() -> impl Iterator<Item = Test> {
         beforehand::TESTS,
         process::TESTS,
     ];
-    rooms.into_iter().flatten().copied()
+    let rooms = rooms.into_iter().flatten().copied();
+    rooms.chain(evidence::tests())
 }

@@ -1,9 +1,10 @@
 //! The steps of a survey: first its members, then what is told of each.
 
+use adyton_abi::policy::Flags;
 use adyton_abi::record::DomainState;
 
 use super::walk::{Found, Walk, is_aliased};
-use super::{Extent, Member, Sharing, Statement, Step, Survey};
+use super::{Extent, Holdings, Member, Sharing, Statement, Step, Survey};
 use crate::domain::Domain;
 use crate::engine::Engine;
 use crate::identity::PageNumber;
@@ -73,7 +74,10 @@ impl<S: Store> Engine<S> {
                     Statement::Cores([first, count]),
                     Stage::Cores(first + count),
                 ),
-                None => on(Stage::Region(0)),
+                None => tell(
+                    Statement::Holdings(self.told_holdings(survey.here)),
+                    Stage::Region(0),
+                ),
             },
             Stage::Region(place) => self.find_region(survey, place),
             Stage::Gather(region, walk) => match self.gather(survey, region, walk) {
@@ -251,8 +255,15 @@ impl<S: Store> Engine<S> {
             measurement: is_measured(record).then_some(record.measurement),
             policy: record.policy,
             vcpus: record.vcpus.into(),
-            epoch: record.epoch.into(),
             cores,
+        }
+    }
+
+    fn told_holdings(&self, page: PageNumber) -> Holdings {
+        let record = self.store.domain(page);
+        Holdings {
+            epoch: record.epoch.into(),
+            still: record.policy.flags.intersection(Flags::MAY_COMPOSE),
             commander: self.index(self.commander(page)),
             regions: record.regions.into(),
         }

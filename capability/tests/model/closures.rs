@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adyton_abi::PAGE_SIZE;
 use adyton_abi::region::Attributes;
-use adyton_capability::survey::{Extent, Member, Sharing, Statement, Step, Survey};
+use adyton_capability::survey::{Extent, Holdings, Member, Sharing, Statement, Step, Survey};
 
 use crate::reference::{Kind, State};
 use crate::world::World;
@@ -13,6 +13,7 @@ use crate::world::World;
 #[derive(Debug)]
 struct Told {
     member: Member,
+    holdings: Option<Holdings>,
     cores: Vec<[u64; 2]>,
     regions: Vec<(Extent, Vec<(u64, Attributes)>)>,
 }
@@ -72,11 +73,13 @@ impl World {
                     order += 1;
                     here = Some(Told {
                         member,
+                        holdings: None,
                         cores: Vec::new(),
                         regions: Vec::new(),
                     });
                 }
                 Statement::Cores(range) => here.as_mut().unwrap().cores.push(range),
+                Statement::Holdings(told) => here.as_mut().unwrap().holdings = Some(told),
                 Statement::Region(extent) => {
                     here.as_mut().unwrap().regions.push((extent, Vec::new()));
                 }
@@ -174,8 +177,10 @@ impl World {
         assert_eq!(told.member.measurement, sealed.then_some(facts.measurement));
         assert_eq!(told.member.policy, record.policy);
         assert_eq!(told.member.vcpus, self.reference.vcpus(domain));
-        assert_eq!(told.member.epoch, u64::from(record.epoch));
-        assert_eq!(told.member.commander, numbers[&self.commander(domain)]);
+        let holdings = told.holdings.unwrap();
+        assert_eq!(holdings.epoch, u64::from(record.epoch));
+        assert!(record.policy.flags.contains(holdings.still));
+        assert_eq!(holdings.commander, numbers[&self.commander(domain)]);
         assert_eq!(told.member.cores, told.cores.len() as u64);
         let mut cores = self
             .reference
@@ -192,7 +197,7 @@ impl World {
             .collect();
         assert_eq!(told.cores, cores);
         let regions = self.regions(domain);
-        assert_eq!(told.member.regions, regions.len() as u64);
+        assert_eq!(holdings.regions, regions.len() as u64);
         assert_eq!(told.regions.len(), regions.len());
         for (region, (extent, peers)) in regions.into_iter().zip(&told.regions) {
             self.compare_extent(domain, region, extent, peers, numbers);
