@@ -154,14 +154,14 @@ fn of_nested_domains() -> Result<()> {
             .find(|(_, tenant)| tenant.commanders == [above])
             .with_context(|| format!("level {level}"))?;
         ensure!(tenant.measurement.is_some() && tenant.is_confidential());
-        let lent = |sharing| {
-            tenant
-                .regions
-                .iter()
-                .any(|region| region.sharing == sharing)
-        };
+        // Each shares its windows with the one above and, out of its pool, with the one below.
+        let regions = tenant.regions.iter();
+        let peers = regions.flat_map(|region| &region.peers);
+        let mut peers: Vec<_> = peers.map(|peer| peer.domain).collect();
+        peers.sort_unstable();
+        peers.dedup();
         ensure!(
-            lent(Sharing::Lent) == (level < 2),
+            peers.contains(&above) && peers.len() == if level < 2 { 2 } else { 1 },
             "level {level}: {:?}",
             tenant.regions
         );
