@@ -12,6 +12,7 @@
 pub mod call;
 pub mod discovery;
 pub mod error;
+pub mod evidence;
 pub mod exit;
 pub mod policy;
 pub mod quote;

@@ -10,6 +10,7 @@ mod calls;
 pub mod device;
 pub mod enclave;
 mod entering;
+pub mod evidence;
 mod exits;
 pub mod fixture;
 mod instruction;
@@ -71,5 +72,6 @@ pub fn tests() -> impl Iterator<Item = Test> {
         beforehand::TESTS,
         process::TESTS,
     ];
-    rooms.into_iter().flatten().copied()
+    let rooms = rooms.into_iter().flatten().copied();
+    rooms.chain(evidence::tests())
 }

@@ -10,7 +10,7 @@ use crate::dice::Dice;
 use crate::world::{Domain, Ground, Region, VCPUS, World};
 
 /// How often each call is made. What takes away is rarer than what makes, or nothing would ever grow.
-const WEIGHTS: [(Call, u64); 25] = [
+const WEIGHTS: [(Call, u64); 26] = [
     (Call::Information, 2),
     (Call::Claim, 3),
     (Call::Release, 1),
@@ -34,6 +34,7 @@ const WEIGHTS: [(Call, u64); 25] = [
     (Call::Cores, 6),
     (Call::Quote, 1),
     (Call::EventLog, 1),
+    (Call::Evidence, 1),
     (Call::Assign, 2),
     (Call::Configure, 1),
 ];
@@ -154,6 +155,7 @@ impl Chooser<'_> {
             | Call::Abandon
             | Call::DebugRead
             | Call::Assign
+            | Call::Evidence
             | Call::Cores => self.command(call)?,
         })
     }
@@ -314,6 +316,12 @@ impl Chooser<'_> {
             }
             Call::Enter => [vcpu, sequence, LIMIT, 0, 0],
             Call::Abandon => [self.dice.one_of(&[0, 1, CLAIM_OPERATION]), 0, 0, 0, 0],
+            Call::Evidence => {
+                let size = self
+                    .dice
+                    .one_of(&[0, PAGE_SIZE, 4 * PAGE_SIZE, u64::MAX << 12]);
+                [self.page(None), size, 0, 0, 0]
+            }
             Call::DebugRead => [FIRST_PLACE + self.dice.below(500) * 8, 0, 0, 0, 0],
             _ => [0; 5],
         };

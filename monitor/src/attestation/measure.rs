@@ -1,7 +1,8 @@
 //! Measuring what domain 0 is made of, and binding the monitor's key: once, before domain 0 runs.
 
-use adyton_evidence::hash;
-use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, Values};
+use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, Values, encode_log};
+use adyton_evidence::{Hash, hash};
+use sha2::{Digest, Sha256};
 
 use super::quote::{Desk, QuoteInput};
 use super::{LOG, LONGEST_PUBLIC, PLATFORM, Platform, key};
@@ -99,6 +100,14 @@ fn extend(device: &mut Device, label: &str, contents: &[u8]) -> Result<(), Unmea
     Ok(LOG.lock().push(MONITOR_PCR, &digest, label)?)
 }
 
+/// SHA-256 of the log's claims set.
+fn log_digest() -> Hash {
+    let mut hash = Sha256::new();
+    // A hash takes everything.
+    let _infallible = encode_log(&mut hash, LOG.lock().bytes());
+    hash.finalize().into()
+}
+
 /// Makes the TPM's key, and finds what changes no more.
 fn platform(mut device: Device) -> Result<Platform, TpmError> {
     let created = device.run(&command::create_attestation_key(), |answer| {
@@ -121,6 +130,7 @@ fn platform(mut device: Device) -> Result<Platform, TpmError> {
         public,
         registers,
         resets,
+        log_digest: log_digest(),
         desk: Lock::new(Desk::new(device, handle)),
     })
 }
