@@ -4,12 +4,13 @@ use adyton_evidence::hash;
 use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, Values};
 
 use super::quote::{Desk, QuoteInput};
-use super::{LOG, LONGEST_PUBLIC, PLATFORM, Platform, key};
+use super::{LOG, LONGEST_PUBLIC, PLATFORM, Platform, key, platform_key, secret};
 use crate::boot::handover::Handover;
 use crate::lock::Lock;
 use crate::log;
 use crate::memory::Range;
 use crate::physical;
+use crate::tpm::Exchange;
 use crate::tpm::command::{self, AnswerError};
 use crate::tpm::device::{Device, TpmError};
 use crate::tpm::event_log::LogError;
@@ -66,6 +67,8 @@ unsafe fn try_to_measure(handover: &Handover) -> Result<Platform, Unmeasured> {
     }
     // SAFETY: once; the firmware's boot services have ended, and domain 0 will not reach it.
     let mut device = unsafe { Device::find()? };
+    // SAFETY: a loaded file, see above.
+    find_secret(&mut device, unsafe { bytes(uefi.approvals) });
     let [configuration, kernel, ram_disk, command_line, own_key] = EVENTS;
     for (label, range) in [
         (configuration, uefi.configuration),
@@ -82,6 +85,19 @@ unsafe fn try_to_measure(handover: &Handover) -> Result<Platform, Unmeasured> {
     Ok(platform(device)?)
 }
 
+/// Gets the platform secret. Before anything is measured: afterwards the TPM gives it to nobody.
+fn find_secret(device: &mut Device, approvals: &[u8]) {
+    let imprint = secret::imprint();
+    match secret::obtain(device, &imprint, approvals) {
+        Ok(obtained) => {
+            platform_key::keep(&obtained.secret);
+            let how = if obtained.is_new { "new" } else { "found" };
+            log!("the platform secret is {how}, release {}", imprint.release);
+        }
+        Err(reason) => log!("no platform secret: {reason:x?}"),
+    }
+}
+
 /// # Safety
 /// The range is memory that is not written.
 unsafe fn bytes(range: Range) -> &'static [u8] {
@@ -94,8 +110,7 @@ unsafe fn bytes(range: Range) -> &'static [u8] {
 
 fn extend(device: &mut Device, label: &str, contents: &[u8]) -> Result<(), Unmeasured> {
     let digest = hash(contents);
-    let read = |answer: &[u8]| command::Reader::open(answer).map(|_| ());
-    device.run(&command::extend(MONITOR_PCR, &digest), read)?;
+    device.run(&command::extend(MONITOR_PCR, &digest), command::done)?;
     Ok(LOG.lock().push(MONITOR_PCR, &digest, label)?)
 }
 

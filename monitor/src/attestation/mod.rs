@@ -8,7 +8,9 @@
 
 pub mod key;
 pub mod measure;
+pub mod platform_key;
 pub mod quote;
+pub mod secret;
 
 use adyton_evidence::platform::Values;
 use arrayvec::ArrayVec;
