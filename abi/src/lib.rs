@@ -13,6 +13,7 @@ pub mod call;
 pub mod discovery;
 pub mod error;
 pub mod exit;
+pub mod key;
 pub mod policy;
 pub mod quote;
 pub mod record;

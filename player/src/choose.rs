@@ -10,7 +10,7 @@ use crate::dice::Dice;
 use crate::world::{Domain, Ground, Region, VCPUS, World};
 
 /// How often each call is made. What takes away is rarer than what makes, or nothing would ever grow.
-const WEIGHTS: [(Call, u64); 23] = [
+const WEIGHTS: &[(Call, u64)] = &[
     (Call::Information, 2),
     (Call::Claim, 3),
     (Call::Release, 1),
@@ -33,6 +33,7 @@ const WEIGHTS: [(Call, u64); 23] = [
     (Call::DebugRead, 3),
     (Call::Cores, 6),
     (Call::Quote, 1),
+    (Call::Key, 1),
     (Call::EventLog, 1),
 ];
 
@@ -82,7 +83,7 @@ pub(crate) fn call(ground: Ground, world: &World, dice: &mut Dice) -> Request {
 fn weighted(dice: &mut Dice) -> Call {
     let all = WEIGHTS.iter().map(|(_, weight)| weight).sum();
     let mut left = dice.below(all);
-    for (call, weight) in WEIGHTS {
+    for &(call, weight) in WEIGHTS {
         if left < weight {
             return call;
         }
@@ -114,6 +115,10 @@ impl Chooser<'_> {
             Call::Quote | Call::EventLog => {
                 let (page, offset) = (self.page(None), self.dice.below(9000));
                 plain([page, offset, 0, 0])
+            }
+            Call::Key => {
+                let (binding, signature) = (self.dice.below(3), self.page(None));
+                plain([binding, 0, signature, 0])
             }
             Call::Exit => {
                 let word = self.dice.word();

@@ -1,7 +1,7 @@
 //! What a machine keeps across reboots: see the README of this crate.
 //!
 //! [`index`] names what lies in the TPM, [`policy`] says who gets it, [`approval`] is the maintainer's word for that, and
-//! [`derivation`] makes keys of it.
+//! [`derivation`] makes keys of it, for domains that [`signature`] says whose they are.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod derivation;
 pub mod index;
 pub mod maintainer;
 pub mod policy;
+pub mod signature;
 
 use sha2::{Digest, Sha256};
 
