@@ -124,6 +124,9 @@ calls! {
     /// the calling domain, the same at every boot: [`Binding`](crate::key::Binding). `signature`:
     /// page-aligned, the domain's signature as `docs/attestation.md` defines it, or 0 where one was taken before. Any domain but domain 0.
     Key = 26,
+    /// `counter(control or 0, key or 0, operation, selector; token)` → by operation:
+    /// [`Operation`](crate::counter::Operation). A domain's monotonic counter, which survives reboots.
+    Counter = 27,
 }
 
 /// Topics of [`Call::Information`], argument 0.

@@ -83,6 +83,8 @@ errors! {
     Signature = 28, "the signature over the domain is not right";
     /// The key is that of a newer version of the domain.
     Newer = 29, "the key belongs to a newer version of the domain";
+    /// Domain 0 has given the domain no counter.
+    NoCounter = 30, "the domain has no counter: domain 0 gives them out";
 }
 
 /// Status of a call that succeeded.

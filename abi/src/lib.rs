@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod counter;
 pub mod discovery;
 pub mod error;
 pub mod exit;

@@ -34,6 +34,7 @@ const WEIGHTS: &[(Call, u64)] = &[
     (Call::Cores, 6),
     (Call::Quote, 1),
     (Call::Key, 1),
+    (Call::Counter, 1),
     (Call::EventLog, 1),
 ];
 
@@ -119,6 +120,10 @@ impl Chooser<'_> {
             Call::Key => {
                 let (binding, signature) = (self.dice.below(3), self.page(None));
                 plain([binding, 0, signature, 0])
+            }
+            Call::Counter => {
+                let (operation, selector) = (self.dice.below(6), self.dice.below(20));
+                self.named(0, 0, [operation, selector, 0, 0, 0])
             }
             Call::Exit => {
                 let word = self.dice.word();

@@ -160,6 +160,7 @@ impl Images {
             load: self.load(settings, kernel, initrd, folder)?,
             variables,
             tpm: settings.tpm,
+            tpm_state: None,
             timing: settings.timing(),
             memory_file: None,
             extra: settings.devices(),

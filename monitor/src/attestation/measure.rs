@@ -3,6 +3,7 @@
 use adyton_evidence::hash;
 use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, Values};
 
+use super::counters::{self, SLOTS};
 use super::quote::{Desk, QuoteInput};
 use super::{LOG, LONGEST_PUBLIC, PLATFORM, Platform, key, platform_key, secret};
 use crate::boot::handover::Handover;
@@ -114,8 +115,17 @@ fn extend(device: &mut Device, label: &str, contents: &[u8]) -> Result<(), Unmea
     Ok(LOG.lock().push(MONITOR_PCR, &digest, label)?)
 }
 
+/// Finds the domains' counters, if there is a secret that they hang on.
+fn find_counters(device: &mut Device) -> Result<(), TpmError> {
+    if let Some(platform) = platform_key::get() {
+        *SLOTS.lock() = counters::find(device, &platform)?;
+    }
+    Ok(())
+}
+
 /// Makes the TPM's key, and finds what changes no more.
 fn platform(mut device: Device) -> Result<Platform, TpmError> {
+    find_counters(&mut device)?;
     let created = device.run(&command::create_attestation_key(), |answer| {
         let (handle, public) = command::created_key(answer)?;
         let mut kept = arrayvec::ArrayVec::<u8, LONGEST_PUBLIC>::new();

@@ -6,6 +6,8 @@
 //!
 //! What must hold: PCR 12 is extended here and nowhere else, never after [`measure`]; the secret half of the key is read by nothing but signing.
 
+pub mod counters;
+pub mod errand;
 pub mod key;
 pub mod measure;
 pub mod platform_key;

@@ -5,12 +5,13 @@
 
 use adyton_abi::error::Error;
 use adyton_abi::key::Binding;
+use adyton_capability::identity::DomainId;
 use adyton_secrets::Hash;
 use adyton_secrets::derivation::{self, class};
 use adyton_secrets::signature::{Check, Identity, SIZE, Wrong};
 
 use super::attest::Page;
-use super::{Request, Results, naming};
+use super::{Request, Results};
 use crate::attestation::platform_key;
 use crate::domain::context::{Context, Standing};
 use crate::domain::engine;
@@ -28,7 +29,7 @@ pub(super) fn key(request: &Request<'_>) -> Result<Results, Refusal> {
     let context = request.caller.seat.context();
     let binding = match Binding::from_number(binding).ok_or(Error::Invalid)? {
         Binding::Measurement if version == 0 && signature == 0 => {
-            derivation::Binding::Measurement(measurement(request)?)
+            derivation::Binding::Measurement(measurement(context.id)?)
         }
         Binding::Measurement => return Err(Error::Invalid.into()),
         Binding::Signer => signed(identity(request, context, signature)?, version)?,
@@ -46,9 +47,9 @@ pub(super) fn key(request: &Request<'_>) -> Result<Results, Refusal> {
     Ok(Results::of(&results))
 }
 
-/// The caller's measurement.
-fn measurement(request: &Request<'_>) -> Result<Hash, Error> {
-    let facts = engine::lock().domain_facts(naming::caller(request));
+/// A domain's measurement.
+pub(super) fn measurement(domain: DomainId) -> Result<Hash, Error> {
+    let facts = engine::lock().domain_facts(domain);
     Ok(facts.ok_or(Error::Dead)?.measurement)
 }
 
@@ -83,7 +84,7 @@ fn identity(request: &Request<'_>, context: &Context, signature: u64) -> Result<
         Standing::Unknown if signature == 0 => Err(Error::Signature.into()),
         Standing::Unknown => {
             let bytes: [u8; SIZE] = Page::at(request, signature)?.read(0);
-            let check = Check::begin(&bytes, &measurement(request)?);
+            let check = Check::begin(&bytes, &measurement(context.id)?);
             *standing = Standing::Checking(check.map_err(|Wrong| Error::Signature)?);
             Err(Refusal::Again)
         }

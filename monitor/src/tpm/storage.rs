@@ -16,6 +16,9 @@ const OWNER: u32 = 0x4000_0001;
 /// What stands for "there is no such index": TPM_RC_HANDLE with its first handle (part 2, section 6.6.3).
 pub const NO_INDEX: u32 = 0x18b;
 
+/// The TPM's storage is full: TPM_RC_NV_SPACE.
+pub const NO_ROOM: u32 = 0x14b;
+
 /// What shows that an index may be used.
 #[derive(Clone, Copy, Debug)]
 pub enum Authorization<'a> {
