@@ -15,6 +15,7 @@ mod exits;
 pub mod fixture;
 mod instruction;
 mod interrupts;
+pub mod kept;
 mod kernel_attack;
 pub mod kernel_mode;
 mod leaks;

@@ -10,7 +10,7 @@ use crate::dice::Dice;
 use crate::world::{Domain, Ground, Region, VCPUS, World};
 
 /// How often each call is made. What takes away is rarer than what makes, or nothing would ever grow.
-const WEIGHTS: [(Call, u64); 26] = [
+const WEIGHTS: &[(Call, u64)] = &[
     (Call::Information, 2),
     (Call::Claim, 3),
     (Call::Release, 1),
@@ -33,6 +33,8 @@ const WEIGHTS: [(Call, u64); 26] = [
     (Call::DebugRead, 3),
     (Call::Cores, 6),
     (Call::Quote, 1),
+    (Call::Key, 1),
+    (Call::Counter, 1),
     (Call::EventLog, 1),
     (Call::Evidence, 1),
     (Call::Assign, 2),
@@ -85,7 +87,7 @@ pub(crate) fn call(ground: Ground, world: &World, dice: &mut Dice) -> Request {
 fn weighted(dice: &mut Dice) -> Call {
     let all = WEIGHTS.iter().map(|(_, weight)| weight).sum();
     let mut left = dice.below(all);
-    for (call, weight) in WEIGHTS {
+    for &(call, weight) in WEIGHTS {
         if left < weight {
             return call;
         }
@@ -136,6 +138,14 @@ impl Chooser<'_> {
                     self.dice.word() >> 32,
                 ];
                 [page, offset, width, write, value, 0, 0, 0]
+            }
+            Call::Key => {
+                let (binding, signature) = (self.dice.below(3), self.page(None));
+                plain([binding, 0, signature, 0])
+            }
+            Call::Counter => {
+                let (operation, selector) = (self.dice.below(6), self.dice.below(20));
+                self.named(0, 0, [operation, selector, 0, 0, 0])
             }
             Call::Exit => {
                 let word = self.dice.word();

@@ -155,11 +155,14 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
 /// What must stay where it is until domain 0 runs.
 fn occupied(handover: &Handover) -> ArrayVec<Range, MOST_OCCUPIED> {
     let loaded = [handover.bundle.kernel, handover.bundle.ram_disk];
-    let configuration = handover.uefi.map(|uefi| uefi.configuration);
+    let beside = handover
+        .uefi
+        .map(|uefi| [uefi.configuration, uefi.approvals]);
+    let beside = beside.into_iter().flatten();
     let held = handover.held.iter().copied();
     loaded
         .into_iter()
-        .chain(configuration)
+        .chain(beside.filter(|range| range.size() > 0))
         .chain(held)
         .collect()
 }

@@ -24,13 +24,17 @@ use crate::tpm::command::{self, Message};
 use crate::vcpu::{Owner, Vcpu};
 
 /// A page of a guest's, which it may change at any time.
-struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
+pub(super) struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
 
 impl Page {
     /// The page that argument 0 names.
     fn of(request: &Request<'_>) -> Result<Self, Refusal> {
         name::require(request.caller, Flags::MAY_ATTEST)?;
-        let address = request.arguments[0];
+        Self::at(request, request.arguments[0])
+    }
+
+    /// The page at this address of the caller's.
+    pub(super) fn at(request: &Request<'_>, address: u64) -> Result<Self, Refusal> {
         if !address.is_multiple_of(PAGE_SIZE) {
             return Err(Error::Alignment.into());
         }
@@ -47,7 +51,7 @@ impl Page {
         Ok(Self(unsafe { &*(base.value() as *const _) }))
     }
 
-    fn read<const N: usize>(&self, offset: usize) -> [u8; N] {
+    pub(super) fn read<const N: usize>(&self, offset: usize) -> [u8; N] {
         let mut bytes = [0; N];
         for (byte, place) in bytes.iter_mut().zip(self.0.iter().skip(offset)) {
             *byte = place.load(Ordering::Relaxed);
@@ -55,7 +59,7 @@ impl Page {
         bytes
     }
 
-    fn write(&self, offset: usize, bytes: &[u8]) {
+    pub(super) fn write(&self, offset: usize, bytes: &[u8]) {
         for (place, byte) in self.0.iter().skip(offset).zip(bytes) {
             place.store(*byte, Ordering::Relaxed);
         }

@@ -101,6 +101,11 @@ pub const STEPS: &[Step] = &[
         run: searches::mutants,
     },
     Step {
+        name: "reboots",
+        tiers: &[Tier::Default, Tier::All],
+        run: super::reboots::run,
+    },
+    Step {
         name: "demo",
         tiers: &[Tier::Default, Tier::All],
         run: demonstrate,

@@ -9,6 +9,7 @@ mod definition;
 mod host;
 mod model_check;
 mod progress;
+mod reboots;
 mod remains;
 mod report;
 mod reproducible;
