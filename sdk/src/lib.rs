@@ -13,6 +13,7 @@
 mod call;
 mod console;
 mod device;
+mod division;
 mod error;
 mod liveness;
 mod map;
@@ -35,6 +36,7 @@ pub use adyton_compose::vcpu::Exit;
 pub use adyton_compose::{calls, domain::ALL_RIGHTS, domain::READ_WRITE, listing, tables};
 pub use console::{Console, Outcome};
 pub use device::{Device, prepare};
+pub use division::divide;
 pub use error::Error;
 pub use map::Linux;
 pub use measurement::measurement;

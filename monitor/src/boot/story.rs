@@ -5,7 +5,9 @@ use arrayvec::ArrayVec;
 use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
-use super::{hidden_table, paging, processor, sleep_states, start_information, time, trampoline};
+use super::{
+    hidden_table, multiboot, paging, processor, sleep_states, start_information, time, trampoline,
+};
 use crate::acpi::{IommuUnit, SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
@@ -46,6 +48,17 @@ pub unsafe fn after_pvh(start_information: u64) -> ! {
     interrupts::load_table();
     // SAFETY: as the caller warrants.
     run(HANDOVER.set(unsafe { start_information::read(start_information) }))
+}
+
+/// Boots the machine that a loader which speaks Multiboot2 has started.
+///
+/// # Safety
+/// Once, with what that loader handed over.
+pub unsafe fn after_multiboot(information: u64) -> ! {
+    interrupts::create_table();
+    interrupts::load_table();
+    // SAFETY: as the caller warrants.
+    run(HANDOVER.set(unsafe { multiboot::read(information) }))
 }
 
 /// Boots the machine that the firmware has left.
