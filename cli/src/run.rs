@@ -120,7 +120,9 @@ fn find(file: &Path) -> PathBuf {
     let named = std::env::var_os("ADYTON_PAYLOADS").map(PathBuf::from);
     let folders = named.into_iter().chain(PAYLOADS.map(PathBuf::from));
     let mut paths = folders.map(|folder| folder.join(file));
-    paths.find(|path| path.exists()).unwrap_or_else(|| file.to_owned())
+    paths
+        .find(|path| path.exists())
+        .unwrap_or_else(|| file.to_owned())
 }
 
 /// The signal that ended the domain, if one did.

@@ -80,6 +80,7 @@ no_failed_service() {
 update_kernel() {
     release=$(uname -r)
     cp "/boot/vmlinuz-$release" /boot/vmlinuz-99.0-test
+    cp "/boot/config-$release" /boot/config-99.0-test
     ln -s "$release" /lib/modules/99.0-test
     DEB_MAINT_PARAMS=configure run-parts --exit-on-error --arg=99.0-test --arg=/boot/vmlinuz-99.0-test /etc/kernel/postinst.d
 }
@@ -109,6 +110,7 @@ install)
     step misspelt misspelt
     step manual says doctor zcat /usr/share/man/man1/adyton.1.gz
     step completions bash -c '. /usr/share/bash-completion/completions/adyton && complete -p adyton'
+    step entry grep -q 'id adyton' /boot/grub/grub.cfg
     leave domain0 poweroff
     ;;
 domain0)
@@ -131,7 +133,7 @@ plain)
     step no-monitor test ! -e /usr/bin/adyton
     step no-pool refuses grep -q 'Soft Reserved' /proc/iomem
     step nothing-left nothing_left
-    step no-entry refuses grep -q adyton /boot/grub/grub.cfg
+    step no-entry refuses grep -q 'id adyton' /boot/grub/grub.cfg
     step no-failed-service no_failed_service
     leave none poweroff
     ;;

@@ -18,7 +18,9 @@ use crate::memory::{Kind, Layout, MemoryEntry, Range, Wishes};
 use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
-use crate::{apic, attestation, console, domain0, interrupts, log, physical, scrub, uefi};
+use crate::{
+    apic, attestation, console, domain0, interrupts, last_words, log, physical, scrub, uefi,
+};
 use adyton_x86::cpuid::{STRUCTURED_FEATURES, structured_ebx};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
@@ -73,6 +75,7 @@ fn run(handover: &'static Handover) -> ! {
     let options = options(handover);
     log::show_on_console(options.log_to_console);
     log!("version {}", env!("CARGO_PKG_VERSION"));
+    last_words::tell();
 
     let vendor = Vendor::detect().unwrap_or_else(|reason| panic!("cannot run here: {reason:?}"));
     let bundle = &handover.bundle;

@@ -199,7 +199,7 @@ impl Place {
                 log.display()
             );
         }
-        all.iter().for_each(|report| eprintln!("{}", report.line()));
+        eprintln!("-- {name}: {:.1} s", started.elapsed().as_secs_f64());
         reports.extend(all);
         Ok(passed)
     }
