@@ -141,7 +141,10 @@ pub fn find(machine: &Machine) {
     };
     let mut sizes = [Sizes::default(); FUNCTIONS];
     for (function, sizes) in (0..).zip(&mut sizes) {
-        if window.is_present(function) && !ports::is_host_bridge(function) {
+        if ports::is_host_bridge(function) {
+            // What a host bridge decodes is the machine's memory map, which is not found in base addresses.
+            *sizes = Sizes::nothing();
+        } else if window.is_present(function) {
             *sizes = registers::measure(&mut window, function);
         }
     }
