@@ -120,6 +120,18 @@ calls! {
     /// `event_log(page, offset)` → size of the log, bytes copied. Copies what of the boot's
     /// event log begins at `offset`, a page at most. `page` as for `quote`.
     EventLog = 22,
+    /// `evidence(control or 0, key or 0, address, size; token)` → offset, bytes. Writes evidence
+    /// about the calling domain (argument 0 is 0), or about one that the caller commands, into
+    /// `size` bytes at `address`, both page-aligned; it begins at the offset. The first page says
+    /// what is asked: [`Question`](crate::evidence::Question). With policy flag `MAY_ATTEST`.
+    Evidence = 23,
+    /// `key(binding, version, signature, label × 4)` → the key, four words. Derives a sealing key of
+    /// the calling domain, the same at every boot: [`Binding`](crate::key::Binding). `signature`:
+    /// page-aligned, the domain's signature as `docs/attestation.md` defines it, or 0 where one was taken before. Any domain but domain 0.
+    Key = 26,
+    /// `counter(control or 0, key or 0, operation, selector; token)` → by operation:
+    /// [`Operation`](crate::counter::Operation). A domain's monotonic counter, which survives reboots.
+    Counter = 27,
     /// `assign(control, key, function, address, place, rights and attributes; token)` → region, bytes. Gives a PCI
     /// function exclusively to the domain, its registers at guest-physical `place`. `address`: where the caller has mapped its
     /// first base address, as a whole or the first 4 MiB of it; `function`: bus << 8 | device << 3 | function, of domain 0's callers.

@@ -42,6 +42,7 @@ mod revoke;
 mod seal;
 mod stage;
 pub mod store;
+pub mod survey;
 mod tree;
 
 pub use engine::Engine;

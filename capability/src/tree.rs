@@ -167,6 +167,31 @@ impl<'a, S: Store> Tree<'a, S> {
 
     /// The first node at or after `from` that bears `wanted`.
     pub(crate) fn marked(&self, wanted: u8, from: Key) -> Option<Link> {
+        self.first_that(
+            from,
+            |link| own_marks(self.node(link)) & wanted != 0,
+            |link| self.links(link).marks & wanted != 0,
+        )
+    }
+
+    /// The first node (of siblings) at or after `from` that overlaps `base .. end`.
+    pub(crate) fn overlapping(&self, from: Key, base: u64, end: u64) -> Option<Link> {
+        let found = self.first_that(
+            from,
+            |link| self.node(link).end() > base,
+            |link| self.node(link).reach > base,
+        )?;
+        // What stands behind it begins no earlier.
+        (self.node(found).base < end).then_some(found)
+    }
+
+    /// The first node at or after `from` for which `own` holds; `below` says whether it holds for any node from there down.
+    fn first_that(
+        &self,
+        from: Key,
+        own: impl Fn(Link) -> bool,
+        below: impl Fn(Link) -> bool,
+    ) -> Option<Link> {
         // The candidates are, from low to high: on the way down to `from`, each node that is not before it,
         // and what is right of it. The lowest one stands deepest, so climb.
         let mut here = self.root;
@@ -182,13 +207,11 @@ impl<'a, S: Store> Tree<'a, S> {
         }
         while let Some(link) = deepest {
             if self.key(link) >= from {
-                if own_marks(self.node(link)) & wanted != 0 {
+                if own(link) {
                     return Some(link);
                 }
-                if let Some(right) = self.links(link).right
-                    && let Some(found) = self.leftmost_marked(wanted, right)
-                {
-                    return Some(found);
+                if let Some(right) = self.links(link).right.filter(|right| below(*right)) {
+                    return self.leftmost_that(right, &own, &below);
                 }
             }
             deepest = self.links(link).up;
@@ -196,16 +219,19 @@ impl<'a, S: Store> Tree<'a, S> {
         None
     }
 
-    fn leftmost_marked(&self, wanted: u8, root: Link) -> Option<Link> {
-        if self.links(root).marks & wanted == 0 {
-            return None;
-        }
+    /// The first node from `root` down for which `own` holds; `below` holds for `root`.
+    fn leftmost_that(
+        &self,
+        root: Link,
+        own: &impl Fn(Link) -> bool,
+        below: &impl Fn(Link) -> bool,
+    ) -> Option<Link> {
         let mut here = root;
         loop {
             let links = self.links(here);
             match links.left {
-                Some(left) if self.links(left).marks & wanted != 0 => here = left,
-                _ if own_marks(self.node(here)) & wanted != 0 => return Some(here),
+                Some(left) if below(left) => here = left,
+                _ if own(here) => return Some(here),
                 _ => here = links.right?,
             }
         }

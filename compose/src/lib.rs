@@ -21,6 +21,7 @@ pub mod convention;
 pub mod devices;
 pub mod domain;
 pub mod environment;
+pub mod evidence;
 pub mod image;
 pub mod listing;
 pub mod plan;

@@ -10,7 +10,7 @@ use crate::dice::Dice;
 use crate::world::{Domain, Ground, Region, VCPUS, World};
 
 /// How often each call is made. What takes away is rarer than what makes, or nothing would ever grow.
-const WEIGHTS: [(Call, u64); 25] = [
+const WEIGHTS: &[(Call, u64)] = &[
     (Call::Information, 2),
     (Call::Claim, 3),
     (Call::Release, 1),
@@ -33,7 +33,10 @@ const WEIGHTS: [(Call, u64); 25] = [
     (Call::DebugRead, 3),
     (Call::Cores, 6),
     (Call::Quote, 1),
+    (Call::Key, 1),
+    (Call::Counter, 1),
     (Call::EventLog, 1),
+    (Call::Evidence, 1),
     (Call::Assign, 2),
     (Call::Configure, 1),
 ];
@@ -84,7 +87,7 @@ pub(crate) fn call(ground: Ground, world: &World, dice: &mut Dice) -> Request {
 fn weighted(dice: &mut Dice) -> Call {
     let all = WEIGHTS.iter().map(|(_, weight)| weight).sum();
     let mut left = dice.below(all);
-    for (call, weight) in WEIGHTS {
+    for &(call, weight) in WEIGHTS {
         if left < weight {
             return call;
         }
@@ -136,6 +139,14 @@ impl Chooser<'_> {
                 ];
                 [page, offset, width, write, value, 0, 0, 0]
             }
+            Call::Key => {
+                let (binding, signature) = (self.dice.below(3), self.page(None));
+                plain([binding, 0, signature, 0])
+            }
+            Call::Counter => {
+                let (operation, selector) = (self.dice.below(6), self.dice.below(20));
+                self.named(0, 0, [operation, selector, 0, 0, 0])
+            }
             Call::Exit => {
                 let word = self.dice.word();
                 plain([adyton_compose::convention::PAYLOAD, word, 0, 0])
@@ -154,6 +165,7 @@ impl Chooser<'_> {
             | Call::Abandon
             | Call::DebugRead
             | Call::Assign
+            | Call::Evidence
             | Call::Cores => self.command(call)?,
         })
     }
@@ -314,6 +326,12 @@ impl Chooser<'_> {
             }
             Call::Enter => [vcpu, sequence, LIMIT, 0, 0],
             Call::Abandon => [self.dice.one_of(&[0, 1, CLAIM_OPERATION]), 0, 0, 0, 0],
+            Call::Evidence => {
+                let size = self
+                    .dice
+                    .one_of(&[0, PAGE_SIZE, 4 * PAGE_SIZE, u64::MAX << 12]);
+                [self.page(None), size, 0, 0, 0]
+            }
             Call::DebugRead => [FIRST_PLACE + self.dice.below(500) * 8, 0, 0, 0, 0],
             _ => [0; 5],
         };

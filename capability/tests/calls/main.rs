@@ -11,3 +11,4 @@ mod scale;
 mod seal;
 #[path = "../support/mod.rs"]
 mod support;
+mod survey;

@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use adyton_abi::policy::Policy;
 use adyton_capability::identity::DomainId;
+use adyton_secrets::signature::{Check, Identity};
 use adyton_synchronization::flush::Generation;
 use adyton_synchronization::gate::Gate;
 use adyton_synchronization::wait::{Flushing, Wait};
@@ -19,6 +20,7 @@ use crate::address::{HostPhysical, PAGE_SIZE};
 use crate::devices;
 use crate::frames::FRAMES;
 use crate::iommu;
+use crate::lock::Lock;
 use crate::nested::{NestedTables, View};
 use crate::vcpu::Vcpu;
 
@@ -26,7 +28,22 @@ use crate::vcpu::Vcpu;
 pub const CORE_LIMIT: u64 = 64 * CORE_WORDS as u64;
 /// Words of that bit map.
 pub const CORE_WORDS: usize = 64;
-const VCPU_SLOTS: usize = 384;
+const VCPU_SLOTS: usize = 320;
+
+/// Who has signed a domain.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lies in the domain's page, and there is no heap"
+)]
+pub enum Standing {
+    /// It has not said.
+    Unknown,
+    /// What it has shown is being checked.
+    Checking(Check),
+    /// This signer, for good.
+    Known(Identity),
+}
 
 /// A domain's page.
 #[repr(C, align(4096))]
@@ -47,6 +64,8 @@ pub struct Context {
     pub entries: AtomicU64,
     /// Whether it may be entered, and on which cores.
     pub gate: Gate<CORE_WORDS>,
+    /// Who has signed it, if it has shown that.
+    pub standing: Lock<Standing>,
     vcpu_count: AtomicU32,
     vcpus: [AtomicU64; VCPU_SLOTS],
     changing: UnsafeCell<Changing>,
@@ -132,6 +151,7 @@ impl Context {
             generation: Generation::new(),
             entries: AtomicU64::new(0),
             gate: Gate::new(),
+            standing: Lock::new(Standing::Unknown),
             vcpu_count: AtomicU32::new(0),
             vcpus: [const { AtomicU64::new(0) }; VCPU_SLOTS],
             changing: UnsafeCell::new(Changing {
