@@ -71,6 +71,27 @@ pub fn write(
     once(place, Request::new(Call::Configure, arguments)).map(drop)
 }
 
+/// What a device is, as it says itself, and what its registers take: all that a domain's measurement says of it but the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Vendor.
+    pub vendor: u16,
+    /// Device.
+    pub device: u16,
+    /// Class, 24 bits.
+    pub class: u32,
+    /// Bytes of registers in a domain.
+    pub size: u64,
+}
+
+impl Kind {
+    /// Vendor, device << 16, class << 32.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.vendor as u64 | (self.device as u64) << 16 | (self.class as u64) << 32
+    }
+}
+
 /// Who has a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
@@ -99,6 +120,19 @@ pub struct Facts {
     pub size: u64,
     /// Where what each base address decodes begins in them.
     pub offsets: [Option<u64>; BASE_ADDRESSES],
+}
+
+impl Facts {
+    /// What it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        Kind {
+            vendor: self.vendor,
+            device: self.device,
+            class: self.class,
+            size: self.size,
+        }
+    }
 }
 
 /// What is known of a function: by its number in domain 0, by the guest-physical address of its registers elsewhere.

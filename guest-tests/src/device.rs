@@ -5,7 +5,7 @@
 //! registers, here a program of root's. On a machine without an IOMMU the same program reads and writes a
 //! confidential domain (`device-unprotected`), which shows that it is the IOMMU that keeps it out.
 
-mod assigned;
+pub mod assigned;
 mod configuration;
 mod edu;
 mod hidden;

@@ -6,9 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use adyton::{
-    Flags, Function, Image, Program, READ_WRITE, RegionName, convention, devices::Holder,
-};
+use adyton::{Flags, Function, Image, Program, READ_WRITE, RegionName, devices::Holder, listing};
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
 
@@ -19,15 +17,25 @@ use crate::raw;
 
 /// What the `driver` payload is asked.
 pub mod ask {
+    /// A factorial.
     pub const FACTORIAL: u64 = 1;
+    /// A copy from one page to another.
     pub const COPY: u64 = 2;
+    /// An interrupt, as a message in memory.
     pub const INTERRUPT: u64 = 3;
+    /// A register.
     pub const READ: u64 = 4;
+    /// A register, written.
     pub const WRITE: u64 = 5;
+    /// Configuration space.
     pub const CONFIGURE: u64 = 6;
+    /// A copy that is begun and not waited for.
     pub const BEGIN: u64 = 7;
+    /// Where its pages are.
     pub const PAGES: u64 = 8;
+    /// The first word of the second page.
     pub const WORD: u64 = 9;
+    /// Where messages go.
     pub const SEND_TO: u64 = 10;
 }
 
@@ -39,6 +47,7 @@ const IDENTIFICATION: u64 = 0x0100_00ed;
 const LONG: Duration = Duration::from_millis(400);
 
 /// All functions of this kind.
+#[must_use]
 pub fn functions([vendor, device]: [u16; 2]) -> Vec<Function> {
     let is_wanted = |function: &Function| {
         let facts = function.facts();
@@ -48,6 +57,9 @@ pub fn functions([vendor, device]: [u16; 2]) -> Vec<Function> {
 }
 
 /// The first `edu`, which nobody uses.
+///
+/// # Errors
+/// If there is none, or a domain has it.
 pub fn edu_function() -> Result<Function> {
     let all = functions(EDU);
     let found = all
@@ -58,29 +70,43 @@ pub fn edu_function() -> Result<Function> {
     Ok(found)
 }
 
+/// The kernel's files about the function.
+#[must_use]
 pub fn folder(function: &Function) -> PathBuf {
     Path::new("/sys/bus/pci/devices").join(&function.name)
 }
 
 /// A domain of this payload that drives the function.
 pub struct Driven {
+    /// The domain.
     pub running: Running,
+    /// The function, in its claim.
     pub region: RegionName,
 }
 
 impl Driven {
+    /// Has the payload do one thing.
+    ///
+    /// # Errors
+    /// If it left otherwise.
     pub fn ask(&mut self, request: [u64; 4]) -> Result<[u64; 2]> {
         let [a, b, c, d] = request;
         self.running.ask([a, b, c, d, 0, 0])
     }
 
     /// Destroys the domain; what it had comes back.
+    ///
+    /// # Errors
+    /// What the monitor refuses.
     pub fn end(self) -> Result<()> {
         Ok(self.running.domain().destroy()?)
     }
 }
 
 /// Builds it, with `before` at the last moment before the function is given.
+///
+/// # Errors
+/// What the monitor or the kernel refuses.
 pub fn drive_with(
     payload: &str,
     function: &Function,
@@ -89,15 +115,21 @@ pub fn drive_with(
     let file = fixture::payload(payload)?;
     let mut program = Program::new(Image::parse(&file)?, Flags::CONFIDENTIAL);
     program.heap = 256 << 10;
-    program.windows[convention::OFFER_WINDOW] = function.facts()?.size;
+    program.device = Some(function.facts()?.kind());
     let pool = fixture::pool()?;
     let claim = pool.claim(ROOM)?;
     let loaded = program.build(&claim)?;
     before(&loaded)?;
-    let place = loaded.plan.windows[convention::OFFER_WINDOW].base;
-    let (region, size) = function.assign(&loaded.domain, place, READ_WRITE)?;
-    ensure!(size == program.windows[convention::OFFER_WINDOW]);
+    let room = loaded.plan.device();
+    let (region, size) = function.assign(&loaded.domain, room.base, READ_WRITE)?;
+    ensure!(size == room.size);
     loaded.domain.seal()?;
+    let (address, id) = (claim.address(), loaded.domain.id());
+    let measured = listing::measurement(pool.environment(), address, id)?;
+    ensure!(
+        measured == Some(adyton::measurement(&program)?),
+        "measured otherwise"
+    );
     let mut running = Running {
         loaded,
         claim,
@@ -107,12 +139,16 @@ pub fn drive_with(
     Ok(Driven { running, region })
 }
 
+/// Builds a domain of this payload that drives the function.
+///
+/// # Errors
+/// As [`drive_with`].
 pub fn drive(payload: &str, function: &Function) -> Result<Driven> {
     drive_with(payload, function, |_| Ok(()))
 }
 
 /// Everything that the device can: registers, copies, interrupts. Then domain 0 drives it as before.
-pub fn driven() -> Result<()> {
+pub(super) fn driven() -> Result<()> {
     ordinary_memory().context("before")?;
     let function = edu_function()?;
     let mut driven = drive("driver", &function)?;
@@ -129,13 +165,18 @@ pub fn driven() -> Result<()> {
         holder == Holder::Other(driven.running.domain().id()),
         "{holder:?}"
     );
+    let shown = Command::new("adyton").args(["device", "ls"]).output()?;
+    let shown = String::from_utf8(shown.stdout)?;
+    let id = format!("domain {:x}", driven.running.domain().id());
+    let line = shown.lines().find(|line| line.contains(&function.name));
+    ensure!(line.is_some_and(|line| line.contains(&id)), "{shown}");
     driven.end()?;
     ensure!(function.facts()?.holder == Holder::System);
     ordinary_memory().context("after")
 }
 
 /// Given and taken back several times, by revoking the region too.
-pub fn again() -> Result<()> {
+pub(super) fn again() -> Result<()> {
     let function = edu_function()?;
     for _ in 0..3 {
         let mut driven = drive("driver", &function)?;
@@ -153,7 +194,7 @@ pub fn again() -> Result<()> {
 }
 
 /// The device reads and writes the domain's memory, and none of domain 0's, the monitor's or its own registers.
-pub fn reach() -> Result<()> {
+pub(super) fn reach() -> Result<()> {
     let function = edu_function()?;
     let page = raw::anonymous_page()?;
     let here = edu::physical(page)?;
@@ -207,7 +248,7 @@ pub fn reach() -> Result<()> {
 }
 
 /// What one side has begun does not go on with the other side's memory.
-pub fn in_flight() -> Result<()> {
+pub(super) fn in_flight() -> Result<()> {
     let function = edu_function()?;
     into_the_domain(&function)?;
     out_of_the_domain(&function)
@@ -263,7 +304,7 @@ fn out_of_the_domain(function: &Function) -> Result<()> {
 }
 
 /// Messages that the function sends as interrupts: domain 0's arrive, a domain's do not.
-pub fn messages() -> Result<()> {
+pub(super) fn messages() -> Result<()> {
     const INTERRUPTS: u64 = 0xfee0_0000;
     let function = edu_function()?;
     let before = unknown_interrupts()?;
@@ -310,7 +351,7 @@ fn unknown_interrupts() -> Result<usize> {
 }
 
 /// An NVMe disk that domain 0 has written, read by a domain that drives it; then by domain 0 again.
-pub fn disk() -> Result<()> {
+pub(super) fn disk() -> Result<()> {
     const NVME: [u16; 2] = [0x1b36, 0x0010];
     const BLOCK: u64 = 5;
     let mut all = functions(NVME).into_iter();
@@ -327,7 +368,16 @@ pub fn disk() -> Result<()> {
     disk.write_all_at(&pattern, BLOCK * 512)?;
     disk.sync_all()?;
     drop(disk);
-    function.unbind()?;
+    let bound = drive("disk", &function);
+    let is_bound = |error: &anyhow::Error| error.to_string().contains("driver nvme");
+    ensure!(
+        bound.is_err_and(|error| is_bound(&error)),
+        "given away while it is bound"
+    );
+    let status = Command::new("adyton")
+        .args(["device", "assign", &function.name])
+        .status()?;
+    ensure!(status.success(), "adyton device assign");
     let mut driven = drive("disk", &function)?;
     let sum = |block: u64| (0..64).fold(0_u64, |sum, word| sum.wrapping_add(block ^ word));
     let found = driven.ask([BLOCK, 0, 0, 0])?;
@@ -335,7 +385,10 @@ pub fn disk() -> Result<()> {
     let found = driven.ask([BLOCK + 1, 0, 0, 0])?;
     ensure!(found == [0, 0], "the block behind it: {found:x?}");
     driven.end()?;
-    function.bind()?;
+    let status = Command::new("adyton")
+        .args(["device", "release", &function.name])
+        .status()?;
+    ensure!(status.success(), "adyton device release");
     let device = load::until(|| fs::exists("/dev/nvme0n1").unwrap_or(false));
     ensure!(device, "domain 0 does not find the disk again");
     let mut found = [0; 512];

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | 1 `number` | has it compute a factorial | the factorial |
 //! | 2 `word` | has it copy a word from one page to another | what came |
-//! | 3 `word` | has it interrupt with this number, by a message into memory | what came, polls until then |
+//! | 3 `word` | has it interrupt with this number, by a message into memory | what came, polls until then; ticks that it took |
 //! | 4 `offset` | reads a register | it |
 //! | 5 `offset value` | writes one | |
 //! | 6 `offset width write value` | accesses configuration space | status, value |
@@ -15,6 +15,8 @@
 
 #![no_std]
 #![no_main]
+
+use core::arch::x86_64::_rdtsc;
 
 use adyton_runtime::compose::convention::PAYLOAD;
 use adyton_runtime::compose::environment::Refusal;
@@ -76,7 +78,7 @@ impl Driver {
         match operation {
             1 => [self.factorial(a), 0],
             2 => [self.copy(a), 0],
-            3 => [self.interrupt(a), 0],
+            3 => self.interrupt(a),
             4 => [device.read(a).into(), 0],
             5 => {
                 device.write(a, b as u32);
@@ -149,20 +151,24 @@ impl Driver {
         device.configure(place + 2, 2, control | 1)
     }
 
-    fn interrupt(&self, number: u64) -> u64 {
+    fn interrupt(&self, number: u64) -> [u64; 2] {
         let last = 8;
         self.to.store(last, 0);
         if self.send_to(self.to.address() + 8 * last as u64).is_err() {
-            return 0;
+            return [0, 0];
         }
+        // SAFETY: reading the time stamp has no effect.
+        let begin = unsafe { _rdtsc() };
         self.device.write(RAISE, number as u32);
         let mut tries = 0_u32;
         while self.to.load(last) == 0 && tries < 100_000_000 {
             core::hint::spin_loop();
             tries += 1;
         }
+        // SAFETY: as above.
+        let ticks = unsafe { _rdtsc() } - begin;
         self.device.write(ACKNOWLEDGE, number as u32);
-        self.to.load(last)
+        [self.to.load(last), ticks]
     }
 
     fn configuration(&self, offset: u16, width: u8, write: bool, value: u32) -> [u64; 2] {
