@@ -129,8 +129,8 @@ pub enum Statement {
     Region(Extent),
     /// Who else reaches the region, by number, and with what rights; each once.
     Peer(u64, Attributes),
-    /// Nothing more of this domain.
-    Complete,
+    /// Nothing more of this domain, which is called so.
+    Complete(DomainId),
     /// Nothing more.
     End,
 }

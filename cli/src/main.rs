@@ -4,6 +4,7 @@
 #[macro_use]
 mod show;
 
+mod device;
 mod end;
 mod failure;
 mod graph;
@@ -78,6 +79,9 @@ enum Command {
     Gc,
     /// Print the monitor's log (for root; there are no contents of domains in it)
     Log,
+    /// PCI functions: list them, take one from the kernel for a domain, give it back
+    #[command(subcommand)]
+    Device(device::Command),
     /// Compute the measurement that a payload's domain will have, without a monitor
     ///
     /// Takes what `run` takes, and says what `inspect` will show and what a policy names.
@@ -126,6 +130,7 @@ fn main() -> miette::Result<ExitCode> {
         Command::Kill { target } => end::kill(&arguments, target).map(done),
         Command::Gc => end::collect(&arguments).map(done),
         Command::Log => log::print(&arguments).map(done),
+        Command::Device(command) => device::run(&arguments, command).map(done),
         Command::Measure(options) => measure::print(&arguments, options).map(done),
         Command::Verify(options) => verify::print(&arguments, options),
         Command::Graph(options) => graph::print(options).map(done),

@@ -7,7 +7,9 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::{fs, io, thread};
 
-use adyton::{Console, Domain, Exit, Flags, Image, Loaded, Outcome, Program, Vcpu};
+use adyton::{
+    Console, Domain, Exit, Flags, Function, Image, Loaded, Outcome, Program, READ_WRITE, Vcpu,
+};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::Arguments;
@@ -35,6 +37,9 @@ pub struct Options {
     /// vCPUs
     #[arg(long, value_name = "N", default_value_t = 1)]
     vcpus: u64,
+    /// Give it a PCI function, as `adyton device ls` shows it: 00:04.0
+    #[arg(long, value_name = "FUNCTION")]
+    function: Option<String>,
     /// The payload: a static ELF file linked against `adyton-runtime`. A plain name is also looked for in
     /// $ADYTON_PAYLOADS, /payloads and /usr/lib/adyton/payloads
     file: PathBuf,
@@ -83,9 +88,19 @@ const ENDED_OTHERWISE: u8 = 125;
 
 pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure> {
     let file = options.read()?;
-    let program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
+    let mut program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
+    let function = match &options.function {
+        Some(name) => Some(Function::find(name)?),
+        None => None,
+    };
+    if let Some(function) = &function {
+        program.device = Some(function.facts()?.kind());
+    }
     let claim = arguments.pool()?.claim(program.claim_size())?;
     let loaded = program.build(&claim)?;
+    if let Some(function) = &function {
+        function.assign(&loaded.domain, loaded.plan.device().base, READ_WRITE)?;
+    }
     loaded.domain.seal()?;
     let console = Console::of(&loaded);
     let Loaded {

@@ -219,7 +219,7 @@ impl<S: Store> Engine<S> {
         let statement = if self.is_opaque(survey.here) {
             Statement::Opaque(index)
         } else {
-            Statement::Complete
+            Statement::Complete(self.store.domain(survey.here).id)
         };
         let next = match self.store.domain(survey.here).mark.next {
             Some(next) => {

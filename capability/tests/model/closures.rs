@@ -87,7 +87,7 @@ impl World {
                     let regions = &mut here.as_mut().unwrap().regions;
                     regions.last_mut().unwrap().1.push((domain, rights));
                 }
-                Statement::Complete => {
+                Statement::Complete(_) => {
                     let told = here.take().unwrap();
                     all.insert(told.member.index, told);
                 }

@@ -15,6 +15,7 @@ mod prefix;
 mod question;
 
 use adyton_abi::error::Error;
+use adyton_capability::Engine;
 use adyton_capability::identity::DomainId;
 use adyton_capability::survey::{self, Statement, Step, Survey};
 use adyton_evidence::Hash;
@@ -29,8 +30,10 @@ pub use question::Question;
 
 use super::quote::{Asker, QuoteInput};
 use super::{SECURITY_VERSION, key, platform};
+use crate::devices;
 use crate::domain::engine;
 use crate::domain::name::Refusal;
+use crate::domain::store::FrameStore;
 use crate::instructions::time_stamp;
 use crate::lock::Lock;
 use crate::tpm::command;
@@ -42,7 +45,7 @@ const PATIENCE: u64 = 1;
 /// Most bytes of a composition in one slice. Hashing is what takes long.
 const CHUNK: usize = 640;
 /// Most bytes that one statement comes to.
-const LONGEST_STATEMENT: usize = 144;
+const LONGEST_STATEMENT: usize = 224;
 /// Instructions of one slice's survey, about, and of one step of it.
 const SURVEY: u32 = 30_000;
 /// As above.
@@ -332,7 +335,7 @@ impl Composing {
                 Step::Onward => {}
                 Step::Changed => return Ok(Told::Changed),
                 Step::Tell(Statement::End) => return Ok(Told::All),
-                Step::Tell(statement) => state(statement, &mut *chunk)?,
+                Step::Tell(statement) => state(&engine, statement, &mut *chunk)?,
             }
         }
         Ok(Told::More)
@@ -340,7 +343,7 @@ impl Composing {
 }
 
 /// One statement of a survey, in evidence.
-fn state(statement: Statement, sink: impl Sink) -> Result<(), Full> {
+fn state(engine: &Engine<FrameStore>, statement: Statement, sink: impl Sink) -> Result<(), Full> {
     if let Statement::Begin(domains) = statement {
         return Writer::begin(sink, domains).map(drop);
     }
@@ -379,8 +382,11 @@ fn state(statement: Statement, sink: impl Sink) -> Result<(), Full> {
             peers: extent.peers,
         }),
         Statement::Peer(domain, rights) => writer.peer(&Peer { domain, rights }),
-        // The engine has no devices to give yet.
-        Statement::Complete => writer.devices(&[]),
+        Statement::Complete(domain) => {
+            let mut devices = devices::of(engine, domain);
+            devices.sort_unstable();
+            writer.devices(&devices)
+        }
     }
 }
 
