@@ -2,6 +2,7 @@
 
 mod build;
 mod evict;
+mod identity;
 mod init;
 mod look;
 mod modify;
