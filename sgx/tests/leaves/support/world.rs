@@ -8,7 +8,7 @@ use adyton_sgx::{
     Register, Secrets, Segment, Thread, asynchronous_exit, encls, enclu,
 };
 
-use super::machine::{KERNEL, Mapping, Model, PAGE, Target, USER, secrets};
+use super::machine::{KERNEL, Mapping, Model, PAGE, Target, secrets};
 
 /// Where the kernel maps the EPC.
 pub const EPC: u64 = 0xFFFF_8880_0000_0000;
@@ -274,6 +274,3 @@ impl World {
 pub fn epc(page: EpcPage) -> u64 {
     EPC + u64::from(page.0) * PAGE
 }
-
-/// In an application, in 64-bit mode.
-pub const APPLICATION: super::machine::Mode = USER;
