@@ -8,4 +8,5 @@ mod init;
 mod look;
 mod modify;
 mod oracle;
+mod random;
 mod support;

@@ -142,6 +142,14 @@ impl World {
         address
     }
 
+    /// Gives back memory beyond the first pages.
+    pub fn drop_memory(&mut self, kept: usize) {
+        for page in kept..self.machine.memory.len() {
+            self.machine.tables.remove(&(MEMORY + page as u64 * PAGE));
+        }
+        self.machine.memory.truncate(kept);
+    }
+
     /// Writes as the kernel.
     pub fn put(&mut self, address: u64, bytes: &[u8]) {
         use adyton_sgx::Machine;
@@ -273,4 +281,10 @@ impl World {
 /// The kernel's address of an EPC page.
 pub fn epc(page: EpcPage) -> u64 {
     EPC + u64::from(page.0) * PAGE
+}
+
+/// Whether success leaves RAX and the flags alone.
+pub fn is_silent(leaf: Encls) -> bool {
+    use Encls::{Eadd, Eaug, Ecreate, Eextend, Epa};
+    matches!(leaf, Ecreate | Eadd | Eextend | Epa | Eaug)
 }
