@@ -147,6 +147,7 @@ impl Options {
             parallel: self.parallel,
             iommu: self.iommu,
             host_programs: Vec::new(),
+            sgx_selftests: false,
             qemu: self
                 .qemu_arguments
                 .split_whitespace()

@@ -178,7 +178,9 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
             parent.entry.count_child();
         }
         page.entry.occupy(attributes, address);
-        if let Some(parent) = parent {
+        // No translation to the page that is not blocked can be older than what is loaded: a change that waits for EACCEPT was tracked
+        // before the page was written out.
+        if let Some(parent) = parent.filter(|_| attributes.blocked) {
             page.entry.set_epoch(parent.entry.tracking().epoch());
         }
         if kind == PageType::Secs {

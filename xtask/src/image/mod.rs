@@ -14,4 +14,4 @@ mod segments;
 pub use application::{application, authenticode_digest, digest};
 pub use bundle::bundle;
 pub use disk::write as write_disk;
-pub use segments::{host_programs, kernel_modules, start, system};
+pub use segments::{folder, host_programs, kernel_modules, start, system};
