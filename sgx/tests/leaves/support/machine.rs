@@ -73,9 +73,9 @@ pub const USER: Mode = Mode {
 };
 
 impl Model {
-    pub fn new(pages: usize, seed: u8, capabilities: Capabilities) -> Self {
+    pub fn new(pages: usize, secrets: Secrets, capabilities: Capabilities) -> Self {
         let epcm: Vec<EpcmEntry> = (0..pages).map(|_| EpcmEntry::default()).collect();
-        let platform = Platform::new(Vec::leak(epcm), secrets(seed), capabilities);
+        let platform = Platform::new(Vec::leak(epcm), secrets, capabilities);
         let size = capabilities.xsave_size(capabilities.xfrm) as usize;
         Self {
             platform: Box::leak(Box::new(platform)),

@@ -5,10 +5,10 @@ use adyton_sgx::platform::StateComponent;
 use adyton_sgx::structures::{Pageinfo, Secinfo};
 use adyton_sgx::{
     Capabilities, EpcPage, EpcmEntry, ErrorCode, Event, Fault, Flags, Outcome, Processor, Progress,
-    Register, Segment, Thread, asynchronous_exit, encls, enclu,
+    Register, Secrets, Segment, Thread, asynchronous_exit, encls, enclu,
 };
 
-use super::machine::{KERNEL, Mapping, Model, PAGE, Target, USER};
+use super::machine::{KERNEL, Mapping, Model, PAGE, Target, USER, secrets};
 
 /// Where the kernel maps the EPC.
 pub const EPC: u64 = 0xFFFF_8880_0000_0000;
@@ -95,7 +95,12 @@ impl World {
     }
 
     pub fn with(pages: u32, seed: u8, capabilities: Capabilities) -> Self {
-        let mut machine = Model::new(pages as usize, seed, capabilities);
+        Self::of(pages, secrets(seed), capabilities)
+    }
+
+    /// With these secrets.
+    pub fn of(pages: u32, secrets: Secrets, capabilities: Capabilities) -> Self {
+        let mut machine = Model::new(pages as usize, secrets, capabilities);
         for page in 0..pages {
             let mapping = Mapping {
                 target: Target::Epc(EpcPage(page)),
