@@ -22,6 +22,9 @@ const PARTS: &[&str] = &[
     "arch/x86/include",
 ];
 const TESTS: &str = "tools/testing/selftests/sgx";
+/// What goes between the tests and the driver where a second core works against them (docs/emulators.md).
+const RETRY: &str = include_str!("selftests_retry.c");
+const RETRY_NAME: &str = "retry.c";
 
 /// The folder with the built `test_sgx` and `test_encl.elf`; fetched and built if they are not there yet.
 pub fn fetch(workspace: &Workspace) -> Result<PathBuf> {
@@ -51,45 +54,27 @@ fn build(folder: &Path) -> Result<()> {
     let sources = folder.join(PACKAGE).join(TESTS);
     let built = folder.join("built");
     fs::create_dir_all(&built)?;
-    // The flags of its own Makefile, but static, and without stopping at warnings that it has with other compilers.
-    let program = ["main.c", "load.c", "sigstruct.c", "call.S", "sign_key.S"];
-    run(
-        Command::new("cc")
-            .args([
-                "-static",
-                "-g",
-                "-w",
-                "-I../../../include",
-                "-z",
-                "noexecstack",
-                "-s",
-                "-o",
-            ])
-            .arg(built.join("test_sgx"))
-            .args(program)
-            .arg("-lcrypto"),
-        &sources,
-    )?;
-    run(
-        Command::new("cc")
-            .args([
-                "-static",
-                "-nostdlib",
-                "-nostartfiles",
-                "-fPIC",
-                "-fno-stack-protector",
-            ])
-            .args(["-mrdrnd", "-w", "-I../../../include", "-Wl,--build-id=none"])
-            .args([
-                "-T",
-                "test_encl.lds",
-                "test_encl.c",
-                "test_encl_bootstrap.S",
-                "-o",
-            ])
-            .arg(built.join("test_encl.elf")),
-        &sources,
-    )
+    fs::write(sources.join(RETRY_NAME), RETRY)?;
+    program(&sources, &built.join("test_sgx"), &[])?;
+    let retrying = [RETRY_NAME, "-Wl,--wrap=ioctl"];
+    program(&sources, &built.join("test_sgx_retrying"), &retrying)?;
+    let output = built.join("test_encl.elf").display().to_string();
+    let enclave = "-static -nostdlib -nostartfiles -fPIC -fno-stack-protector -mrdrnd -w -I../../../include \
+                   -Wl,--build-id=none -T test_encl.lds test_encl.c test_encl_bootstrap.S -o";
+    let arguments = enclave.split_whitespace().chain([output.as_str()]);
+    run(Command::new("cc").args(arguments), &sources)
+}
+
+/// The flags of its own Makefile, but static, and without stopping at warnings that it has with other compilers.
+fn program(sources: &Path, output: &Path, more: &[&str]) -> Result<()> {
+    let output = output.display().to_string();
+    let fixed = "-static -g -w -I../../../include -z noexecstack -s main.c load.c sigstruct.c call.S sign_key.S";
+    let arguments = fixed.split_whitespace().chain(more.iter().copied()).chain([
+        "-o",
+        output.as_str(),
+        "-lcrypto",
+    ]);
+    run(Command::new("cc").args(arguments), sources)
 }
 
 fn run(command: &mut Command, folder: &Path) -> Result<()> {
