@@ -5,7 +5,9 @@ use arrayvec::ArrayVec;
 use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
-use super::{hidden_table, paging, processor, sleep_states, start_information, time, trampoline};
+use super::{
+    hidden_table, multiboot, paging, processor, sleep_states, start_information, time, trampoline,
+};
 use crate::acpi::{IommuUnit, SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
@@ -16,7 +18,10 @@ use crate::memory::{Kind, Layout, MOST_HIDDEN, MemoryEntry, Range, Wishes};
 use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
-use crate::{apic, attestation, console, domain0, enclave, interrupts, log, physical, scrub, uefi};
+use crate::{
+    apic, attestation, console, devices, domain0, enclave, interrupts, last_words, log, physical,
+    scrub, uefi,
+};
 use adyton_x86::cpuid::{STRUCTURED_FEATURES, structured_ebx};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
@@ -48,6 +53,17 @@ pub unsafe fn after_pvh(start_information: u64) -> ! {
     run(HANDOVER.set(unsafe { start_information::read(start_information) }))
 }
 
+/// Boots the machine that a loader which speaks Multiboot2 has started.
+///
+/// # Safety
+/// Once, with what that loader handed over.
+pub unsafe fn after_multiboot(information: u64) -> ! {
+    interrupts::create_table();
+    interrupts::load_table();
+    // SAFETY: as the caller warrants.
+    run(HANDOVER.set(unsafe { multiboot::read(information) }))
+}
+
 /// Boots the machine that the firmware has left.
 pub extern "C" fn after_uefi() -> ! {
     console::initialize();
@@ -60,6 +76,7 @@ fn run(handover: &'static Handover) -> ! {
     let options = options(handover);
     log::show_on_console(options.log_to_console);
     log!("version {}", env!("CARGO_PKG_VERSION"));
+    last_words::tell();
 
     let vendor = Vendor::detect().unwrap_or_else(|reason| panic!("cannot run here: {reason:?}"));
     let bundle = &handover.bundle;
@@ -76,6 +93,7 @@ fn run(handover: &'static Handover) -> ! {
 
     let apic_ids = find_machine(handover, layout, &options);
     iommu::start(&machine::get().iommus);
+    devices::find(machine::get());
     processor::find_vector_state();
     let cores = Core::create_all(apic_ids.iter().copied());
     let Some(own) = cores.first() else {
@@ -152,11 +170,14 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
 /// What must stay where it is until domain 0 runs.
 fn occupied(handover: &Handover) -> ArrayVec<Range, MOST_OCCUPIED> {
     let loaded = [handover.bundle.kernel, handover.bundle.ram_disk];
-    let configuration = handover.uefi.map(|uefi| uefi.configuration);
+    let beside = handover
+        .uefi
+        .map(|uefi| [uefi.configuration, uefi.approvals]);
+    let beside = beside.into_iter().flatten();
     let held = handover.held.iter().copied();
     loaded
         .into_iter()
-        .chain(configuration)
+        .chain(beside.filter(|range| range.size() > 0))
         .chain(held)
         .collect()
 }

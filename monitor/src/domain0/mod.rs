@@ -5,6 +5,7 @@
 
 mod apic;
 mod carved;
+mod configuration;
 mod cpuid;
 mod fault;
 mod io;
