@@ -177,12 +177,9 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if let Some(parent) = parent {
             parent.entry.count_child();
         }
+        // Nothing is left to be tracked: nobody could translate to the page while it was not there, and what was changed before it went
+        // out was tracked then.
         page.entry.occupy(attributes, address);
-        // No translation to the page that is not blocked can be older than what is loaded: a change that waits for EACCEPT was tracked
-        // before the page was written out.
-        if let Some(parent) = parent.filter(|_| attributes.blocked) {
-            page.entry.set_epoch(parent.entry.tracking().epoch());
-        }
         if kind == PageType::Secs {
             self.machine.created(page.number);
         }

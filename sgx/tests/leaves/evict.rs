@@ -50,8 +50,15 @@ impl World {
         out
     }
 
+    /// PAGEINFO leads to the room again, whoever wrote there.
+    pub fn tidy(&mut self, out: Out) {
+        let fields = [out.source, out.pcmd].map(u64::to_le_bytes);
+        self.put(out.info + 8, fields.as_flattened());
+    }
+
     /// Operands that bring a page back.
     pub fn back(&mut self, out: Out, page: EpcPage, secs: u64, slot: u64) -> [u64; 3] {
+        self.tidy(out);
         self.put(out.info + 24, &secs.to_le_bytes());
         [out.info, epc(page), slot]
     }

@@ -524,7 +524,8 @@ fn each_field_of_a_request_makes_another_key() {
     for (number, key) in keys.iter().enumerate() {
         assert!(!keys[..number].contains(key), "names separate keys");
     }
-    let changes: [(&str, fn(&mut Keyrequest)); 7] = [
+    type Change = (&'static str, fn(&mut Keyrequest));
+    let changes: [Change; 7] = [
         ("keyid", |request| request.set_keyid(&[1; 32])),
         ("isvsvn", |request| request.set_isvsvn(1)),
         ("cpusvn", |request| request.set_cpusvn(&[0; 16])),

@@ -66,12 +66,6 @@ pub const KERNEL: Mode = Mode {
     flat: true,
 };
 
-/// In an application.
-pub const USER: Mode = Mode {
-    privilege: 3,
-    ..KERNEL
-};
-
 impl Model {
     pub fn new(pages: usize, secrets: Secrets, capabilities: Capabilities) -> Self {
         let epcm: Vec<EpcmEntry> = (0..pages).map(|_| EpcmEntry::default()).collect();

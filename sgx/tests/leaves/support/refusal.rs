@@ -10,9 +10,12 @@ use super::world::{Answer, World};
 /// What software can find out about the EPC.
 #[derive(Debug, PartialEq)]
 pub struct Snapshot {
-    pages: Vec<(Attributes, u64, u32, u64, Option<Box<Bytes>>)>,
+    pages: Vec<Page>,
     thread: Option<Thread>,
 }
+
+/// Attributes, address, children, threads; contents if it is valid.
+type Page = (Attributes, u64, u32, u64, Option<Box<Bytes>>);
 
 impl World {
     pub fn snapshot(&self) -> Snapshot {

@@ -8,7 +8,7 @@ use adyton_sgx::{
     Register, Secrets, Segment, Thread, asynchronous_exit, encls, enclu,
 };
 
-use super::machine::{KERNEL, Mapping, Model, PAGE, Target, USER, secrets};
+use super::machine::{KERNEL, Mapping, Model, PAGE, Target, secrets};
 
 /// Where the kernel maps the EPC.
 pub const EPC: u64 = 0xFFFF_8880_0000_0000;
@@ -140,6 +140,14 @@ impl World {
         let address = self.memory(bytes.len().div_ceil(PAGE as usize));
         self.put(address, bytes);
         address
+    }
+
+    /// Gives back memory beyond the first pages.
+    pub fn drop_memory(&mut self, kept: usize) {
+        for page in kept..self.machine.memory.len() {
+            self.machine.tables.remove(&(MEMORY + page as u64 * PAGE));
+        }
+        self.machine.memory.truncate(kept);
     }
 
     /// Writes as the kernel.
@@ -275,5 +283,8 @@ pub fn epc(page: EpcPage) -> u64 {
     EPC + u64::from(page.0) * PAGE
 }
 
-/// In an application, in 64-bit mode.
-pub const APPLICATION: super::machine::Mode = USER;
+/// Whether success leaves RAX and the flags alone.
+pub fn is_silent(leaf: Encls) -> bool {
+    use Encls::{Eadd, Eaug, Ecreate, Eextend, Epa};
+    matches!(leaf, Ecreate | Eadd | Eextend | Epa | Eaug)
+}
