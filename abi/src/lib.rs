@@ -10,10 +10,12 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod counter;
 pub mod discovery;
 pub mod error;
 pub mod evidence;
 pub mod exit;
+pub mod key;
 pub mod policy;
 pub mod quote;
 pub mod record;

@@ -80,7 +80,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// Gives domain 0 a part of the machine: memory (bytes; at its place, host-physical and guest-physical
-    /// are the same) or cores (by number). What may be claimed bears `POOL`.
+    /// are the same), cores (by number) or devices ([`crate::device`]). What may be claimed bears `POOL`.
     ///
     /// Tables of memory that is no pool are not charged to the limit: the monitor has built them already, and
     /// nothing in it is ever derived.
@@ -99,6 +99,11 @@ impl<S: Store> Engine<S> {
             Resource::Memory => Place::memory(base, size)?,
             Resource::Core => Place {
                 class: class::CORE,
+                start: base,
+                size,
+            },
+            Resource::Device => Place {
+                class: class::DEVICE,
                 start: base,
                 size,
             },

@@ -48,12 +48,14 @@ pub(crate) mod mark {
 
 /// Classes of a domain's holdings, the first part of their key.
 pub(crate) mod class {
-    /// Regions of memory, by guest-physical place.
+    /// Regions of memory, and devices that were given to it, by guest-physical place.
     pub(crate) const MEMORY: u64 = 0;
     /// Cores, by number.
     pub(crate) const CORE: u64 = 1;
     /// Exit pages, by the index of their vCPU.
     pub(crate) const EXIT: u64 = 2;
+    /// The machine's devices, by number: domain 0's.
+    pub(crate) const DEVICE: u64 = 3;
 }
 
 /// Place of a node in one tree.
@@ -82,6 +84,8 @@ fn class_of(node: &Node) -> u64 {
     match (node.kind, node.resource) {
         (Kind::Exit, _) => class::EXIT,
         (_, Resource::Core) => class::CORE,
+        (Kind::Root, Resource::Device) => class::DEVICE,
+        (_, Resource::Device) => class::MEMORY,
         (_, Resource::Memory) => class::MEMORY,
     }
 }

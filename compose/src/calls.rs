@@ -5,6 +5,7 @@
 
 use adyton_abi::call::{CLAIM_OPERATION, Call, Information};
 use adyton_abi::error::Error;
+use adyton_abi::key::Binding;
 use adyton_abi::policy::Policy;
 use adyton_abi::region::{Attributes, RegionName};
 
@@ -399,6 +400,24 @@ pub fn evidence(
     let rest = [address, size, 0, 0, 0];
     let results = patiently(place, Request::new(Call::Evidence, name.arguments(rest)))?;
     Ok([results[0], results[1]])
+}
+
+/// Derives a sealing key of the calling domain. `signature` is the page-aligned address of the structure that says whose the domain
+/// is, or 0.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn key(
+    place: &impl Environment,
+    binding: Binding,
+    version: u64,
+    signature: u64,
+    label: [u64; 4],
+) -> Result<[u64; 4], Refusal> {
+    let [a, b, c, d] = label;
+    let arguments = [binding as u64, version, signature, a, b, c, d];
+    let [a, b, c, d, ..] = once(place, Request::new(Call::Key, arguments))?;
+    Ok([a, b, c, d])
 }
 
 /// Seven words of a `debug` domain's memory from guest-physical `address` on.

@@ -9,6 +9,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::address::PAGE_SIZE;
+use crate::attestation::platform_key;
 use crate::cores;
 use crate::frames::FRAMES;
 use crate::instructions::write_back_caches;
@@ -67,7 +68,7 @@ fn page(vcpu: &Vcpu) -> Range {
     }
 }
 
-/// Zeroes all of the pool that was ever claimed and the registers of all domains, and writes it back from the caches.
+/// Zeroes all of the pool that was ever claimed, the registers of all domains and the platform key, and writes it back from the caches.
 ///
 /// Called before every reset, power-off and shutdown that passes through the monitor, and by its panic handler. The other cores
 /// are stopped first, so that no domain writes behind the scrubbing.
@@ -84,6 +85,7 @@ pub fn everything() {
         // SAFETY: the page is a complete vCPU, and no core runs one any more.
         unsafe { (*(start as *mut Vcpu)).clear_registers() };
     }
+    platform_key::wipe();
     write_back_caches();
 }
 

@@ -87,6 +87,8 @@ impl World {
                     let regions = &mut here.as_mut().unwrap().regions;
                     regions.last_mut().unwrap().1.push((domain, rights));
                 }
+                Statement::Devices(devices) => assert_eq!(devices, 0),
+                Statement::Device(device) => panic!("the model has no device {device:x}"),
                 Statement::Complete => {
                     let told = here.take().unwrap();
                     all.insert(told.member.index, told);

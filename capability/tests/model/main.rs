@@ -90,6 +90,7 @@ fn the_random_calls_reach_everything() {
         "destroy",
         "release",
         "cores",
+        "assign",
         "death by a vital region",
         "larger closure",
     ];

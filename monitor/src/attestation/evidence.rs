@@ -19,7 +19,7 @@ use adyton_capability::identity::DomainId;
 use adyton_capability::survey::{self, Statement, Step, Survey};
 use adyton_evidence::Hash;
 use adyton_evidence::cbor::encode::{Full, Sink, Slice};
-use adyton_evidence::composition::{Extent, Facts, Holdings, Peer, Sharing, Writer};
+use adyton_evidence::composition::{Device, Extent, Facts, Holdings, Peer, Sharing, Writer};
 use adyton_evidence::cose::{self, MOST_PAYLOAD};
 use adyton_evidence::platform::Platform as Statements;
 use adyton_evidence::token::{Boot, Token};
@@ -35,7 +35,7 @@ use crate::domain::name::Refusal;
 use crate::instructions::time_stamp;
 use crate::lock::Lock;
 use crate::tpm::command;
-use crate::{iommu, log, machine};
+use crate::{devices, iommu, log, machine};
 use prefix::Prefix;
 
 /// Seconds for which evidence that nobody carries on keeps others waiting.
@@ -407,8 +407,18 @@ fn state(statement: Statement, sink: impl Sink) -> Result<(), Full> {
             peers: extent.peers,
         }),
         Statement::Peer(domain, rights) => writer.peer(&Peer { domain, rights }),
-        // The engine has no devices to give yet.
-        Statement::Complete => writer.devices(&[]),
+        Statement::Devices(devices) => writer.devices(devices),
+        Statement::Device(number) => writer.device(&kind(devices::identity(number))),
+        Statement::Complete => Ok(()),
+    }
+}
+
+/// A kind of device from its one word: vendor, device, class.
+const fn kind(identity: u64) -> Device {
+    Device {
+        vendor: identity as u16,
+        device: (identity >> 16) as u16,
+        class: (identity >> 32) as u32 & 0xff_ffff,
     }
 }
 

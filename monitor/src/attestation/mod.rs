@@ -6,10 +6,14 @@
 //!
 //! What must hold: PCR 12 is extended here and nowhere else, never after [`measure`]; the secret half of the key is read by nothing but signing.
 
+pub mod counters;
+pub mod errand;
 pub mod evidence;
 pub mod key;
 pub mod measure;
+pub mod platform_key;
 pub mod quote;
+pub mod secret;
 
 use adyton_evidence::Hash;
 use adyton_evidence::platform::Values;

@@ -24,21 +24,25 @@ use crate::tpm::command::{self, Message};
 use crate::vcpu::{Owner, Vcpu};
 
 /// A page of a guest's, which it may change at any time.
-struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
+pub(super) struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
 
 impl Page {
     /// The page that argument 0 names.
     fn of(request: &Request<'_>) -> Result<Self, Refusal> {
         name::require(request.caller, Flags::MAY_ATTEST)?;
-        let address = request.arguments[0];
+        Self::at(request, request.arguments[0])
+    }
+
+    /// The page at this address of the caller's.
+    pub(super) fn at(request: &Request<'_>, address: u64) -> Result<Self, Refusal> {
         if !address.is_multiple_of(PAGE_SIZE) {
             return Err(Error::Alignment.into());
         }
-        Self::at(request.caller, address)
+        Self::of_caller(request.caller, address)
     }
 
     /// The page at `address`, which the caller may write, by its own tables and by its nested rights.
-    fn at(caller: &Vcpu, address: u64) -> Result<Self, Refusal> {
+    fn of_caller(caller: &Vcpu, address: u64) -> Result<Self, Refusal> {
         let place = name::walk(caller, address)?.place;
         let base = CallerMemory::new(caller).writable(place.page());
         let base = base.ok_or(Error::NotPool)?;
@@ -47,7 +51,7 @@ impl Page {
         Ok(Self(unsafe { &*(base.value() as *const _) }))
     }
 
-    fn read<const N: usize>(&self, offset: usize) -> [u8; N] {
+    pub(super) fn read<const N: usize>(&self, offset: usize) -> [u8; N] {
         let mut bytes = [0; N];
         for (byte, place) in bytes.iter_mut().zip(self.0.iter().skip(offset)) {
             *byte = place.load(Ordering::Relaxed);
@@ -55,7 +59,7 @@ impl Page {
         bytes
     }
 
-    fn write(&self, offset: usize, bytes: &[u8]) {
+    pub(super) fn write(&self, offset: usize, bytes: &[u8]) {
         for (place, byte) in self.0.iter().skip(offset).zip(bytes) {
             place.store(*byte, Ordering::Relaxed);
         }
@@ -167,7 +171,7 @@ impl Buffer<'_> {
         let mut done = 0;
         while done < length {
             let at = offset + done;
-            let page = Page::at(self.caller, self.address + at / PAGE_SIZE * PAGE_SIZE)?;
+            let page = Page::of_caller(self.caller, self.address + at / PAGE_SIZE * PAGE_SIZE)?;
             visit(&page, done as usize, (at % PAGE_SIZE) as usize)?;
             done += PAGE_SIZE - at % PAGE_SIZE;
         }
@@ -231,7 +235,7 @@ pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
         token,
     };
     let question = || {
-        let bytes: [u8; QUESTION_SIZE] = Page::at(request.caller, address)?.read(0);
+        let bytes: [u8; QUESTION_SIZE] = Page::at(request, address)?.read(0);
         Ok(Question::read(subject, !own, &bytes)?)
     };
     let extent = DESK.lock().serve(client, question, &buffer)?;

@@ -4,6 +4,7 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
 
+use adyton_secrets::approval;
 use arrayvec::{ArrayString, ArrayVec};
 
 use super::firmware::{Firmware, FirmwareLog, Folder, Map, Refusal};
@@ -121,6 +122,7 @@ pub unsafe extern "efiapi" fn uefi_main(image: Handle, system: *const SystemTabl
 struct Loaded {
     root_pointer: u64,
     configuration: Range,
+    approvals: Range,
     bundle: Bundle,
     command_line: ArrayVec<u8, COMMAND_LINE_SIZE>,
 }
@@ -149,9 +151,20 @@ fn load(firmware: &Firmware) -> Result<Loaded, Failure> {
     Ok(Loaded {
         root_pointer,
         configuration: file,
+        approvals: load_approvals(&volume),
         bundle,
         command_line: configuration.command_line.bytes().collect(),
     })
+}
+
+/// The maintainer's approvals. Without them the boot goes on, and finds no platform secret.
+fn load_approvals(volume: &Folder<'_>) -> Range {
+    let file = volume.load(approval::PATH).unwrap_or_default();
+    if file.size() > approval::LONGEST {
+        log!("the file of approvals is too long");
+        return Range::default();
+    }
+    file
 }
 
 fn load_file(volume: &Folder<'_>, path: &str) -> Result<Range, Failure> {
@@ -222,6 +235,7 @@ fn hand_over(firmware: &Firmware, loaded: Loaded, map: Map) -> Handover {
     let uefi = Uefi {
         system_table: firmware.system_table(),
         configuration: loaded.configuration,
+        approvals: loaded.approvals,
         map_size: map.size,
         descriptor_size: map.descriptor_size,
     };
