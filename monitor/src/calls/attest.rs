@@ -30,11 +30,11 @@ impl Page {
     /// The page that argument 0 names.
     fn of(request: &Request<'_>) -> Result<Self, Refusal> {
         name::require(request.caller, Flags::MAY_ATTEST)?;
-        Self::at(request, request.arguments[0])
+        Self::aligned(request, request.arguments[0])
     }
 
-    /// The page at this address of the caller's.
-    pub(super) fn at(request: &Request<'_>, address: u64) -> Result<Self, Refusal> {
+    /// The page at this address of the caller's, which is aligned.
+    pub(super) fn aligned(request: &Request<'_>, address: u64) -> Result<Self, Refusal> {
         if !address.is_multiple_of(PAGE_SIZE) {
             return Err(Error::Alignment.into());
         }

@@ -144,6 +144,7 @@ impl Place {
             load,
             variables: self.variables.clone(),
             tpm: None,
+            tpm_state: None,
             timing: Timing::Alternating,
             memory_file: None,
             extra,
