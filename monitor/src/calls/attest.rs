@@ -235,7 +235,7 @@ pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
         token,
     };
     let question = || {
-        let bytes: [u8; QUESTION_SIZE] = Page::at(request, address)?.read(0);
+        let bytes: [u8; QUESTION_SIZE] = Page::aligned(request, address)?.read(0);
         Ok(Question::read(subject, !own, &bytes)?)
     };
     let extent = DESK.lock().serve(client, question, &buffer)?;
