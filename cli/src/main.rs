@@ -6,6 +6,7 @@ mod show;
 
 mod device;
 mod end;
+mod evidence;
 mod failure;
 mod graph;
 mod inspect;
@@ -49,6 +50,8 @@ Examples:
   adyton run --sandbox FILE              a sandbox: it sees nothing of you, you see all of it
   adyton tree                            who holds what, and who shares it with whom
   adyton gc                              take back what dead programs left behind
+  adyton evidence --nonce 0123456789abcdef -o evidence hello
+                                         what this machine proves about such a domain
   adyton verify EVIDENCE --nonce 0123456789abcdef --policy policy.toml --anchors anchors.toml
                                          whether another machine runs what it should";
 
@@ -57,7 +60,7 @@ enum Command {
     /// Tell what the monitor is, what it has, what it protects and what it does not
     Status,
     /// Run a payload in a domain of its own, with this terminal as its console
-    Run(run::Options),
+    Run(run::Invocation),
     /// List claims and the domains in them
     Ls,
     /// Show the composition: domains in domains, their memory, and what is shared
@@ -86,6 +89,11 @@ enum Command {
     ///
     /// Takes what `run` takes, and says what `inspect` will show and what a policy names.
     Measure(measure::Options),
+    /// Write what this machine proves about a payload's domain: evidence for `verify`
+    ///
+    /// Builds the domain as `run` would, and does not start it. Evidence that its owner asks for binds no key: a payload that
+    /// speaks to others asks itself (`--attest`). `run --evidence` writes it about a domain that then runs.
+    Evidence(evidence::Options),
     /// Decide about evidence from another machine
     ///
     /// Exit status: 0 accepted, 2 refused, 1 if nothing could be decided, as where a file is missing.
@@ -132,6 +140,7 @@ fn main() -> miette::Result<ExitCode> {
         Command::Log => log::print(&arguments).map(done),
         Command::Device(command) => device::run(&arguments, command).map(done),
         Command::Measure(options) => measure::print(&arguments, options).map(done),
+        Command::Evidence(options) => evidence::print(&arguments, options).map(done),
         Command::Verify(options) => verify::print(&arguments, options),
         Command::Graph(options) => graph::print(options).map(done),
     };

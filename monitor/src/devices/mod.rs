@@ -17,13 +17,11 @@ mod registers;
 mod tests;
 
 use adyton_abi::error::Error;
-use adyton_capability::Engine;
 use adyton_capability::device;
 use adyton_capability::identity::DomainId;
 use arrayvec::ArrayVec;
 
 use crate::address::{HostPhysical, PAGE_SIZE};
-use crate::domain::store::FrameStore;
 use crate::instructions::time_stamp;
 use crate::iommu::{self, DOMAIN0};
 use crate::lock::Lock;
@@ -402,27 +400,6 @@ pub fn lead(number: u64, domain: DomainId, root: HostPhysical, first: bool) -> S
     }
     entry.since = 0;
     Step::Done
-}
-
-/// The functions that the engine says the domain has, as evidence names them.
-#[must_use]
-pub fn of(
-    engine: &Engine<FrameStore>,
-    domain: DomainId,
-) -> ArrayVec<adyton_evidence::composition::Device, MOST> {
-    let registry = REGISTRY.lock();
-    let mut found = ArrayVec::new();
-    for entry in &registry.entries {
-        if engine.device_holder(device::number(entry.function)) == Some(domain) {
-            let identity = entry.findings.identity;
-            found.push(adyton_evidence::composition::Device {
-                vendor: identity as u16,
-                device: (identity >> 16) as u16,
-                class: (identity >> 32) as u32,
-            });
-        }
-    }
-    found
 }
 
 /// Takes the right to access memory from every function that is not domain 0's: before memory is scrubbed for good. Without a lock, which a
