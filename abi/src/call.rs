@@ -120,6 +120,11 @@ calls! {
     /// `event_log(page, offset)` → size of the log, bytes copied. Copies what of the boot's
     /// event log begins at `offset`, a page at most. `page` as for `quote`.
     EventLog = 22,
+    /// `evidence(control or 0, key or 0, address, size; token)` → offset, bytes. Writes evidence
+    /// about the calling domain (argument 0 is 0), or about one that the caller commands, into
+    /// `size` bytes at `address`, both page-aligned; it begins at the offset. The first page says
+    /// what is asked: [`Question`](crate::evidence::Question). With policy flag `MAY_ATTEST`.
+    Evidence = 23,
     /// `key(binding, version, signature, label × 4)` → the key, four words. Derives a sealing key of
     /// the calling domain, the same at every boot: [`Binding`](crate::key::Binding). `signature`:
     /// page-aligned, the domain's signature as `docs/attestation.md` defines it, or 0 where one was taken before. Any domain but domain 0.
@@ -127,6 +132,13 @@ calls! {
     /// `counter(control or 0, key or 0, operation, selector; token)` → by operation:
     /// [`Operation`](crate::counter::Operation). A domain's monotonic counter, which survives reboots.
     Counter = 27,
+    /// `assign(control, key, function, address, place, rights and attributes; token)` → region, bytes. Gives a PCI
+    /// function exclusively to the domain, its registers at guest-physical `place`. `address`: where the caller has mapped its
+    /// first base address, as a whole or the first 4 MiB of it; `function`: bus << 8 | device << 3 | function, of domain 0's callers.
+    Assign = 34,
+    /// `configure(address, offset, width, write, value)` → value. Reads (`write` 0) or writes (1) `width` bytes of the
+    /// configuration space of the PCI function whose registers the caller has at `address`.
+    Configure = 35,
 }
 
 /// Topics of [`Call::Information`], argument 0.
@@ -153,6 +165,11 @@ pub enum Information {
     /// Devices: IOMMUs, flushes of theirs so far; to domain 0 also: accesses that they have blocked and logged, and of the last one the
     /// device (bus << 8 | device << 3 | function) and the address; times that a log ran over.
     Devices = 8,
+    /// A PCI function, argument 1: for domain 0 its number (bus << 8 | device << 3 | function), for others the
+    /// guest-physical address of its registers. Results: vendor | device << 16 | class << 32; who has it (0 domain 0, 1 nobody, 2 the
+    /// caller, 3 another domain); bytes of its registers; in 3 words two by two 32 bits, where each base address begins in them (in
+    /// pages plus one, 0 for none); in domain 0 the id of the domain that has it.
+    Device = 14,
 }
 
 impl Information {
@@ -169,6 +186,7 @@ impl Information {
             6 => Self::Counter,
             7 => Self::Selfcheck,
             8 => Self::Devices,
+            14 => Self::Device,
             _ => return None,
         })
     }
@@ -192,13 +210,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_rise_and_are_found_again() {
-        assert!(Call::ALL.is_sorted_by(|one, next| one < next));
+    fn numbers_ascend_and_are_found_again() {
+        for pair in Call::ALL.windows(2) {
+            assert!((pair[0] as u64) < pair[1] as u64);
+        }
         for call in Call::ALL {
             assert_eq!(Call::from_number(*call as u64), Some(*call));
         }
-        let last = Call::ALL.last().map_or(0, |call| *call as u64);
-        assert_eq!(Call::from_number(last + 1), None);
+        assert_eq!(Call::from_number(CALL_BASE + 0xffff), None);
         assert_eq!(Call::from_number(1), None);
     }
 }

@@ -85,6 +85,12 @@ errors! {
     Newer = 29, "the key belongs to a newer version of the domain";
     /// Domain 0 has given the domain no counter.
     NoCounter = 30, "the domain has no counter: domain 0 gives them out";
+    /// There is no such PCI function, or it is not the caller's, or the address does not lead to its registers.
+    NotDevice = 36, "there is no such PCI function, or the address does not lead to its registers";
+    /// A bridge, one of several functions of a device, one behind a bridge, or without registers in memory.
+    Unassignable = 37, "a PCI function of this kind cannot be given to a domain";
+    /// The function's registers lie where something else does, or nowhere.
+    Entangled = 38, "the PCI function's registers lie where something else does";
 }
 
 /// Status of a call that succeeded.

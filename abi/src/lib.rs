@@ -13,6 +13,7 @@ pub mod call;
 pub mod counter;
 pub mod discovery;
 pub mod error;
+pub mod evidence;
 pub mod exit;
 pub mod key;
 pub mod policy;

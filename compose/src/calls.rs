@@ -35,6 +35,12 @@ pub struct Name {
 }
 
 impl Name {
+    /// The caller's own domain, where a call may be about that.
+    const NONE: Self = Self {
+        address: 0,
+        key: Key([0, 0]),
+    };
+
     fn arguments(self, rest: [u64; 5]) -> [u64; 8] {
         let [low, high] = self.key.0;
         let [a, b, c, d, e] = rest;
@@ -252,10 +258,7 @@ pub fn accept(
     offer: RegionName,
     expected: Acceptance,
 ) -> Result<(), Refusal> {
-    let name = domain.unwrap_or(Name {
-        address: 0,
-        key: Key([0, 0]),
-    });
+    let name = domain.unwrap_or(Name::NONE);
     let rest = [
         offer.0,
         expected.place,
@@ -380,6 +383,23 @@ pub fn quote(place: &impl Environment, page: u64) -> Result<(), Refusal> {
 /// What the monitor refuses.
 pub fn event_log(place: &impl Environment, page: u64, offset: u64) -> Result<[u64; 2], Refusal> {
     let results = once(place, Request::new(Call::EventLog, [page, offset]))?;
+    Ok([results[0], results[1]])
+}
+
+/// Has evidence written into `size` bytes at `address`, which begin with a [`Question`](adyton_abi::evidence::Question): about the caller's own domain,
+/// or about one that it commands. Returns where in them it begins, and its bytes.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn evidence(
+    place: &impl Environment,
+    domain: Option<Name>,
+    address: u64,
+    size: u64,
+) -> Result<[u64; 2], Refusal> {
+    let name = domain.unwrap_or(Name::NONE);
+    let rest = [address, size, 0, 0, 0];
+    let results = patiently(place, Request::new(Call::Evidence, name.arguments(rest)))?;
     Ok([results[0], results[1]])
 }
 

@@ -20,6 +20,7 @@ pub mod claim;
 pub mod convention;
 pub mod domain;
 pub mod environment;
+pub mod evidence;
 pub mod image;
 pub mod listing;
 pub mod plan;

@@ -3,7 +3,7 @@
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use crate::cbor::decode::{Decoder, Malformed};
-use crate::cbor::encode::{Encoder, Full, Sink, Slice};
+use crate::cbor::encode::{Encoder, Full, Length, Sink, Slice};
 use crate::claims::{EDDSA, TAG_SIGN1};
 
 /// Header parameters (RFC 9052, section 3.1).
@@ -59,13 +59,34 @@ pub fn sign(sink: impl Sink, key: &SigningKey, payload: &[u8]) -> Result<(), Ful
     let mut signed = Slice::new(&mut memory);
     signed_bytes(&mut signed, &protected, payload)?;
     let signature = key.sign(signed.written());
+    write(sink, &protected, payload, &signature.to_bytes())
+}
+
+/// Bytes of the tagged token with a payload of this length.
+///
+/// # Errors
+/// [`Full`] where it is longer than [`MOST_PAYLOAD`].
+pub fn signed_length(payload: usize) -> Result<u64, Full> {
+    let zeros = [0; MOST_PAYLOAD];
+    let payload = zeros.get(..payload).ok_or(Full)?;
+    let mut length = Length::default();
+    write(&mut length, &[0; PROTECTED], payload, &[0; 64])?;
+    Ok(length.0)
+}
+
+fn write(
+    sink: impl Sink,
+    protected: &[u8; PROTECTED],
+    payload: &[u8],
+    signature: &[u8; 64],
+) -> Result<(), Full> {
     let mut encoder = Encoder(sink);
     encoder.tag(TAG_SIGN1)?;
     encoder.array(4)?;
-    encoder.bytes(&protected)?;
+    encoder.bytes(protected)?;
     encoder.map(0)?;
     encoder.bytes(payload)?;
-    encoder.bytes(&signature.to_bytes())
+    encoder.bytes(signature)
 }
 
 impl<'a> Sign1<'a> {

@@ -36,6 +36,9 @@ const WEIGHTS: &[(Call, u64)] = &[
     (Call::Key, 1),
     (Call::Counter, 1),
     (Call::EventLog, 1),
+    (Call::Evidence, 1),
+    (Call::Assign, 2),
+    (Call::Configure, 1),
 ];
 
 /// Running time of an entry in ticks: whatever a domain of random parts does, it comes back.
@@ -108,7 +111,17 @@ impl Chooser<'_> {
                 plain([page, 0, 0, 0])
             }
             Call::Information => {
-                let topics = [0, 1, 2, 3, 4, 5, Information::Counter as u64, 99];
+                let topics = [
+                    0,
+                    1,
+                    2,
+                    3,
+                    4,
+                    5,
+                    Information::Counter as u64,
+                    Information::Device as u64,
+                    99,
+                ];
                 let (topic, selector) = (self.dice.one_of(&topics), self.dice.below(12));
                 plain([topic, selector, 0, 0])
             }
@@ -116,6 +129,15 @@ impl Chooser<'_> {
             Call::Quote | Call::EventLog => {
                 let (page, offset) = (self.page(None), self.dice.below(9000));
                 plain([page, offset, 0, 0])
+            }
+            Call::Configure => {
+                let (page, offset) = (self.page(None), self.dice.below(64) * 4);
+                let [width, write, value] = [
+                    self.dice.one_of(&[1, 2, 4]),
+                    self.dice.below(2),
+                    self.dice.word() >> 32,
+                ];
+                [page, offset, width, write, value, 0, 0, 0]
             }
             Call::Key => {
                 let (binding, signature) = (self.dice.below(3), self.page(None));
@@ -142,6 +164,8 @@ impl Chooser<'_> {
             | Call::Enter
             | Call::Abandon
             | Call::DebugRead
+            | Call::Assign
+            | Call::Evidence
             | Call::Cores => self.command(call)?,
         })
     }
@@ -278,7 +302,9 @@ impl Chooser<'_> {
 
     fn command(&mut self, call: Call) -> Option<[u64; 8]> {
         let domain = match call {
-            Call::Vcpu | Call::Cores | Call::Seal => self.domain(|domain| !domain.is_sealed),
+            Call::Vcpu | Call::Cores | Call::Seal | Call::Assign => {
+                self.domain(|domain| !domain.is_sealed)
+            }
             Call::Enter => self.domain(|domain| domain.is_sealed),
             _ => None,
         };
@@ -286,6 +312,10 @@ impl Chooser<'_> {
         let vcpu = self.dice.below(domain.vcpus.max(1)).min(VCPUS as u64 - 1);
         let sequence = domain.sequences.get(vcpu as usize).copied().unwrap_or(0);
         let rest = match call {
+            Call::Assign => {
+                let (function, page) = (self.dice.below(64) * 8, self.page(Some(domain.range)));
+                [function, page, domain.next_place, 3, 0]
+            }
             Call::Vcpu => {
                 let exit_page = self.page(Some(domain.range));
                 [exit_page, FIRST_PLACE, FIRST_PLACE, FIRST_PLACE, 0]
@@ -296,6 +326,12 @@ impl Chooser<'_> {
             }
             Call::Enter => [vcpu, sequence, LIMIT, 0, 0],
             Call::Abandon => [self.dice.one_of(&[0, 1, CLAIM_OPERATION]), 0, 0, 0, 0],
+            Call::Evidence => {
+                let size = self
+                    .dice
+                    .one_of(&[0, PAGE_SIZE, 4 * PAGE_SIZE, u64::MAX << 12]);
+                [self.page(None), size, 0, 0, 0]
+            }
             Call::DebugRead => [FIRST_PLACE + self.dice.below(500) * 8, 0, 0, 0, 0],
             _ => [0; 5],
         };

@@ -1,10 +1,13 @@
 //! The domain, as its own payload sees it.
 
+use alloc::vec::Vec;
+
 use adyton_abi::call::Information;
 use adyton_abi::start::{Range, StartPage};
 use adyton_compose::calls;
 use adyton_compose::claim::Claim;
 use adyton_compose::environment::Refusal;
+use adyton_compose::evidence::{Asked, evidence};
 use adyton_compose::ring::Window;
 
 use crate::call::Inside;
@@ -107,6 +110,15 @@ impl Domain {
     /// What the monitor refuses.
     pub fn information(&self, topic: Information) -> Result<[u64; 8], Refusal> {
         calls::information(&Inside, topic, 0)
+    }
+
+    /// Evidence about this domain, as it goes to a relying party. It takes up to 256 KiB of heap, more where the closure is large, and the policy
+    /// flag `MAY_ATTEST`.
+    ///
+    /// # Errors
+    /// What the monitor refuses.
+    pub fn evidence(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Refusal> {
+        evidence(&Inside, None, asked)
     }
 
     /// Ends the payload.

@@ -10,6 +10,7 @@
 //! and others may change.
 #![deny(unsafe_code)]
 
+mod buffer;
 mod call;
 mod console;
 mod device;
@@ -28,6 +29,7 @@ pub use adyton_compose::calls::{Acceptance, Entry, Key, Name, Placement};
 pub use adyton_compose::claim::Failure;
 pub use adyton_compose::convention;
 pub use adyton_compose::environment::{Environment, Refusal, Request, Response};
+pub use adyton_compose::evidence::{Asked, evidence};
 pub use adyton_compose::image::{Image, ImageError, Segment};
 pub use adyton_compose::program::policy;
 pub use adyton_compose::tables::Access;

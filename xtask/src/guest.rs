@@ -63,6 +63,8 @@ pub struct Settings {
     pub parallel: bool,
     /// Whether the machine has an IOMMU.
     pub iommu: bool,
+    /// Whether domain 0 has its kernel's file, to start it in its own place.
+    pub second_kernel: bool,
     /// Programs of the host's distribution that domain 0 has too, from `/usr/bin`.
     pub host_programs: Vec<String>,
     /// More arguments for QEMU.
@@ -89,6 +91,7 @@ impl Default for Settings {
             icount: false,
             parallel: true,
             iommu: false,
+            second_kernel: false,
             host_programs: Vec::new(),
             qemu: Vec::new(),
         }

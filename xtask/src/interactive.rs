@@ -147,6 +147,7 @@ impl Options {
             icount: self.icount,
             parallel: self.parallel,
             iommu: self.iommu,
+            second_kernel: false,
             host_programs: Vec::new(),
             qemu: self
                 .qemu_arguments

@@ -1,5 +1,7 @@
 //! The monitor's signing key: Ed25519, new at each boot, in memory only.
 
+use adyton_evidence::cbor::encode::{Full, Sink};
+use adyton_evidence::token::Token;
 use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
 
@@ -29,6 +31,14 @@ pub fn create(from_tpm: Option<&[u8; 32]>) -> Option<[u8; 32]> {
             .verifying_key()
             .to_bytes()
     })
+}
+
+/// Signs evidence.
+///
+/// # Errors
+/// [`Full`], also where there is no key.
+pub fn sign(token: &Token<'_>, sink: impl Sink) -> Result<(), Full> {
+    token.sign(sink, KEY.try_get().ok_or(Full)?)
 }
 
 /// The public half, if there is a key.

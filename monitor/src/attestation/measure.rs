@@ -1,7 +1,8 @@
 //! Measuring what domain 0 is made of, and binding the monitor's key: once, before domain 0 runs.
 
-use adyton_evidence::hash;
-use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, Values};
+use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, Values, encode_log};
+use adyton_evidence::{Hash, hash};
+use sha2::{Digest, Sha256};
 
 use super::counters::{self, SLOTS};
 use super::quote::{Desk, QuoteInput};
@@ -115,6 +116,14 @@ fn extend(device: &mut Device, label: &str, contents: &[u8]) -> Result<(), Unmea
     Ok(LOG.lock().push(MONITOR_PCR, &digest, label)?)
 }
 
+/// SHA-256 of the log's claims set.
+fn log_digest() -> Hash {
+    let mut hash = Sha256::new();
+    // A hash takes everything.
+    let _infallible = encode_log(&mut hash, LOG.lock().bytes());
+    hash.finalize().into()
+}
+
 /// Finds the domains' counters, if there is a secret that they hang on.
 fn find_counters(device: &mut Device) -> Result<(), TpmError> {
     if let Some(platform) = platform_key::get() {
@@ -146,6 +155,7 @@ fn platform(mut device: Device) -> Result<Platform, TpmError> {
         public,
         registers,
         resets,
+        log_digest: log_digest(),
         desk: Lock::new(Desk::new(device, handle)),
     })
 }

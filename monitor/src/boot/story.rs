@@ -12,11 +12,13 @@ use crate::frames::FRAMES;
 use crate::instructions::cpuid;
 use crate::iommu::{self, MOST_UNITS};
 use crate::machine::{self, MOST_RANGES, Machine};
-use crate::memory::{Kind, Layout, MemoryEntry, Range, Wishes};
+use crate::memory::{Kind, Layout, MOST_HIDDEN, MemoryEntry, Range, Wishes};
 use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
-use crate::{apic, attestation, console, domain0, interrupts, log, physical, scrub, uefi};
+use crate::{
+    apic, attestation, console, devices, domain0, enclave, interrupts, log, physical, scrub, uefi,
+};
 use adyton_x86::cpuid::{STRUCTURED_FEATURES, structured_ebx};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
@@ -28,7 +30,7 @@ const FIRMWARE_MAP_END: u64 = 0x4_0000;
 /// Where the first of all these begins, the trampoline.
 const LOWEST: u64 = (trampoline::PAGE as u64) << 12;
 /// Files, stretches that are held, and what is added while domain 0 is placed.
-const MOST_OCCUPIED: usize = MOST_HELD + 8;
+const MOST_OCCUPIED: usize = MOST_HELD + 8 + MOST_HIDDEN;
 
 unsafe extern "C" {
     static image_start: u8;
@@ -76,11 +78,13 @@ fn run(handover: &'static Handover) -> ! {
 
     let apic_ids = find_machine(handover, layout, &options);
     iommu::start(&machine::get().iommus);
+    devices::find(machine::get());
     processor::find_vector_state();
     let cores = Core::create_all(apic_ids.iter().copied());
     let Some(own) = cores.first() else {
         panic!("there is no core")
     };
+    enclave::create(&machine::get().layout, cores.len());
     domain0::create(vendor, cores);
     // SAFETY: first thing on this core; the trampoline's page is free low memory.
     unsafe {
@@ -134,6 +138,8 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
         } else {
             0
         },
+        epc_size: options.epc_size,
+        epc_reserve: enclave::RESERVE,
     };
     let layout = Layout::plan(&handover.memory, image, &occupied, &wishes)
         .unwrap_or_else(|reason| panic!("memory cannot be divided as asked: {reason:?}"));
@@ -284,7 +290,8 @@ fn load(kernel: &Kernel<'_>, handover: &Handover, core: &'static Core) -> ! {
         "the firmware uses the low memory that a boot needs"
     );
     let mut taken = occupied(handover);
-    taken.extend([layout.image, layout.reserve, layout.pool, low]);
+    taken.extend([layout.pool, low]);
+    taken.extend(layout.hidden());
     let entry = kernel
         .place(&handover.memory, &taken)
         .unwrap_or_else(|reason| panic!("no place for domain 0's kernel: {reason:?}"));
@@ -324,7 +331,7 @@ unsafe fn firmware_facts(uefi: &Uefi, layout: &Layout) -> FirmwareFacts {
     let places = unsafe { &mut *(FIRMWARE_MAP as *mut [Descriptor; DESCRIPTORS]) };
     let bytes = uefi::map_bytes(uefi);
     let descriptors = memory_map::descriptors(bytes, uefi.descriptor_size);
-    let count = memory_map::for_domain0(descriptors, layout.hidden(), layout.pool, places)
+    let count = memory_map::for_domain0(descriptors, &layout.hidden(), layout.pool, places)
         .expect("the firmware's memory map is too long for domain 0");
     FirmwareFacts {
         system_table: uefi.system_table,

@@ -17,6 +17,7 @@ use adyton_synchronization::wait::{Flushing, Wait};
 use sha2::Sha256;
 
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::devices;
 use crate::frames::FRAMES;
 use crate::iommu;
 use crate::lock::Lock;
@@ -93,6 +94,8 @@ pub struct Changing {
     pub retiring: u64,
     /// What devices are to forget of what was taken away.
     pub device_flush: iommu::Flush,
+    /// Under which number what devices are to forget is filed.
+    pub device_filed: u16,
     /// What devices are to forget of what was absent, and since when that is waited for.
     pub device_opening: Option<(iommu::Flush, u64)>,
     /// When cores were first asked to let go of the vCPUs of the domain, which has died.
@@ -119,10 +122,17 @@ pub struct Origin {
 }
 
 impl Changing {
-    /// Whether devices go through the domain's tables.
+    /// Under which number the IOMMUs file what they remember of the tables of this domain, whose name is `id`; none if no device goes
+    /// through them.
     #[must_use]
-    pub fn has_devices(&self) -> bool {
-        self.control_page.is_none() && iommu::is_active()
+    pub fn filed(&self, id: DomainId) -> Option<u16> {
+        if !iommu::is_active() {
+            return None;
+        }
+        match self.control_page {
+            None => Some(iommu::DOMAIN0),
+            Some(_) => devices::filed(id),
+        }
     }
 }
 
@@ -153,6 +163,7 @@ impl Context {
                 retired: 0,
                 retiring: 0,
                 device_flush: iommu::Flush::Done,
+                device_filed: 0,
                 device_opening: None,
                 stopping: None,
                 retirement: None,

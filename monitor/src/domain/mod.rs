@@ -6,6 +6,7 @@
 //! walk through the caller's page tables where nothing changed.
 
 pub mod context;
+mod devices;
 pub mod directory;
 pub mod engine;
 pub mod enter;

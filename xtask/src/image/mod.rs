@@ -16,4 +16,4 @@ pub use application::{application, authenticode_digest, authenticode_hash, diges
 pub use bundle::bundle;
 pub use disk::write as write_disk;
 pub use maintainer::Maintainer;
-pub use segments::{host_programs, kernel_modules, start, system};
+pub use segments::{host_programs, kernel_modules, second_kernel, start, system};

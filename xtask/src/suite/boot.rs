@@ -109,10 +109,13 @@ impl<'boot> Run<'boot> {
             ("adyton/reference", &reference),
         ];
         let programs: Vec<&str> = settings.host_programs.iter().map(String::as_str).collect();
-        let start = vec![
+        let mut start = vec![
             image::host_programs(&programs)?,
             image::start("exec run-plan", &files),
         ];
+        if settings.second_kernel {
+            start.push(image::second_kernel(kernel)?);
+        }
         let initrd = images.initrd(kernel, start)?;
         let mut machine = images.machine(settings, &kernel.image, &initrd, &self.folder)?;
         machine.qemu = emulator;
