@@ -5,11 +5,15 @@
 mod show;
 
 mod end;
+mod enroll;
 mod failure;
 mod graph;
+mod identity;
 mod inspect;
 mod list;
 mod log;
+mod machine;
+mod manual;
 mod measure;
 mod run;
 mod snapshot;
@@ -20,6 +24,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use machine::System;
 
 /// Run programs in security domains that the rest of this system, root and kernel included, cannot read.
 ///
@@ -85,15 +90,36 @@ enum Command {
     Verify(verify::Options),
     /// Draw the composition that evidence states, as SVG or DOT; `verify` tells whether to believe it
     Graph(graph::Options),
-    /// Make the pool device ready where the kernel left it idle (for root)
+    /// Make the pool's devices ready, one for each tenant in /etc/adyton.toml (for root)
     Setup,
+    /// Keep what the machine boots up to date: the monitor, the kernel on it, its command line (for root)
+    Boot {
+        /// The system's root folder
+        #[arg(long, value_name = "FOLDER", default_value = "/")]
+        root: std::path::PathBuf,
+        #[command(subcommand)]
+        command: machine::boot::Command,
+    },
+    /// Look whether this machine has what Adyton needs, and say what to do
+    ///
+    /// Exit status: 1 if something prevents the monitor from running.
+    Doctor,
+    /// Write manual pages and completions to a folder
+    #[command(hide = true)]
+    Manual {
+        /// The folder
+        folder: std::path::PathBuf,
+    },
 }
 
 fn main() -> miette::Result<ExitCode> {
     let arguments = Arguments::parse();
     let done = |(): ()| ExitCode::SUCCESS;
     let outcome = match &arguments.command {
-        Command::Setup => adyton::prepare().map(done).map_err(failure::Failure::from),
+        Command::Setup => machine::pool::setup(&System::at("/")).map(done),
+        Command::Boot { root, command } => machine::boot::run(&System::at(root), command).map(done),
+        Command::Doctor => machine::doctor::print(&System::at("/"), arguments.json),
+        Command::Manual { folder } => manual::write(folder).map(done),
         Command::Status => status::print(&arguments).map(done),
         Command::Run(options) => run::run(&arguments, options),
         Command::Ls => list::print(&arguments).map(done),
@@ -105,6 +131,9 @@ fn main() -> miette::Result<ExitCode> {
         Command::Measure(options) => measure::print(&arguments, options).map(done),
         Command::Verify(options) => verify::print(&arguments, options),
         Command::Graph(options) => graph::print(options).map(done),
+        Command::Identity => identity::print(&arguments).map(done),
+        Command::Activate { challenge } => identity::activate(&arguments, challenge).map(done),
+        Command::Enroll(options) => enroll::run(options).map(done),
     };
     Ok(outcome?)
 }

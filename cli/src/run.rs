@@ -36,7 +36,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     vcpus: u64,
     /// The payload: a static ELF file linked against `adyton-runtime`. A plain name is also looked for in
-    /// $ADYTON_PAYLOADS, or /payloads
+    /// $ADYTON_PAYLOADS, /payloads and /usr/lib/adyton/payloads
     file: PathBuf,
     /// Its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -110,12 +110,19 @@ pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure
 }
 
 /// The file itself, or where payloads are kept.
+/// Where payloads lie: in the system of `cargo xtask run`, and where the package puts them.
+const PAYLOADS: [&str; 2] = ["/payloads", "/usr/lib/adyton/payloads"];
+
 fn find(file: &Path) -> PathBuf {
     if file.exists() || file.components().count() > 1 {
         return file.to_owned();
     }
-    let folder = std::env::var_os("ADYTON_PAYLOADS").unwrap_or_else(|| "/payloads".into());
-    Path::new(&folder).join(file)
+    let named = std::env::var_os("ADYTON_PAYLOADS").map(PathBuf::from);
+    let folders = named.into_iter().chain(PAYLOADS.map(PathBuf::from));
+    let mut paths = folders.map(|folder| folder.join(file));
+    paths
+        .find(|path| path.exists())
+        .unwrap_or_else(|| file.to_owned())
 }
 
 /// The signal that ended the domain, if one did.

@@ -5,6 +5,7 @@
 
 use adyton_abi::call::{CLAIM_OPERATION, Call, Information};
 use adyton_abi::counter::Operation;
+use adyton_abi::enrolment::Step;
 use adyton_abi::error::Error;
 use adyton_abi::key::Binding;
 use adyton_abi::policy::Policy;
@@ -438,6 +439,15 @@ pub fn counter(
     let arguments = name.arguments([operation as u64, selector, 0, 0, 0]);
     let request = Request::new(Call::Counter, arguments);
     once(place, request.with_token(place.entropy()))
+}
+
+/// A step of the machine's enrolment, with the page at `page`: [`adyton_abi::enrolment::EnrolmentPage`].
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn enrol(place: &impl Environment, page: u64, step: Step, offset: u64) -> Result<(), Refusal> {
+    let request = Request::new(Call::Enrol, [page, step as u64, offset]);
+    once(place, request.with_token(place.entropy())).map(drop)
 }
 
 /// Seven words of a `debug` domain's memory from guest-physical `address` on.

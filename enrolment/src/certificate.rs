@@ -31,6 +31,9 @@ const NAMES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 const PURPOSE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 const UNDERSTOOD: [ObjectIdentifier; 4] = [BASIC, USAGE, NAMES, PURPOSE];
 
+/// An endorsement key.
+pub type EndorsementKey = RsaPublicKey;
+
 /// Reads certificates in PEM, one after another.
 ///
 /// # Errors
@@ -61,7 +64,7 @@ pub fn endorsement_key(
     between: &[Certificate],
     roots: &[Certificate],
     now: SystemTime,
-) -> Result<RsaPublicKey, Refusal> {
+) -> Result<EndorsementKey, Refusal> {
     let purpose = extension::<ExtendedKeyUsage>(certificate)?;
     if !purpose.is_some_and(|purpose| purpose.0.contains(&ENDORSEMENT)) {
         return Err(Refusal::WrongKind("its purpose is another"));

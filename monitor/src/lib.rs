@@ -21,6 +21,7 @@ pub mod guest;
 pub mod instructions;
 pub mod interrupts;
 pub mod iommu;
+pub mod last_words;
 pub mod log;
 pub mod machine;
 pub mod memory;

@@ -33,6 +33,9 @@ pub enum Error {
     /// No free range of the pool is large enough.
     #[error("the pool has no free range of {0} bytes")]
     PoolFull(u64),
+    /// Domains live where the pool would be divided anew.
+    #[error("{0} has domains in it: end them first (`adyton ls`, `adyton kill`)")]
+    PoolInUse(PathBuf),
     /// No claim at that place.
     #[error("there is no claim at offset {0:#x} of the pool")]
     NoClaim(u64),

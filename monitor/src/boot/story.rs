@@ -5,7 +5,9 @@ use arrayvec::ArrayVec;
 use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
-use super::{hidden_table, paging, processor, sleep_states, start_information, time, trampoline};
+use super::{
+    hidden_table, multiboot, paging, processor, sleep_states, start_information, time, trampoline,
+};
 use crate::acpi::{IommuUnit, SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
@@ -17,7 +19,8 @@ use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
 use crate::{
-    apic, attestation, console, devices, domain0, enclave, interrupts, log, physical, scrub, uefi,
+    apic, attestation, console, devices, domain0, enclave, interrupts, last_words, log, physical,
+    scrub, uefi,
 };
 use adyton_x86::cpuid::{STRUCTURED_FEATURES, structured_ebx};
 
@@ -50,6 +53,17 @@ pub unsafe fn after_pvh(start_information: u64) -> ! {
     run(HANDOVER.set(unsafe { start_information::read(start_information) }))
 }
 
+/// Boots the machine that a loader which speaks Multiboot2 has started.
+///
+/// # Safety
+/// Once, with what that loader handed over.
+pub unsafe fn after_multiboot(information: u64) -> ! {
+    interrupts::create_table();
+    interrupts::load_table();
+    // SAFETY: as the caller warrants.
+    run(HANDOVER.set(unsafe { multiboot::read(information) }))
+}
+
 /// Boots the machine that the firmware has left.
 pub extern "C" fn after_uefi() -> ! {
     console::initialize();
@@ -62,6 +76,7 @@ fn run(handover: &'static Handover) -> ! {
     let options = options(handover);
     log::show_on_console(options.log_to_console);
     log!("version {}", env!("CARGO_PKG_VERSION"));
+    last_words::tell();
 
     let vendor = Vendor::detect().unwrap_or_else(|reason| panic!("cannot run here: {reason:?}"));
     let bundle = &handover.bundle;

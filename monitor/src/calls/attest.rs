@@ -30,15 +30,15 @@ impl Page {
     /// The page that argument 0 names.
     fn of(request: &Request<'_>) -> Result<Self, Refusal> {
         name::require(request.caller, Flags::MAY_ATTEST)?;
-        Self::aligned(request.caller, request.arguments[0])
+        Self::aligned(request, request.arguments[0])
     }
 
-    /// The page that begins at `address`, which the caller may write.
-    pub(super) fn aligned(caller: &Vcpu, address: u64) -> Result<Self, Refusal> {
+    /// The page at this address of the caller's, which is aligned.
+    pub(super) fn aligned(request: &Request<'_>, address: u64) -> Result<Self, Refusal> {
         if !address.is_multiple_of(PAGE_SIZE) {
             return Err(Error::Alignment.into());
         }
-        Self::at(caller, address)
+        Self::at(request.caller, address)
     }
 
     /// The page at `address`, which the caller may write, by its own tables and by its nested rights.

@@ -25,7 +25,7 @@ pub(super) fn enrol(request: &Request<'_>) -> Result<Results, Refusal> {
         return Err(Error::Policy.into());
     }
     let [address, step, offset, ..] = request.arguments;
-    let page = Page::aligned(request.caller, address)?;
+    let page = Page::aligned(request, address)?;
     let platform = attestation::platform().ok_or(Error::Unmeasured)?;
     let errand = match Step::from_number(step).ok_or(Error::Invalid)? {
         Step::Certificate => {

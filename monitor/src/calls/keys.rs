@@ -83,7 +83,7 @@ fn identity(request: &Request<'_>, context: &Context, signature: u64) -> Result<
         },
         Standing::Unknown if signature == 0 => Err(Error::Signature.into()),
         Standing::Unknown => {
-            let bytes: [u8; SIZE] = Page::aligned(request.caller, signature)?.read(0);
+            let bytes: [u8; SIZE] = Page::aligned(request, signature)?.read(0);
             let check = Check::begin(&bytes, &measurement(context.id)?);
             *standing = Standing::Checking(check.map_err(|Wrong| Error::Signature)?);
             Err(Refusal::Again)

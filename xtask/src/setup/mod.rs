@@ -7,4 +7,4 @@ mod packages;
 
 pub use emulator::{Emulator, fetch as emulator};
 pub use kernel::{Flavour, Kernel, fetch as kernel};
-pub use packages::install_missing as packages;
+pub use packages::{install, install_missing as packages};
