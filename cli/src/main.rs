@@ -6,9 +6,11 @@ mod show;
 
 mod device;
 mod end;
+mod enroll;
 mod evidence;
 mod failure;
 mod graph;
+mod identity;
 mod inspect;
 mod list;
 mod log;
@@ -100,6 +102,15 @@ enum Command {
     Verify(verify::Options),
     /// Draw the composition that evidence states, as SVG or DOT; `verify` tells whether to believe it
     Graph(graph::Options),
+    /// Print what identifies this machine: its TPM's certificate and attestation key
+    Identity,
+    /// Answer the challenge of somebody who enrols this machine
+    Activate {
+        /// What `enroll --challenge` wrote
+        challenge: std::path::PathBuf,
+    },
+    /// Come to know another machine: from the certificate of its TPM to anchors for `verify`
+    Enroll(enroll::Options),
     /// Make the pool's devices ready, one for each tenant in /etc/adyton.toml (for root)
     Setup,
     /// Keep what the machine boots up to date: the monitor, the kernel on it, its command line (for root)
@@ -143,6 +154,9 @@ fn main() -> miette::Result<ExitCode> {
         Command::Evidence(options) => evidence::print(&arguments, options).map(done),
         Command::Verify(options) => verify::print(&arguments, options),
         Command::Graph(options) => graph::print(options).map(done),
+        Command::Identity => identity::print(&arguments).map(done),
+        Command::Activate { challenge } => identity::activate(&arguments, challenge).map(done),
+        Command::Enroll(options) => enroll::run(options).map(done),
     };
     Ok(outcome?)
 }
