@@ -8,11 +8,14 @@ pub mod attempt;
 mod beforehand;
 mod calls;
 pub mod device;
+pub mod enclave;
 mod entering;
+pub mod evidence;
 mod exits;
 pub mod fixture;
 mod instruction;
 mod interrupts;
+pub mod kept;
 mod kernel_attack;
 pub mod kernel_mode;
 mod leaks;
@@ -42,6 +45,7 @@ pub type Test = (&'static str, fn() -> Result<()>);
 pub fn demanding_tests() -> impl Iterator<Item = Test> {
     let rooms = [
         device::TESTS,
+        enclave::TESTS,
         random::TESTS,
         rogue::TESTS,
         leaks::TESTS,
@@ -69,5 +73,6 @@ pub fn tests() -> impl Iterator<Item = Test> {
         beforehand::TESTS,
         process::TESTS,
     ];
-    rooms.into_iter().flatten().copied()
+    let rooms = rooms.into_iter().flatten().copied();
+    rooms.chain(evidence::tests())
 }

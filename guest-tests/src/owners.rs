@@ -185,7 +185,7 @@ fn delivered_once() -> Result<()> {
 
 /// More vCPUs than a domain has places for.
 fn exhausted_slots() -> Result<()> {
-    const MOST: usize = 384;
+    const MOST: usize = 320;
     let pool = pool()?;
     let claim = pool.claim(pool.size() / 2)?;
     let domain = Domain::create(&claim, policy(Flags::NONE), 16 + 3 * MOST as u64)?;

@@ -1,6 +1,7 @@
 //! The engine's calls one by one: what each refuses, what each asks of the platform, what it costs.
 
 mod accounts;
+mod devices;
 mod effects;
 mod errors;
 mod listing;
@@ -11,3 +12,4 @@ mod scale;
 mod seal;
 #[path = "../support/mod.rs"]
 mod support;
+mod survey;

@@ -101,6 +101,7 @@ fn cpuid(vcpu: &mut Vcpu) {
         xcr0: vcpu.guest_components.into(),
         allowed_xcr0: (components() & DOMAIN_COMPONENTS).into(),
         call: CallInstruction::Vmmcall,
+        epc: &[],
     };
     let values = child(leaf, subleaf, instructions::cpuid, &context);
     vcpu.set_rax(values.eax.into());

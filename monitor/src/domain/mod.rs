@@ -7,6 +7,7 @@
 
 mod chain;
 pub mod context;
+mod devices;
 pub mod directory;
 pub mod engine;
 pub mod enter;

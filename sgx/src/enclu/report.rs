@@ -1,0 +1,64 @@
+//! EREPORT (SDM, EREPORT).
+
+use super::{Context, require};
+use crate::fault::Access;
+use crate::keys::{self, Dependencies, KeyName};
+use crate::machine::Machine;
+use crate::outcome::Stop;
+use crate::processor::Register;
+use crate::structures::{Report, Secs, Targetinfo};
+use crate::thread::Thread;
+
+impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
+    pub(super) fn ereport(&mut self, thread: &Thread) -> Result<(), Stop> {
+        let target = self.enclave_operand(Register::Rbx, 512, thread)?;
+        let target_page = self.accessible(thread.secs, target, Access::Read)?;
+        let mut target = Targetinfo::zeroed();
+        self.read_enclave(target_page, &mut target.0);
+        require(target.is_reserved_zero())?;
+        let data = self.enclave_operand(Register::Rcx, 128, thread)?;
+        let data_page = self.accessible(thread.secs, data, Access::Read)?;
+        let mut data = [0; 64];
+        self.read_enclave(data_page, &mut data);
+        let output = self.enclave_operand(Register::Rdx, 512, thread)?;
+        let output = self.accessible(thread.secs, output, Access::Write)?;
+        let mut report = self.describe(&self.secs(thread.secs));
+        report.set_reportdata(&data);
+        let key = self.report_key(&target);
+        report.set_mac(&keys::mac(&key, &[report.body()]));
+        self.write_enclave(output, &report.0);
+        Ok(())
+    }
+
+    fn describe(&self, secs: &Secs) -> Report {
+        let secrets = &self.platform.secrets;
+        let mut report = Report::zeroed();
+        report.set_cpusvn(&secrets.cpusvn);
+        report.set_miscselect(secs.miscselect());
+        report.set_isvextprodid(secs.isvextprodid());
+        report.set_attributes(secs.attribute_bytes());
+        report.set_mrenclave(secs.mrenclave());
+        report.set_mrsigner(secs.mrsigner());
+        report.set_configid(secs.configid());
+        report.set_isvprodid(secs.isvprodid());
+        report.set_isvsvn(secs.isvsvn());
+        report.set_configsvn(secs.configsvn());
+        report.set_isvfamilyid(secs.isvfamilyid());
+        report.set_keyid(&secrets.report_key_id);
+        report
+    }
+
+    /// The key that only the target can have.
+    fn report_key(&self, target: &Targetinfo) -> keys::Key {
+        let secrets = &self.platform.secrets;
+        let mut dependencies = Dependencies::of(KeyName::Report, secrets);
+        dependencies.set_attributes(target.attributes());
+        dependencies.set_mrenclave(target.measurement());
+        dependencies.set_keyid(&secrets.report_key_id);
+        dependencies.set_cpusvn(&secrets.cpusvn);
+        dependencies.set_miscselect(target.miscselect());
+        dependencies.set_configid(target.configid());
+        dependencies.set_configsvn(target.configsvn());
+        dependencies.derive(secrets)
+    }
+}

@@ -1,0 +1,134 @@
+//! Keys of enclaves: what each depends on (SDM, EGETKEY), and how it is derived from that.
+//!
+//! Derivation is NIST SP 800-108 in counter mode with AES-CMAC, one block: CMAC(root, counter 1, label, 0, [`Dependencies`], 128).
+//! The SDM leaves it open. Its PADDING, the same constant for every signature that EINIT accepts, is left out.
+
+use aes::Aes128;
+use cmac::{Cmac, KeyInit, Mac};
+
+use crate::platform::Secrets;
+use crate::structures::structure;
+
+/// A key, or a MAC.
+pub type Key = [u8; 16];
+
+/// KEYNAME.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+#[allow(missing_docs, reason = "the SDM's names")]
+pub enum KeyName {
+    Einittoken = 0,
+    Provision = 1,
+    ProvisionSeal = 2,
+    Report = 3,
+    Seal = 4,
+}
+
+impl KeyName {
+    /// The key that a number names.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        Some(match number {
+            0 => Self::Einittoken,
+            1 => Self::Provision,
+            2 => Self::ProvisionSeal,
+            3 => Self::Report,
+            4 => Self::Seal,
+            _ => return None,
+        })
+    }
+}
+
+structure! {
+    /// What a key depends on: the SDM's KEYDEPENDENCIES, zero where a key does not depend on a field.
+    Dependencies [304] {
+        /// KEYNAME.
+        keyname set_keyname @ 0: u16,
+        /// ISVPRODID.
+        isvprodid set_isvprodid @ 2: u16,
+        /// ISVSVN.
+        isvsvn set_isvsvn @ 4: u16,
+        /// CONFIGSVN.
+        configsvn set_configsvn @ 6: u16,
+        /// KEYPOLICY.
+        keypolicy set_keypolicy @ 8: u16,
+        reserved @ 10: 6,
+        /// MISCSELECT.
+        miscselect set_miscselect @ 16: u32,
+        /// MISCMASK.
+        miscmask set_miscmask @ 20: u32,
+        reserved @ 24: 8,
+        /// ATTRIBUTES.
+        attributes set_attributes @ 32: [16],
+        /// ATTRIBUTESMASK.
+        attributesmask set_attributesmask @ 48: [16],
+        /// MRENCLAVE.
+        mrenclave set_mrenclave @ 64: [32],
+        /// MRSIGNER.
+        mrsigner set_mrsigner @ 96: [32],
+        /// KEYID.
+        keyid set_keyid @ 128: [32],
+        /// CONFIGID.
+        configid set_configid @ 160: [64],
+        /// ISVFAMILYID.
+        isvfamilyid set_isvfamilyid @ 224: [16],
+        /// ISVEXTPRODID.
+        isvextprodid set_isvextprodid @ 240: [16],
+        /// SGXOWNEREPOCH.
+        ownerepoch set_ownerepoch @ 256: [16],
+        /// SEAL_KEY_FUSES.
+        sealfuses set_sealfuses @ 272: [16],
+        /// CPUSVN.
+        cpusvn set_cpusvn @ 288: [16],
+    }
+}
+
+/// Counter, label and separator before the dependencies.
+const PREFIX: &[u8; 16] = b"\x01adyton sgx key\0";
+/// Bits of the key, after them.
+const LENGTH: [u8; 4] = 128_u32.to_be_bytes();
+
+impl Dependencies {
+    /// Of a key with this name, bound to this machine and its owner.
+    #[must_use]
+    pub fn of(name: KeyName, secrets: &Secrets) -> Self {
+        let mut dependencies = Self::zeroed();
+        dependencies.set_keyname(name as u16);
+        dependencies.set_ownerepoch(&secrets.owner_epoch);
+        dependencies.set_sealfuses(&secrets.seal_fuses);
+        dependencies
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn derive(&self, secrets: &Secrets) -> Key {
+        mac(&secrets.root, &[PREFIX, &self.0, &LENGTH])
+    }
+}
+
+/// AES-CMAC (RFC 4493).
+#[must_use]
+pub(crate) fn mac(key: &Key, parts: &[&[u8]]) -> Key {
+    let mut mac = Cmac::<Aes128>::new(&(*key).into());
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// Whether two MACs are equal, in a time that does not depend on where they differ.
+#[must_use]
+pub(crate) fn is_equal(left: &Key, right: &Key) -> bool {
+    let pairs = left.iter().zip(right);
+    let differences = pairs.fold(0, |differences, (left, right)| differences | (left ^ right));
+    core::hint::black_box(differences) == 0
+}
+
+/// Whether a requested CPUSVN is of a later state than this processor's: any component is higher.
+#[must_use]
+pub(crate) fn is_beyond(requested: &[u8; 16], current: &[u8; 16]) -> bool {
+    requested
+        .iter()
+        .zip(current)
+        .any(|(requested, current)| requested > current)
+}

@@ -1,0 +1,97 @@
+//! Tracking: whether every thread that could still use an old translation has left the enclave (SDM, section 36.5.1).
+//!
+//! A SECS has an epoch, and counts the threads inside that entered in the current epoch apart from those that entered earlier. ETRACK begins
+//! a new epoch, once nobody is left of those that the last ETRACK waits for. A page notes the epoch in which it was blocked
+//! (or restricted, or modified): it is tracked when that epoch is over and all who entered by then have left.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+const COUNT_BITS: u32 = 12;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+const EPOCH_SHIFT: u32 = 2 * COUNT_BITS;
+
+/// A view of the tracking word of a SECS: epoch, threads of earlier epochs, threads of this one.
+#[derive(Debug)]
+pub struct Tracking<'e>(&'e AtomicU64);
+
+impl<'e> Tracking<'e> {
+    pub(crate) fn new(word: &'e AtomicU64) -> Self {
+        Self(word)
+    }
+
+    pub(crate) fn reset(&self) {
+        self.0.store(1 << EPOCH_SHIFT, Ordering::SeqCst);
+    }
+
+    fn parts(word: u64) -> (u64, u64, u64) {
+        (
+            word >> EPOCH_SHIFT,
+            word >> COUNT_BITS & COUNT,
+            word & COUNT,
+        )
+    }
+
+    fn word(epoch: u64, earlier: u64, current: u64) -> u64 {
+        epoch << EPOCH_SHIFT | earlier << COUNT_BITS | current
+    }
+
+    /// The epoch now, from 1.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        Self::parts(self.0.load(Ordering::SeqCst)).0
+    }
+
+    /// Threads in the enclave.
+    #[must_use]
+    pub fn threads(&self) -> u64 {
+        let (_, earlier, current) = Self::parts(self.0.load(Ordering::SeqCst));
+        earlier + current
+    }
+
+    /// A thread enters; the epoch that it entered in, `None` if there are more threads than can be counted.
+    pub(crate) fn enter(&self) -> Option<u64> {
+        let word = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
+                (word & COUNT != COUNT).then_some(word + 1)
+            });
+        word.ok().map(|word| word >> EPOCH_SHIFT)
+    }
+
+    /// A thread that entered in an epoch leaves.
+    pub(crate) fn leave(&self, epoch: u64) {
+        let _ = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
+                let (now, earlier, current) = Self::parts(word);
+                Some(if now == epoch {
+                    Self::word(now, earlier, current.saturating_sub(1))
+                } else {
+                    Self::word(now, earlier.saturating_sub(1), current)
+                })
+            });
+    }
+
+    /// ETRACK: begins an epoch; false while threads of the time before the last one are inside.
+    pub(crate) fn advance(&self) -> bool {
+        self.0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
+                let (epoch, earlier, current) = Self::parts(word);
+                (earlier == 0).then(|| Self::word(epoch + 1, current, 0))
+            })
+            .is_ok()
+    }
+
+    /// Whether ETRACK would find the last one unfinished.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        Self::parts(self.0.load(Ordering::SeqCst)).1 != 0
+    }
+
+    /// Whether everybody has left who was inside in an epoch or before, and it is over.
+    #[must_use]
+    pub fn is_over(&self, then: u64) -> bool {
+        let (epoch, earlier, _) = Self::parts(self.0.load(Ordering::SeqCst));
+        epoch > then && (epoch > then + 1 || earlier == 0)
+    }
+}
