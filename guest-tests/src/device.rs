@@ -45,6 +45,7 @@ pub const TESTS: &[crate::Test] = &[
     ("assigned-again", assigned::again),
     ("assigned-disk", assigned::disk),
     ("assigned-messages", assigned::messages),
+    ("assigned-evidence", assigned::evidence),
     ("assigned-hidden", configuration::hidden),
     ("assigned-frozen", configuration::frozen),
     ("assigned-refused", configuration::refused),
