@@ -200,6 +200,18 @@ pub(super) fn evidence() -> Result<()> {
     driven.end()
 }
 
+/// A monitor under test compares its records and everybody's tables, while a domain has the device and after it came back.
+pub(super) fn audited() -> Result<()> {
+    let function = edu_function()?;
+    fixture::audit().context("before")?;
+    let mut driven = drive("driver", &function)?;
+    ensure!(driven.ask([ask::COPY, SECRET, 0, 0])?[0] == SECRET);
+    fixture::audit().context("while it is away")?;
+    driven.end()?;
+    fixture::audit().context("after")?;
+    Ok(())
+}
+
 /// Given and taken back several times, by revoking the region too.
 pub(super) fn again() -> Result<()> {
     let function = edu_function()?;

@@ -1,8 +1,8 @@
 //! PCI functions as domains drive them: which are in a domain's hands, and how they get there and back. Design note 010.
 //!
 //! The engine decides who has a function ([`adyton_capability::device`]); its effects arrive here, under the engine's lock. A function that is
-//! no longer domain 0's has an entry in the [registry](Registry) until it is domain 0's again: [`begin`] looks at it and makes the entry, [`detach`]
-//! takes it from who drives it, [`reset`] makes it forget, [`attach`] gives it to the next.
+//! no longer domain 0's has an entry in the [`registry`] until it is domain 0's again: [`begin`] looks at it and makes the entry, [`block`]
+//! takes it from who drives it, [`reset`] makes it forget, [`lead`] gives it to the next.
 //!
 //! What must hold of a function with an entry: domain 0 reaches neither its registers nor its configuration space ([`ports`]); nothing
 //! in the machine is moved to other addresses ([`permission`]); and its accesses are blocked, or go through the tables of who drives it.
@@ -31,14 +31,14 @@ use crate::machine::{self, Machine};
 use crate::memory::{Kind, Range};
 use crate::once::Once;
 use adyton_x86::{apic, tpm};
-pub use change::{Step, block, lead, reset, silence_all};
-use registry::{Entry, REGISTRY};
-pub use registry::{Part, filed, identity, part};
-
 use configuration::{Configuration, Window};
 use inspection::{Findings, inspect};
 use permission::Write;
 use registers::{FUNCTIONS, Sizes};
+use registry::{Entry, REGISTRY};
+
+pub use change::{Step, block, lead, reset, silence_all};
+pub use registry::{Part, filed, identity, part};
 
 /// The most functions that are not domain 0's at a time.
 pub const MOST: usize = 16;
@@ -54,6 +54,7 @@ const CHIPSET: Range = Range {
 };
 
 static MACHINE_DEVICES: Once<MachineDevices> = Once::new();
+
 /// What was found while booting.
 struct MachineDevices {
     window: Window,
