@@ -20,7 +20,7 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
     rooms.into_iter().flatten().copied()
 }
 
-const NONCE: &[u8] = b"a nonce of this test";
+pub(crate) const NONCE: &[u8] = b"a nonce of this test";
 const REPORT: &[u8] = b"what the witness wants to be told";
 const KEY: [u8; 32] = [0x4b; 32];
 
