@@ -120,6 +120,29 @@ calls! {
     /// `event_log(page, offset)` → size of the log, bytes copied. Copies what of the boot's
     /// event log begins at `offset`, a page at most. `page` as for `quote`.
     EventLog = 22,
+    /// `evidence(control or 0, key or 0, address, size; token)` → offset, bytes. Writes evidence
+    /// about the calling domain (argument 0 is 0), or about one that the caller commands, into
+    /// `size` bytes at `address`, both page-aligned; it begins at the offset. The first page says
+    /// what is asked: [`Question`](crate::evidence::Question). With policy flag `MAY_ATTEST`.
+    Evidence = 23,
+    /// `key(binding, version, signature, label × 4)` → the key, four words. Derives a sealing key of
+    /// the calling domain, the same at every boot: [`Binding`](crate::key::Binding). `signature`:
+    /// page-aligned, the domain's signature as `docs/attestation.md` defines it, or 0 where one was taken before. Any domain but domain 0.
+    Key = 26,
+    /// `counter(control or 0, key or 0, operation, selector; token)` → by operation:
+    /// [`Operation`](crate::counter::Operation). A domain's monotonic counter, which survives reboots.
+    Counter = 27,
+    /// `enrol(page, step, offset; token)`: shows who made the TPM, and answers a challenge that only
+    /// the TPM of the attestation key can answer: [`EnrolmentPage`](crate::enrolment::EnrolmentPage).
+    /// Domain 0. `page` is page-aligned and the caller's to write.
+    Enrol = 28,
+    /// `assign(control, key, function, address, place, rights and attributes; token)` → region, bytes. Gives a PCI
+    /// function exclusively to the domain, its registers at guest-physical `place`. `address`: where the caller has mapped its
+    /// first base address, as a whole or the first 4 MiB of it; `function`: bus << 8 | device << 3 | function, of domain 0's callers.
+    Assign = 34,
+    /// `configure(address, offset, width, write, value)` → value. Reads (`write` 0) or writes (1) `width` bytes of the
+    /// configuration space of the PCI function whose registers the caller has at `address`.
+    Configure = 35,
 }
 
 /// Topics of [`Call::Information`], argument 0.
@@ -146,6 +169,11 @@ pub enum Information {
     /// Devices: IOMMUs, flushes of theirs so far; to domain 0 also: accesses that they have blocked and logged, and of the last one the
     /// device (bus << 8 | device << 3 | function) and the address; times that a log ran over.
     Devices = 8,
+    /// A PCI function, argument 1: for domain 0 its number (bus << 8 | device << 3 | function), for others the
+    /// guest-physical address of its registers. Results: vendor | device << 16 | class << 32; who has it (0 domain 0, 1 nobody, 2 the
+    /// caller, 3 another domain); bytes of its registers; in 3 words two by two 32 bits, where each base address begins in them (in
+    /// pages plus one, 0 for none); in domain 0 the id of the domain that has it.
+    Device = 14,
 }
 
 impl Information {
@@ -162,6 +190,7 @@ impl Information {
             6 => Self::Counter,
             7 => Self::Selfcheck,
             8 => Self::Devices,
+            14 => Self::Device,
             _ => return None,
         })
     }
@@ -185,12 +214,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_consecutive_and_found_again() {
-        for (index, call) in Call::ALL.iter().enumerate() {
-            assert_eq!(*call as u64, CALL_BASE + index as u64);
+    fn numbers_ascend_and_are_found_again() {
+        for pair in Call::ALL.windows(2) {
+            assert!((pair[0] as u64) < pair[1] as u64);
+        }
+        for call in Call::ALL {
             assert_eq!(Call::from_number(*call as u64), Some(*call));
         }
-        assert_eq!(Call::from_number(CALL_BASE + Call::ALL.len() as u64), None);
+        assert_eq!(Call::from_number(CALL_BASE + 0xffff), None);
         assert_eq!(Call::from_number(1), None);
     }
 }

@@ -79,6 +79,18 @@ errors! {
     Tpm = 25, "the TPM does not answer";
     /// No IOMMU keeps devices out of memory, and the command line does not say `adyton.without-iommu=allow`.
     Unprotected = 26, "no IOMMU keeps devices out of memory here, so no domain is confidential (adyton.without-iommu=allow makes it so nevertheless)";
+    /// The signature over the domain is malformed, wrong, or about another measurement, or there is none.
+    Signature = 28, "the signature over the domain is not right";
+    /// The key is that of a newer version of the domain.
+    Newer = 29, "the key belongs to a newer version of the domain";
+    /// Domain 0 has given the domain no counter.
+    NoCounter = 30, "the domain has no counter: domain 0 gives them out";
+    /// There is no such PCI function, or it is not the caller's, or the address does not lead to its registers.
+    NotDevice = 36, "there is no such PCI function, or the address does not lead to its registers";
+    /// A bridge, one of several functions of a device, one behind a bridge, or without registers in memory.
+    Unassignable = 37, "a PCI function of this kind cannot be given to a domain";
+    /// The function's registers lie where something else does, or nowhere.
+    Entangled = 38, "the PCI function's registers lie where something else does";
 }
 
 /// Status of a call that succeeded.

@@ -10,9 +10,13 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod counter;
 pub mod discovery;
+pub mod enrolment;
 pub mod error;
+pub mod evidence;
 pub mod exit;
+pub mod key;
 pub mod policy;
 pub mod quote;
 pub mod record;

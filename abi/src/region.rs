@@ -25,6 +25,9 @@ impl Attributes {
     /// At derivation: the region belongs to nobody until it is granted.
     pub const NOBODY: Self = Self(128);
 
+    /// The registers of a PCI function that the domain has; only in answers, `assign` gives it.
+    pub const DEVICE: Self = Self(256);
+
     /// Rights alone: read, write, execute.
     pub const RIGHTS: Self = Self(7);
     const KNOWN: u64 = 255;
@@ -39,6 +42,15 @@ impl Attributes {
             None
         } else {
             Some(Self(word))
+        }
+    }
+
+    /// The set in an answer of the monitor's: a device's too; `None` where bits are unknown.
+    #[must_use]
+    pub const fn from_answer(word: u64) -> Option<Self> {
+        match Self::from_word(word & !Self::DEVICE.0) {
+            Some(_) => Some(Self(word)),
+            None => None,
         }
     }
 

@@ -227,7 +227,13 @@ impl<S: Store> Engine<S> {
     }
 
     /// A carve needs a range in which nothing is; a share one in which nothing is exclusive.
-    fn check_overlap(&self, parent: Link, kind: Kind, base: u64, size: u64) -> Result<(), Error> {
+    pub(crate) fn check_overlap(
+        &self,
+        parent: Link,
+        kind: Kind,
+        base: u64,
+        size: u64,
+    ) -> Result<(), Error> {
         let children = self.store.node(parent).children;
         let siblings = Tree::new(&self.store, Order::Siblings, children);
         let taken = if kind.is_exclusive() {

@@ -15,6 +15,7 @@ use crate::placement;
 use crate::records::Records;
 use crate::seal::Measuring;
 use crate::store::{Page, Store};
+use crate::survey::Mark;
 use crate::tree::{Order, Tree};
 
 /// The record of one domain.
@@ -52,6 +53,8 @@ pub struct Domain {
     pub(crate) stopped: bool,
     /// A core that may run it did not answer.
     pub(crate) unanswered: bool,
+    /// What the survey under way has noted.
+    pub(crate) mark: Mark,
 }
 
 /// What others may know of a domain.

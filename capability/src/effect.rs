@@ -42,6 +42,47 @@ pub enum Effect {
         /// Whose translations.
         domain: DomainId,
     },
+    /// Let the domain drive the device: its registers appear at guest-physical `place ..`, and it reaches the domain's memory. It was
+    /// reset since it was last attached.
+    Attach {
+        /// Who gets it.
+        domain: DomainId,
+        /// Which, see [`crate::device`].
+        device: u64,
+        /// Guest-physical address, or for who has all the machine's devices the device's number.
+        place: u64,
+        /// Bytes of its registers.
+        size: u64,
+    },
+    /// Take the device from the domain: it reaches no memory from now on, and the domain's tables lead to its registers no more. A
+    /// `Flush` follows.
+    Detach {
+        /// Who loses it.
+        domain: DomainId,
+        /// Which.
+        device: u64,
+        /// As for `Attach`.
+        place: u64,
+        /// Bytes.
+        size: u64,
+    },
+    /// Done when nothing is in the device of what its last holder put there, nor will happen of what he began, as far as the device
+    /// can be made to forget. Nobody drives it.
+    Reset {
+        /// Which.
+        device: u64,
+        /// Bytes of its registers.
+        size: u64,
+    },
+    /// Put the record into the domain's measurement, with the kind of the device as its last word.
+    MeasureDevice {
+        /// Whose.
+        domain: DomainId,
+        /// Which device.
+        device: u64,
+        /// See [`crate::measure`].
+        bytes: [u8; RECORD_SIZE],
+    },
     /// Zero the range and write it back from the caches.
     Scrub {
         /// Host-physical address.
@@ -159,5 +200,20 @@ impl Budget {
     #[must_use]
     pub const fn is_spent(&self) -> bool {
         self.0 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Budget;
+
+    #[test]
+    fn a_budget_is_what_is_left_of_it() {
+        let mut budget = Budget::new(7);
+        assert_eq!((budget.left(), budget.is_spent()), (7, false));
+        budget.spend(4);
+        assert_eq!((budget.left(), budget.is_spent()), (3, false));
+        budget.spend(5);
+        assert_eq!((budget.left(), budget.is_spent()), (0, true));
     }
 }

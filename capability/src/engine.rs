@@ -12,7 +12,8 @@ use crate::node::{Course, Detail, Kind, Link, Node, NodePage, Resource, Stage, f
 use crate::placement::{self, Place};
 use crate::records::Records;
 use crate::seal::Measuring;
-use crate::store::{Page, Store};
+use crate::store::{Counted, Page, Store};
+use crate::survey::Mark;
 use crate::tree::{self, Order, TreeLinks, class};
 
 /// Units of a [`Budget`](crate::effect::Budget) that one step of the engine costs: about what the steps that take one node out of a
@@ -26,10 +27,12 @@ pub(crate) const MAX_DEPTH: u8 = 250;
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub struct Engine<S> {
-    pub(crate) store: S,
+    pub(crate) store: Counted<S>,
     pub(crate) costs: Costs,
     pub(crate) generations: Generations,
     pub(crate) first_domain: PageNumber,
+    /// Surveys begun so far.
+    pub(crate) surveys: u64,
 }
 
 /// A node that is about to be made.
@@ -48,7 +51,8 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `Exhausted` if the store has no page.
-    pub fn new(mut store: S, limit: u64, costs: Costs) -> Result<Self, Error> {
+    pub fn new(store: S, limit: u64, costs: Costs) -> Result<Self, Error> {
+        let mut store = Counted::new(store);
         let first_domain = store.allocate().ok_or(Error::Exhausted)?;
         let mut generations = Generations::new();
         let mut account = Account::new(limit.max(1));
@@ -71,11 +75,12 @@ impl<S: Store> Engine<S> {
             costs,
             generations,
             first_domain,
+            surveys: 0,
         })
     }
 
     /// Gives domain 0 a part of the machine: memory (bytes; at its place, host-physical and guest-physical
-    /// are the same) or cores (by number). What may be claimed bears `POOL`.
+    /// are the same), cores (by number) or devices ([`crate::device`]). What may be claimed bears `POOL`.
     ///
     /// Tables of memory that is no pool are not charged to the limit: the monitor has built them already, and
     /// nothing in it is ever derived.
@@ -94,6 +99,11 @@ impl<S: Store> Engine<S> {
             Resource::Memory => Place::memory(base, size)?,
             Resource::Core => Place {
                 class: class::CORE,
+                start: base,
+                size,
+            },
+            Resource::Device => Place {
+                class: class::DEVICE,
                 start: base,
                 size,
             },
@@ -148,12 +158,12 @@ impl<S: Store> Engine<S> {
     /// Looks at the store.
     #[must_use]
     pub const fn store(&self) -> &S {
-        &self.store
+        self.store.inner()
     }
 
     /// Lets the platform reach what it keeps beside the records.
     pub const fn store_mut(&mut self) -> &mut S {
-        &mut self.store
+        self.store.inner_mut()
     }
 
     /// The claim `id`, its owner, and that this owner may do what `needed` says.
@@ -390,5 +400,6 @@ impl Domain {
         measurement: [0; 32],
         stopped: false,
         unanswered: false,
+        mark: Mark::NONE,
     };
 }

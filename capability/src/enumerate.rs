@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::identity::{DomainId, PageNumber};
 use crate::node::{Link, Resource, flag};
 use crate::records::Records;
-use crate::store::Store;
+use crate::store::{Counted, Store};
 use crate::tree::{self, Order, Tree, class, mark};
 
 /// Things that one call passes by at most.
@@ -135,7 +135,7 @@ impl<S: Store> Engine<S> {
         Ok(self.store.claim(claim).node())
     }
 
-    fn holdings(&self, domain: PageNumber) -> Tree<'_, S> {
+    fn holdings(&self, domain: PageNumber) -> Tree<'_, Counted<S>> {
         Tree::new(
             &self.store,
             Order::Holder,
@@ -143,7 +143,7 @@ impl<S: Store> Engine<S> {
         )
     }
 
-    fn children(&self, link: Link) -> Tree<'_, S> {
+    fn children(&self, link: Link) -> Tree<'_, Counted<S>> {
         Tree::new(&self.store, Order::Siblings, self.store.node(link).children)
     }
 

@@ -7,6 +7,7 @@
 use adyton_abi::record::DomainState;
 use adyton_abi::region::Attributes;
 
+use crate::device;
 use crate::engine::Engine;
 use crate::identity::PageNumber;
 use crate::node::{Kind, Link, Node, Resource, Stage, flag};
@@ -164,15 +165,18 @@ impl<S: Store> Engine<S> {
             node.kind != Kind::Share || node.attributes.intersection(exclusive) == Attributes::NONE;
         ensure(alone, Violation::Exclusivity)?;
         let fits = match (node.kind, parent.kind) {
-            (Kind::Root, _) => false,
             (Kind::Claim, Kind::Root | Kind::Carve) => parent.is_pool(),
             (Kind::Control | Kind::Exit, Kind::Claim) => true,
             (Kind::Carve, Kind::Claim | Kind::Carve) => true,
             (Kind::Share, Kind::Claim | Kind::Carve | Kind::Share) => true,
             (Kind::Share, Kind::Root) => node.resource == Resource::Core,
+            (Kind::Carve, Kind::Root) => node.resource == Resource::Device,
             _ => false,
         };
-        ensure(fits, Violation::Records)
+        let whole = node.resource != Resource::Device
+            || device::is_whole(node.base, node.size)
+                && (parent.kind == Kind::Root || parent.size == node.size);
+        ensure(fits && whole, Violation::Records)
     }
 
     fn check_derived_counts(&self, link: Link) -> Result<(), Violation> {

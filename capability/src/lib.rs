@@ -1,4 +1,4 @@
-//! The capability engine: who holds which memory and which cores, who gave it, and what must
+//! The capability engine: who holds which memory, which cores and which devices, who gave it, and what must
 //! change in the hardware when that changes.
 //!
 //! An [`Engine`] holds one forest of [`node`]s in pages of a [`store::Store`]. A call either fails
@@ -19,6 +19,7 @@ pub mod account;
 mod advance;
 pub mod claim;
 pub mod derive;
+pub mod device;
 pub mod domain;
 pub mod effect;
 mod engine;
@@ -41,6 +42,7 @@ mod revoke;
 mod seal;
 mod stage;
 pub mod store;
+pub mod survey;
 mod tree;
 
 pub use engine::Engine;

@@ -57,6 +57,19 @@ impl<S: Store> Engine<S> {
         self.holding_at(domain, class::CORE, core)
     }
 
+    /// Of all the machine's devices that the domain has, those that hold `number`.
+    pub(crate) fn machine_devices_link_at(&self, domain: PageNumber, number: u64) -> Option<Link> {
+        self.holding_at(domain, class::DEVICE, number)
+    }
+
+    /// What was derived from the node and begins at `base`.
+    pub(crate) fn child_at(&self, parent: Link, base: u64) -> Option<Link> {
+        let children = self.store.node(parent).children;
+        let tree = Tree::new(&self.store, Order::Siblings, children);
+        let link = tree.at_or_after((base, 0))?;
+        (self.store.node(link).base == base).then_some(link)
+    }
+
     fn holding_at(&self, domain: PageNumber, class: u64, place: u64) -> Option<Link> {
         let holdings = self.store.domain(domain).holdings;
         let tree = Tree::new(&self.store, Order::Holder, holdings);

@@ -11,7 +11,7 @@
 //! | 4 | exceptions that go to the parent | RSP | rights and attributes |
 //! | 5 | vCPUs | CR3 | 0 exclusive, 1 shared |
 //! | 6 | regions | argument (RDI) | 1 if contents follow, else 0 |
-//! | 7 | 0 | 0 | 0 |
+//! | 7 | 0 | 0 | 0, of a device its kind |
 //!
 //! First the header, then the vCPUs by index, then the regions by place. A region with the attribute `MEASURED` is
 //! followed by its bytes. `exclusive` means that an unbroken line of carves leads to the region. Every length is in a
@@ -62,7 +62,8 @@ pub fn vcpu(index: u64, entry: Entry) -> Record {
     ])
 }
 
-/// The record of one region.
+/// The record of one region. For a device the platform, which knows it, puts its kind into the last word: vendor, device << 16,
+/// class << 32, as configuration space says.
 #[must_use]
 pub fn region(place: u64, size: u64, attributes: Attributes, exclusive: bool) -> Record {
     record([

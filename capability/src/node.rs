@@ -50,6 +50,8 @@ pub enum Resource {
     Memory,
     /// The right to be entered on cores, by their number.
     Core,
+    /// PCI functions, each a stretch of numbers of its own: see [`crate::device`].
+    Device,
 }
 
 /// How a node came to be.
@@ -83,6 +85,8 @@ pub(crate) enum Stage {
     Take,
     /// The parent's holder is forgetting its translations.
     TakeFlush,
+    /// A device is being reset, so that nothing goes on in it that its last holder began.
+    Reset,
     /// Being mapped into its owner.
     Give,
     /// In place.
@@ -91,7 +95,7 @@ pub(crate) enum Stage {
     Drop,
     /// The owner is forgetting its translations.
     DropFlush,
-    /// Being zeroed.
+    /// Being zeroed, or, a device, reset.
     Scrub,
     /// Being mapped back into who holds the parent.
     Return,
@@ -152,7 +156,7 @@ pub(crate) enum Detail {
 pub(crate) struct Node {
     /// Its name.
     pub(crate) id: NodeId,
-    /// Host-physical address, or number of the first core.
+    /// Host-physical address, or number of the first core, or of a device.
     pub(crate) base: u64,
     /// Bytes, or cores.
     pub(crate) size: u64,

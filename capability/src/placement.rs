@@ -159,6 +159,8 @@ fn place_of<S: Store>(store: &S, link: Link) -> Place {
     let (class, size) = match (node.kind, node.resource) {
         (Kind::Exit, _) => (class::EXIT, 1),
         (_, Resource::Core) => (class::CORE, node.size),
+        (Kind::Root, Resource::Device) => (class::DEVICE, node.size),
+        (_, Resource::Device) => (class::MEMORY, node.size),
         (_, Resource::Memory) => (class::MEMORY, node.size),
     };
     Place {

@@ -6,7 +6,7 @@ use adyton_abi::region::Attributes;
 
 use crate::engine::Engine;
 use crate::identity::DomainId;
-use crate::node::{Kind, Link, Stage, flag};
+use crate::node::{Kind, Link, Resource, Stage, flag};
 use crate::records::Records;
 use crate::store::Store;
 use crate::tree::{self, Order, Tree, class};
@@ -16,12 +16,14 @@ use crate::tree::{self, Order, Tree, class};
 pub struct Reach {
     /// Guest-physical address.
     pub place: u64,
-    /// Host-physical address.
+    /// Host-physical address, or where it lies in a device.
     pub base: u64,
     /// Bytes.
     pub size: u64,
     /// What the domain may do there; nothing where it is carved away.
     pub rights: Attributes,
+    /// What it is a part of: memory, or the registers of a device.
+    pub resource: Resource,
     /// Whether this is so now: a part that is on its way in or out, or quarantined, is neither.
     pub settled: bool,
 }
@@ -50,6 +52,7 @@ impl<S: Store> Engine<S> {
             base,
             size: end - base,
             rights,
+            resource: node.resource,
             settled,
         };
         if !self.is_in_place(region) {

@@ -13,7 +13,7 @@ use crate::effect::{Applied, Budget, Effect, Platform};
 use crate::engine::{Engine, STEP};
 use crate::identity::{ClaimId, DomainId, PageNumber};
 use crate::measure;
-use crate::node::{Detail, Kind, Link, Stage, flag};
+use crate::node::{Detail, Kind, Link, Resource, Stage, flag};
 use crate::operation::{Operation, Progress};
 use crate::records::Records;
 use crate::store::Store;
@@ -165,6 +165,18 @@ impl<S: Store> Engine<S> {
         let node = self.store.node(link);
         let exclusive = node.kind == Kind::Carve;
         let bytes = measure::region(node.place, node.size, node.attributes, exclusive);
+        if node.resource == Resource::Device {
+            let device = node.base;
+            let next = Measuring::Region(node.place + node.size);
+            return (
+                Effect::MeasureDevice {
+                    domain,
+                    device,
+                    bytes,
+                },
+                next,
+            );
+        }
         let next = if node.attributes.contains(Attributes::MEASURED) {
             Measuring::Contents(node.place, 0)
         } else {

@@ -2,7 +2,7 @@
 //!
 //! A carve is taken from who holds its parent (unmapped, flushed) before it is mapped into its owner; on the way out
 //! it is unmapped and flushed, then zeroed if it is clean, and only then mapped back. A share is mapped, unmapped and
-//! flushed. Where it stands is kept in the node, so any caller can carry on, and a node that begins to die half-way in
+//! flushed. A device goes the way of a carve, and is reset before anybody gets it, on the way in and on the way out. Where it stands is kept in the node, so any caller can carry on, and a node that begins to die half-way in
 //! finishes being taken before it goes out: nothing is ever mapped twice or given back before it was flushed.
 
 use adyton_abi::record::DomainState;
@@ -10,7 +10,7 @@ use adyton_abi::region::Attributes;
 
 use crate::effect::{Applied, Budget, Effect, Platform};
 use crate::engine::Engine;
-use crate::identity::PageNumber;
+use crate::identity::{DomainId, PageNumber};
 use crate::node::{Kind, Link, Resource, Stage, flag};
 use crate::placement;
 use crate::records::Records;
@@ -54,7 +54,8 @@ impl<S: Store> Engine<S> {
         match node.stage {
             Stage::Take => self.step_take(link, platform, budget),
             Stage::TakeFlush => self.step_take_flush(link, platform, budget),
-            Stage::Give | Stage::Live if dying => self.go(link, Stage::Drop),
+            Stage::Reset | Stage::Give | Stage::Live if dying => self.go(link, Stage::Drop),
+            Stage::Reset => self.step_reset(link, platform, budget),
             Stage::Give => self.step_give(link, platform, budget),
             Stage::Live | Stage::Gone => Step::Settled,
             Stage::Drop => self.step_drop(link, platform, budget),
@@ -102,11 +103,7 @@ impl<S: Store> Engine<S> {
         let Some((holder, place)) = self.holder_of_parent(link) else {
             return self.go(link, Stage::TakeFlush);
         };
-        let effect = Effect::Unmap {
-            domain: self.store.domain(holder).id,
-            place,
-            size: self.store.node(link).size,
-        };
+        let effect = self.taking(link, self.store.domain(holder).id, place);
         self.apply(link, &effect, Stage::TakeFlush, platform, budget)
     }
 
@@ -116,21 +113,92 @@ impl<S: Store> Engine<S> {
         platform: &mut impl Platform,
         budget: &mut Budget,
     ) -> Step {
-        let next = match self.store.node(link).owner {
-            Some(_) => Stage::Give,
-            None => Stage::Live,
+        let node = self.store.node(link);
+        let next = match (node.owner, node.resource) {
+            (Some(_), Resource::Device) => Stage::Reset,
+            (Some(_), _) => Stage::Give,
+            (None, _) => Stage::Live,
         };
         let Some((holder, _)) = self.holder_of_parent(link) else {
             return self.go(link, next);
         };
         let domain = self.store.domain(holder).id;
         let step = self.apply(link, &Effect::Flush { domain }, next, platform, budget);
+        self.release_owner(link, step)
+    }
+
+    /// If the node was quarantined before anything was mapped into its owner, that one is not to be held up by what it never had.
+    fn release_owner(&mut self, link: Link, step: Step) -> Step {
         if step == Step::Quarantined && self.store.node(link).owner.is_some() {
-            // Nothing was mapped into the owner, which is not to be held up by what it never had.
             placement::detach(&mut self.store, link);
             self.list_unowned(link);
         }
         step
+    }
+
+    fn step_reset(
+        &mut self,
+        link: Link,
+        platform: &mut impl Platform,
+        budget: &mut Budget,
+    ) -> Step {
+        let node = self.store.node(link);
+        let effect = Effect::Reset {
+            device: node.base,
+            size: node.size,
+        };
+        let step = self.apply(link, &effect, Stage::Give, platform, budget);
+        self.release_owner(link, step)
+    }
+
+    /// What makes the node's range appear at `place` of the domain.
+    fn giving(&self, link: Link, domain: DomainId, place: u64, rights: Attributes) -> Effect {
+        let node = self.store.node(link);
+        let (base, size) = (node.base, node.size);
+        match node.resource {
+            Resource::Memory => Effect::Map {
+                domain,
+                place,
+                base,
+                size,
+                rights,
+            },
+            Resource::Core => Effect::AllowCores {
+                domain,
+                first: base,
+                count: size,
+            },
+            Resource::Device => Effect::Attach {
+                domain,
+                device: base,
+                place,
+                size,
+            },
+        }
+    }
+
+    /// What takes the node's range away from `place` of the domain.
+    fn taking(&self, link: Link, domain: DomainId, place: u64) -> Effect {
+        let node = self.store.node(link);
+        let (base, size) = (node.base, node.size);
+        match node.resource {
+            Resource::Memory => Effect::Unmap {
+                domain,
+                place,
+                size,
+            },
+            Resource::Core => Effect::DenyCores {
+                domain,
+                first: base,
+                count: size,
+            },
+            Resource::Device => Effect::Detach {
+                domain,
+                device: base,
+                place,
+                size,
+            },
+        }
     }
 
     fn step_give(&mut self, link: Link, platform: &mut impl Platform, budget: &mut Budget) -> Step {
@@ -139,20 +207,7 @@ impl<S: Store> Engine<S> {
             return self.go(link, Stage::Live);
         };
         let domain = self.store.domain(owner).id;
-        let effect = match node.resource {
-            Resource::Memory => Effect::Map {
-                domain,
-                place: node.place,
-                base: node.base,
-                size: node.size,
-                rights: node.rights(),
-            },
-            Resource::Core => Effect::AllowCores {
-                domain,
-                first: node.base,
-                count: node.size,
-            },
-        };
+        let effect = self.giving(link, domain, node.place, node.rights());
         self.apply(link, &effect, Stage::Live, platform, budget)
     }
 
@@ -162,18 +217,7 @@ impl<S: Store> Engine<S> {
             return self.go(link, Stage::Scrub);
         };
         let domain = self.store.domain(owner).id;
-        let effect = match node.resource {
-            Resource::Memory => Effect::Unmap {
-                domain,
-                place: node.place,
-                size: node.size,
-            },
-            Resource::Core => Effect::DenyCores {
-                domain,
-                first: node.base,
-                count: node.size,
-            },
-        };
+        let effect = self.taking(link, domain, node.place);
         self.apply(link, &effect, Stage::DropFlush, platform, budget)
     }
 
@@ -187,12 +231,12 @@ impl<S: Store> Engine<S> {
         let Some(owner) = node.owner else {
             return self.go(link, Stage::Scrub);
         };
-        let memory = node.resource == Resource::Memory;
+        let translated = node.resource != Resource::Core;
         let vital = node.attributes.contains(Attributes::VITAL);
         let record = self.store.domain(owner);
         let (domain, stopped) = (record.id, record.stopped);
         let dying = record.state == DomainState::Dying;
-        if memory {
+        if translated {
             if record.unanswered {
                 return Step::Quarantined;
             }
@@ -236,9 +280,10 @@ impl<S: Store> Engine<S> {
         if !clean || covered || node.children.is_some() {
             return self.go(link, Stage::Return);
         }
-        let effect = Effect::Scrub {
-            base: node.base,
-            size: node.size,
+        let (base, size) = (node.base, node.size);
+        let effect = match node.resource {
+            Resource::Device => Effect::Reset { device: base, size },
+            _ => Effect::Scrub { base, size },
         };
         self.apply(link, &effect, Stage::Return, platform, budget)
     }
@@ -259,13 +304,8 @@ impl<S: Store> Engine<S> {
         else {
             return self.go(link, Stage::Gone);
         };
-        let effect = Effect::Map {
-            domain: self.store.domain(holder).id,
-            place,
-            base: node.base,
-            size: node.size,
-            rights: lender.rights(),
-        };
+        let domain = self.store.domain(holder).id;
+        let effect = self.giving(link, domain, place, lender.rights());
         self.apply(link, &effect, Stage::Gone, platform, budget)
     }
 

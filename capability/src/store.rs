@@ -43,3 +43,62 @@ pub trait Store {
     /// Changes a page.
     fn page_mut(&mut self, page: PageNumber) -> &mut Page;
 }
+
+/// A store that counts how often a record may have been changed: what was read is still so while the count is the same.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+pub(crate) struct Counted<S> {
+    inner: S,
+    changes: u64,
+}
+
+impl<S: Store> Counted<S> {
+    pub(crate) const fn new(inner: S) -> Self {
+        Self { inner, changes: 0 }
+    }
+
+    /// How many changes there may have been.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    pub(crate) const fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    /// The store itself: for what is no record, and for marks that nobody else reads.
+    pub(crate) const fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+}
+
+impl<S: Store> Store for Counted<S> {
+    fn allocate(&mut self) -> Option<PageNumber> {
+        self.inner.allocate()
+    }
+
+    fn release(&mut self, page: PageNumber) {
+        self.inner.release(page);
+    }
+
+    #[inline]
+    fn page(&self, page: PageNumber) -> &Page {
+        self.inner.page(page)
+    }
+
+    #[inline]
+    fn page_mut(&mut self, page: PageNumber) -> &mut Page {
+        self.changes += 1;
+        self.inner.page_mut(page)
+    }
+}
+
+/// Tests look at the store as it is.
+#[cfg(test)]
+impl<S> core::ops::Deref for Counted<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.inner
+    }
+}

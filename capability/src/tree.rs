@@ -48,12 +48,14 @@ pub(crate) mod mark {
 
 /// Classes of a domain's holdings, the first part of their key.
 pub(crate) mod class {
-    /// Regions of memory, by guest-physical place.
+    /// Regions of memory, and devices that were given to it, by guest-physical place.
     pub(crate) const MEMORY: u64 = 0;
     /// Cores, by number.
     pub(crate) const CORE: u64 = 1;
     /// Exit pages, by the index of their vCPU.
     pub(crate) const EXIT: u64 = 2;
+    /// The machine's devices, by number: domain 0's.
+    pub(crate) const DEVICE: u64 = 3;
 }
 
 /// Place of a node in one tree.
@@ -82,6 +84,8 @@ fn class_of(node: &Node) -> u64 {
     match (node.kind, node.resource) {
         (Kind::Exit, _) => class::EXIT,
         (_, Resource::Core) => class::CORE,
+        (Kind::Root, Resource::Device) => class::DEVICE,
+        (_, Resource::Device) => class::MEMORY,
         (_, Resource::Memory) => class::MEMORY,
     }
 }
@@ -163,6 +167,31 @@ impl<'a, S: Store> Tree<'a, S> {
 
     /// The first node at or after `from` that bears `wanted`.
     pub(crate) fn marked(&self, wanted: u8, from: Key) -> Option<Link> {
+        self.first_that(
+            from,
+            |link| own_marks(self.node(link)) & wanted != 0,
+            |link| self.links(link).marks & wanted != 0,
+        )
+    }
+
+    /// The first node (of siblings) at or after `from` that overlaps `base .. end`.
+    pub(crate) fn overlapping(&self, from: Key, base: u64, end: u64) -> Option<Link> {
+        let found = self.first_that(
+            from,
+            |link| self.node(link).end() > base,
+            |link| self.node(link).reach > base,
+        )?;
+        // What stands behind it begins no earlier.
+        (self.node(found).base < end).then_some(found)
+    }
+
+    /// The first node at or after `from` for which `own` holds; `below` says whether it holds for any node from there down.
+    fn first_that(
+        &self,
+        from: Key,
+        own: impl Fn(Link) -> bool,
+        below: impl Fn(Link) -> bool,
+    ) -> Option<Link> {
         // The candidates are, from low to high: on the way down to `from`, each node that is not before it,
         // and what is right of it. The lowest one stands deepest, so climb.
         let mut here = self.root;
@@ -178,13 +207,11 @@ impl<'a, S: Store> Tree<'a, S> {
         }
         while let Some(link) = deepest {
             if self.key(link) >= from {
-                if own_marks(self.node(link)) & wanted != 0 {
+                if own(link) {
                     return Some(link);
                 }
-                if let Some(right) = self.links(link).right
-                    && let Some(found) = self.leftmost_marked(wanted, right)
-                {
-                    return Some(found);
+                if let Some(right) = self.links(link).right.filter(|right| below(*right)) {
+                    return self.leftmost_that(right, &own, &below);
                 }
             }
             deepest = self.links(link).up;
@@ -192,16 +219,19 @@ impl<'a, S: Store> Tree<'a, S> {
         None
     }
 
-    fn leftmost_marked(&self, wanted: u8, root: Link) -> Option<Link> {
-        if self.links(root).marks & wanted == 0 {
-            return None;
-        }
+    /// The first node from `root` down for which `own` holds; `below` holds for `root`.
+    fn leftmost_that(
+        &self,
+        root: Link,
+        own: &impl Fn(Link) -> bool,
+        below: &impl Fn(Link) -> bool,
+    ) -> Option<Link> {
         let mut here = root;
         loop {
             let links = self.links(here);
             match links.left {
-                Some(left) if self.links(left).marks & wanted != 0 => here = left,
-                _ if own_marks(self.node(here)) & wanted != 0 => return Some(here),
+                Some(left) if below(left) => here = left,
+                _ if own(here) => return Some(here),
                 _ => here = links.right?,
             }
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use adyton_evidence::bundle::Bundle;
 use adyton_evidence::closure::{self, Closure, Edge};
-use adyton_evidence::composition::{Composition, Domain, Tenant};
+use adyton_evidence::composition::{Composition, Domain, Sharing, Tenant};
 
 use crate::failure::Failure;
 use crate::show::{kind, short, size};
@@ -64,7 +64,7 @@ fn own_memory(tenant: &Tenant) -> String {
     let own = tenant
         .regions
         .iter()
-        .filter(|region| region.peers.is_empty());
+        .filter(|region| matches!(region.sharing, Sharing::Exclusive | Sharing::Lent));
     let sum = own.fold(0_u64, |sum, region| sum.saturating_add(region.size));
     format!("{} of its own", size(sum))
 }

@@ -4,7 +4,10 @@
 //! claim is unfinished.
 
 use adyton_abi::call::{CLAIM_OPERATION, Call, Information};
+use adyton_abi::counter::Operation;
+use adyton_abi::enrolment::Step;
 use adyton_abi::error::Error;
+use adyton_abi::key::Binding;
 use adyton_abi::policy::Policy;
 use adyton_abi::region::{Attributes, RegionName};
 
@@ -33,7 +36,13 @@ pub struct Name {
 }
 
 impl Name {
-    fn arguments(self, rest: [u64; 5]) -> [u64; 8] {
+    /// The caller's own domain, where a call may be about that.
+    const NONE: Self = Self {
+        address: 0,
+        key: Key([0, 0]),
+    };
+
+    pub(crate) fn arguments(self, rest: [u64; 5]) -> [u64; 8] {
         let [low, high] = self.key.0;
         let [a, b, c, d, e] = rest;
         [self.address, low, high, a, b, c, d, e]
@@ -49,7 +58,7 @@ pub fn once(place: &impl Environment, request: Request) -> Result<[u64; 8], Refu
 }
 
 /// Executes `request` with a new token, again while the claim is busy with another's call.
-fn patiently(place: &impl Environment, request: Request) -> Result<[u64; 8], Refusal> {
+pub(crate) fn patiently(place: &impl Environment, request: Request) -> Result<[u64; 8], Refusal> {
     let request = request.with_token(place.entropy());
     let mut tries = 0;
     loop {
@@ -250,10 +259,7 @@ pub fn accept(
     offer: RegionName,
     expected: Acceptance,
 ) -> Result<(), Refusal> {
-    let name = domain.unwrap_or(Name {
-        address: 0,
-        key: Key([0, 0]),
-    });
+    let name = domain.unwrap_or(Name::NONE);
     let rest = [
         offer.0,
         expected.place,
@@ -379,6 +385,69 @@ pub fn quote(place: &impl Environment, page: u64) -> Result<(), Refusal> {
 pub fn event_log(place: &impl Environment, page: u64, offset: u64) -> Result<[u64; 2], Refusal> {
     let results = once(place, Request::new(Call::EventLog, [page, offset]))?;
     Ok([results[0], results[1]])
+}
+
+/// Has evidence written into `size` bytes at `address`, which begin with a [`Question`](adyton_abi::evidence::Question): about the caller's own domain,
+/// or about one that it commands. Returns where in them it begins, and its bytes.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn evidence(
+    place: &impl Environment,
+    domain: Option<Name>,
+    address: u64,
+    size: u64,
+) -> Result<[u64; 2], Refusal> {
+    let name = domain.unwrap_or(Name::NONE);
+    let rest = [address, size, 0, 0, 0];
+    let results = patiently(place, Request::new(Call::Evidence, name.arguments(rest)))?;
+    Ok([results[0], results[1]])
+}
+
+/// Derives a sealing key of the calling domain. `signature` is the page-aligned address of the structure that says whose the domain
+/// is, or 0.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn key(
+    place: &impl Environment,
+    binding: Binding,
+    version: u64,
+    signature: u64,
+    label: [u64; 4],
+) -> Result<[u64; 4], Refusal> {
+    let [a, b, c, d] = label;
+    let arguments = [binding as u64, version, signature, a, b, c, d];
+    let [a, b, c, d, ..] = once(place, Request::new(Call::Key, arguments))?;
+    Ok([a, b, c, d])
+}
+
+/// Does something with a monotonic counter: the caller's own, or that of the domain that the caller names.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn counter(
+    place: &impl Environment,
+    domain: Option<Name>,
+    operation: Operation,
+    selector: u64,
+) -> Result<[u64; 8], Refusal> {
+    let name = domain.unwrap_or(Name {
+        address: 0,
+        key: Key([0, 0]),
+    });
+    let arguments = name.arguments([operation as u64, selector, 0, 0, 0]);
+    let request = Request::new(Call::Counter, arguments);
+    once(place, request.with_token(place.entropy()))
+}
+
+/// A step of the machine's enrolment, with the page at `page`: [`adyton_abi::enrolment::EnrolmentPage`].
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn enrol(place: &impl Environment, page: u64, step: Step, offset: u64) -> Result<(), Refusal> {
+    let request = Request::new(Call::Enrol, [page, step as u64, offset]);
+    once(place, request.with_token(place.entropy())).map(drop)
 }
 
 /// Seven words of a `debug` domain's memory from guest-physical `address` on.

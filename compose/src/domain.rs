@@ -12,7 +12,9 @@ use spin::Mutex;
 
 use crate::calls::{self, Acceptance, Entry, Name, Placement};
 use crate::claim::{Claim, Failure, Pages};
+use crate::devices::{self, Assignment};
 use crate::environment::{Environment, Refusal};
+use crate::evidence::{Asked, evidence};
 use crate::vcpu::Vcpu;
 
 /// What the owner's handles of one domain have in common.
@@ -160,6 +162,14 @@ impl<E: Environment> Domain<E> {
         self.call(|place, name| calls::cores(place, name, first, count))
     }
 
+    /// Gives the domain a PCI function, whose registers appear at guest-physical `what.place`: the region, and how many bytes they take.
+    ///
+    /// # Errors
+    /// What the monitor refuses.
+    pub fn assign(&self, what: Assignment) -> Result<(RegionName, u64), Refusal> {
+        self.call(|place, name| devices::assign(place, name, what))
+    }
+
     /// Accepts an offer for the domain, before it is sealed.
     ///
     /// # Errors
@@ -174,6 +184,19 @@ impl<E: Environment> Domain<E> {
     /// What the monitor refuses.
     pub fn seal(&self) -> Result<(), Refusal> {
         self.call(calls::seal)
+    }
+
+    /// Evidence about the domain, for whoever sent `nonce` (8 to 64 bytes). It says that the owner fetched it, and the domain binds
+    /// nothing to it: for that the domain asks itself.
+    ///
+    /// # Errors
+    /// What the monitor refuses.
+    pub fn evidence(&self, nonce: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let asked = Asked {
+            nonce,
+            ..Asked::default()
+        };
+        evidence(self.0.claim.environment(), Some(self.0.name), &asked)
     }
 
     /// Ends an unfinished entry whose caller is gone; returns the number of the vCPU's last exit.

@@ -47,6 +47,15 @@ pub trait Environment: Clone + Send + Sync + 'static {
     /// Stores one aligned word after everything that was written before it.
     fn store(&self, address: u64, word: u64);
 
+    /// Has a call fill memory of this environment's own: `size` bytes, aligned to a page, which begin with `contents`. Gives `call` its
+    /// address; returns what `call` returns and what the memory then holds.
+    fn filled<T>(
+        &self,
+        size: usize,
+        contents: &[u8],
+        call: impl FnOnce(u64) -> T,
+    ) -> (T, alloc::vec::Vec<u8>);
+
     /// A random word that is not zero.
     fn entropy(&self) -> u64;
 

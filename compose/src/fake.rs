@@ -90,6 +90,12 @@ impl Environment for Fake {
         self.write(address, &word.to_le_bytes());
     }
 
+    fn filled<T>(&self, size: usize, contents: &[u8], call: impl FnOnce(u64) -> T) -> (T, Vec<u8>) {
+        let mut memory = alloc::vec![0x5a; size];
+        memory[..contents.len()].copy_from_slice(contents);
+        (call(BASE), memory)
+    }
+
     fn entropy(&self) -> u64 {
         let mut state = self.0.lock();
         state.entropy += 1000;

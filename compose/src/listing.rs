@@ -204,7 +204,7 @@ pub fn regions(
         region: RegionName(region),
         place: at,
         size,
-        attributes: Attributes::from_word(attributes).unwrap_or_default(),
+        attributes: Attributes::from_answer(attributes).unwrap_or_default(),
         sharing,
         parent: RegionName(parent),
     };
@@ -222,7 +222,7 @@ pub fn offers(place: &impl Environment) -> Result<Vec<OfferRecord>, Refusal> {
     let typed = |[region, size, attributes, from, ..]: [u64; 6]| OfferRecord {
         region: RegionName(region),
         size,
-        attributes: Attributes::from_word(attributes).unwrap_or_default(),
+        attributes: Attributes::from_answer(attributes).unwrap_or_default(),
         from,
     };
     Ok(records(place, 0, Topic::Offers, 0)?

@@ -20,6 +20,8 @@ pub const REQUESTED_BY: i64 = -70_003;
 pub const REPORT_DATA: i64 = -70_004;
 /// SHA-256 of a public key that the subject binds.
 pub const BOUND_KEY: i64 = -70_005;
+/// What keeps devices out of memory.
+pub const PROTECTION: i64 = -70_006;
 /// What a domain is.
 pub const DOMAIN: i64 = -70_010;
 /// TPMS_ATTEST.

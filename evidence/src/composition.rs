@@ -13,7 +13,6 @@ mod model;
 #[cfg(feature = "verify")]
 mod read;
 
-pub use adyton_abi::record::Sharing;
 #[cfg(feature = "verify")]
 pub use model::{Composition, Domain, Region, Tenant};
 
@@ -49,9 +48,23 @@ pub struct Device {
     pub class: u32,
 }
 
-/// What is told of a domain in front of its regions.
+/// Who reaches a region besides its domain, now or later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Sharing {
+    /// Nobody, by an unbroken line of carves.
+    Exclusive = 0,
+    /// The peers.
+    Shared = 1,
+    /// Nobody, and parts of it are carved away to domains below at present.
+    Lent = 2,
+    /// The peers, and whoever made it can share it with more, although he does not reach it himself.
+    Open = 3,
+}
+
+/// What is told of a domain first.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct Facts {
     /// `None` before it is sealed.
     pub measurement: Option<Hash>,
     /// Policy flags.
@@ -60,8 +73,13 @@ pub struct Facts<'a> {
     pub exceptions: u32,
     /// vCPUs.
     pub vcpus: u64,
-    /// First and count of each range of cores, rising.
-    pub cores: &'a [[u64; 2]],
+    /// How many ranges of cores follow.
+    pub cores: u64,
+}
+
+/// What is told of a domain behind its cores.
+#[derive(Clone, Copy, Debug)]
+pub struct Holdings<'a> {
     /// Regions accepted after seal.
     pub epoch: u64,
     /// Which of create, carve, share, grant, accept may still happen.
@@ -74,7 +92,7 @@ pub struct Facts<'a> {
 
 /// A region.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent<'a> {
+pub struct Extent {
     /// Guest-physical address of its first byte.
     pub place: u64,
     /// Bytes.
@@ -85,8 +103,8 @@ pub struct Extent<'a> {
     pub sharing: Sharing,
     /// Index of the domain from whose memory it was derived.
     pub origin: u64,
-    /// Who else reaches it, rising; none unless shared.
-    pub peers: &'a [Peer],
+    /// How many peers follow: who else reaches it. None unless shared.
+    pub peers: u64,
 }
 
 /// Writes a composition; see [`Writer::begin`].
@@ -95,7 +113,8 @@ pub struct Writer<S>(Encoder<S>);
 
 impl<S: Sink> Writer<S> {
     /// Begins a composition of `domains` domains. Each follows, in the order of their indices from 0: [`Writer::opaque`], or
-    /// [`Writer::domain`], a [`Writer::region`] for each region, and [`Writer::devices`].
+    /// [`Writer::domain`], its [`Writer::cores`], [`Writer::holdings`], a [`Writer::region`] with its [`Writer::peer`]s for each region, and
+    /// [`Writer::devices`] with each [`Writer::device`].
     ///
     /// # Errors
     /// [`Full`].
@@ -105,6 +124,11 @@ impl<S: Sink> Writer<S> {
         encoder.integer(SUBMODS)?;
         encoder.map(domains)?;
         Ok(Self(encoder))
+    }
+
+    /// Goes on with one that was begun elsewhere.
+    pub const fn resume(sink: S) -> Self {
+        Self(Encoder(sink))
     }
 
     /// Domain 0.
@@ -120,11 +144,11 @@ impl<S: Sink> Writer<S> {
         self.0.unsigned(kind::OPAQUE)
     }
 
-    /// A domain, up to its regions.
+    /// A domain, up to its ranges of cores.
     ///
     /// # Errors
     /// [`Full`].
-    pub fn domain(&mut self, index: u64, facts: &Facts<'_>) -> Result<(), Full> {
+    pub fn domain(&mut self, index: u64, facts: &Facts) -> Result<(), Full> {
         self.name(index)?;
         self.0.map(2)?;
         self.0.integer(DEBUG_STATE)?;
@@ -142,48 +166,72 @@ impl<S: Sink> Writer<S> {
         self.number(key::EXCEPTIONS, facts.exceptions.into())?;
         self.number(key::VCPUS, facts.vcpus)?;
         self.0.integer(key::CORES)?;
-        self.0.array(facts.cores.len() as u64)?;
-        facts.cores.iter().try_for_each(|range| self.pair(*range))?;
-        self.number(key::EPOCH, facts.epoch)?;
-        self.number(key::STILL, facts.still.word())?;
-        self.0.integer(key::COMMANDERS)?;
-        self.0.array(facts.commanders.len() as u64)?;
-        let mut commanders = facts.commanders.iter();
-        commanders.try_for_each(|index| self.0.unsigned(*index))?;
-        self.0.integer(key::REGIONS)?;
-        self.0.array(facts.regions)
+        self.0.array(facts.cores)
     }
 
-    /// The next region of the domain, by rising place.
+    /// First and count of the next range of cores, rising.
     ///
     /// # Errors
     /// [`Full`].
-    pub fn region(&mut self, region: &Extent<'_>) -> Result<(), Full> {
+    pub fn cores(&mut self, range: [u64; 2]) -> Result<(), Full> {
+        self.pair(range)
+    }
+
+    /// What stands between a domain's cores and its regions.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn holdings(&mut self, holdings: &Holdings<'_>) -> Result<(), Full> {
+        self.number(key::EPOCH, holdings.epoch)?;
+        self.number(key::STILL, holdings.still.word())?;
+        self.0.integer(key::COMMANDERS)?;
+        self.0.array(holdings.commanders.len() as u64)?;
+        let mut commanders = holdings.commanders.iter();
+        commanders.try_for_each(|index| self.0.unsigned(*index))?;
+        self.0.integer(key::REGIONS)?;
+        self.0.array(holdings.regions)
+    }
+
+    /// The next region of the domain, by rising place, up to its peers.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn region(&mut self, region: &Extent) -> Result<(), Full> {
         self.0.array(6)?;
         self.0.unsigned(region.place)?;
         self.0.unsigned(region.size)?;
         self.0.unsigned(region.attributes.word())?;
         self.0.unsigned(region.sharing as u64)?;
         self.0.unsigned(region.origin)?;
-        self.0.array(region.peers.len() as u64)?;
-        let mut peers = region.peers.iter();
-        peers.try_for_each(|peer| self.pair([peer.domain, peer.rights.word()]))
+        self.0.array(region.peers)
     }
 
-    /// The devices of the domain, which end it; rising.
+    /// The next peer of the region; each once.
     ///
     /// # Errors
     /// [`Full`].
-    pub fn devices(&mut self, devices: &[Device]) -> Result<(), Full> {
+    pub fn peer(&mut self, peer: &Peer) -> Result<(), Full> {
+        self.pair([peer.domain, peer.rights.word()])
+    }
+
+    /// How many devices the domain has; they end it.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn devices(&mut self, devices: u64) -> Result<(), Full> {
         self.0.integer(key::DEVICES)?;
-        self.0.array(devices.len() as u64)?;
-        for device in devices {
-            self.0.array(3)?;
-            self.0.unsigned(device.vendor.into())?;
-            self.0.unsigned(device.device.into())?;
-            self.0.unsigned(device.class.into())?;
-        }
-        Ok(())
+        self.0.array(devices)
+    }
+
+    /// The next device, by rising place of its registers.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn device(&mut self, device: &Device) -> Result<(), Full> {
+        self.0.array(3)?;
+        self.0.unsigned(device.vendor.into())?;
+        self.0.unsigned(device.device.into())?;
+        self.0.unsigned(device.class.into())
     }
 
     fn number(&mut self, key: i64, value: u64) -> Result<(), Full> {

@@ -3,8 +3,9 @@
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use crate::cbor::decode::{Decoder, Malformed};
-use crate::cbor::encode::{Encoder, Full, Sink, Slice};
+use crate::cbor::encode::{Encoder, Full, Length, Sink, Slice};
 use crate::claims::{EDDSA, TAG_SIGN1};
+use crate::signing;
 
 /// Header parameters (RFC 9052, section 3.1).
 const ALGORITHM: i64 = 1;
@@ -49,6 +50,52 @@ fn signed_bytes(sink: impl Sink, protected: &[u8], payload: &[u8]) -> Result<(),
     encoder.bytes(payload)
 }
 
+/// A token being signed, in steps.
+pub struct Signing {
+    protected: [u8; PROTECTED],
+    /// The `Sig_structure`, and its bytes.
+    signed: [u8; MOST_SIGNED],
+    length: usize,
+    steps: signing::Signing,
+}
+
+impl Signing {
+    /// Begins with a key whose public half is `public`.
+    ///
+    /// # Errors
+    /// [`Full`] where the payload is longer than [`MOST_PAYLOAD`].
+    pub fn begin(public: &[u8; 32], payload: &[u8]) -> Result<Self, Full> {
+        let protected = protected(public)?;
+        let mut signed = [0; MOST_SIGNED];
+        let mut slice = Slice::new(&mut signed);
+        signed_bytes(&mut slice, &protected, payload)?;
+        let length = slice.written().len();
+        Ok(Self {
+            protected,
+            signed,
+            length,
+            steps: signing::Signing::begin(),
+        })
+    }
+
+    /// Takes a step; writes the tagged token with the last, and says whether that was it.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn advance(
+        &mut self,
+        key: &signing::Key,
+        payload: &[u8],
+        sink: impl Sink,
+    ) -> Result<bool, Full> {
+        let message = self.signed.get(..self.length).unwrap_or_default();
+        match self.steps.advance(key, message) {
+            Some(signature) => write(sink, &self.protected, payload, &signature).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
 /// Signs `payload` and writes the tagged token.
 ///
 /// # Errors
@@ -59,13 +106,34 @@ pub fn sign(sink: impl Sink, key: &SigningKey, payload: &[u8]) -> Result<(), Ful
     let mut signed = Slice::new(&mut memory);
     signed_bytes(&mut signed, &protected, payload)?;
     let signature = key.sign(signed.written());
+    write(sink, &protected, payload, &signature.to_bytes())
+}
+
+/// Bytes of the tagged token with a payload of this length.
+///
+/// # Errors
+/// [`Full`] where it is longer than [`MOST_PAYLOAD`].
+pub fn signed_length(payload: usize) -> Result<u64, Full> {
+    let zeros = [0; MOST_PAYLOAD];
+    let payload = zeros.get(..payload).ok_or(Full)?;
+    let mut length = Length::default();
+    write(&mut length, &[0; PROTECTED], payload, &[0; 64])?;
+    Ok(length.0)
+}
+
+fn write(
+    sink: impl Sink,
+    protected: &[u8; PROTECTED],
+    payload: &[u8],
+    signature: &[u8; 64],
+) -> Result<(), Full> {
     let mut encoder = Encoder(sink);
     encoder.tag(TAG_SIGN1)?;
     encoder.array(4)?;
-    encoder.bytes(&protected)?;
+    encoder.bytes(protected)?;
     encoder.map(0)?;
     encoder.bytes(payload)?;
-    encoder.bytes(&signature.to_bytes())
+    encoder.bytes(signature)
 }
 
 impl<'a> Sign1<'a> {
@@ -172,6 +240,23 @@ mod tests {
         token.verify_signature(&[], check).expect("genuine");
         let protected = token.protected.clone().to_vec();
         assert!(protected.is_ok());
+    }
+
+    #[test]
+    fn signing_in_steps_gives_the_same_token() {
+        let (key, memory, length) = token(b"payload");
+        let parts = signing::Key::new(&key);
+        let mut signing = Signing::begin(&parts.public(), b"payload").expect("room");
+        let mut written = Vec::new();
+        let mut steps = 1;
+        while !signing
+            .advance(&parts, b"payload", &mut written)
+            .expect("room")
+        {
+            steps += 1;
+        }
+        assert_eq!(written.as_slice(), &memory[..length]);
+        assert!(steps > 5, "{steps} steps");
     }
 
     #[test]

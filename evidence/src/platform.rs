@@ -131,11 +131,20 @@ fn read_values(decoder: &mut Decoder<'_>) -> Result<Values, Malformed> {
 ///
 /// # Errors
 /// [`Full`].
-pub fn encode_log(sink: impl Sink, log: &[u8]) -> Result<(), Full> {
+pub fn encode_log(mut sink: impl Sink, log: &[u8]) -> Result<(), Full> {
+    begin_log(&mut sink, log.len() as u64)?;
+    sink.put(log)
+}
+
+/// Writes what stands in front of a log of `length` bytes in its claims set.
+///
+/// # Errors
+/// [`Full`].
+pub fn begin_log(sink: impl Sink, length: u64) -> Result<(), Full> {
     let mut encoder = Encoder(sink);
     encoder.map(1)?;
     encoder.integer(LOG)?;
-    encoder.bytes(log)
+    encoder.begin_bytes(length)
 }
 
 /// Reads the log's claims set.

@@ -20,6 +20,8 @@ pub struct Policy {
     pub unmeasured: bool,
     /// Whether domain 0 may be any kernel with any command line.
     pub any_domain_0: bool,
+    /// Whether a machine is good enough whose devices nobody keeps out of memory.
+    pub unprotected: bool,
     /// The least security version of the monitor.
     pub security_version: u64,
     /// Whether evidence that the owner fetched is good enough.
@@ -51,6 +53,8 @@ pub struct Rule {
     pub still: Flags,
     /// Whether it may have accepted memory since it was sealed.
     pub changed: bool,
+    /// Whether memory that it shares may yet be shared with others by its maker.
+    pub open: bool,
     /// Most vCPUs.
     pub most_vcpus: u64,
     /// How many such domains there must be at least, and may be at most.

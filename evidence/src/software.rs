@@ -221,6 +221,8 @@ pub struct Monitor {
     pub resets: [u32; 2],
     /// The security version that it states.
     pub security_version: u64,
+    /// Whether its machine has an IOMMU.
+    pub protected: bool,
 }
 
 impl Monitor {
@@ -239,6 +241,7 @@ impl Monitor {
             key,
             measured: true,
             security_version: 1,
+            protected: true,
         }
     }
 
@@ -308,6 +311,7 @@ impl Monitor {
             interface: 1,
             security_version: self.security_version,
             boot,
+            protected: self.protected,
             request,
             composition: hash(&claims),
         };

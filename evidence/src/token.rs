@@ -8,7 +8,7 @@ use crate::cbor::decode::{Decoder, Malformed};
 use crate::cbor::encode::{Encoder, Full, Length, Sink, Slice};
 use crate::claims::{
     BOOT, BOUND_KEY, MONITOR, MOST_REPORT_DATA, NONCE, NONCE_LENGTHS, PROFILE, PROFILE_NAME,
-    REPORT_DATA, REQUESTED_BY, RESETS, SHA_256, SUBMODS, is_information,
+    PROTECTION, REPORT_DATA, REQUESTED_BY, RESETS, SHA_256, SUBMODS, is_information,
 };
 use crate::cose;
 
@@ -53,6 +53,8 @@ pub struct Token<'a> {
     pub security_version: u64,
     /// How the machine came here.
     pub boot: Boot,
+    /// Whether an IOMMU keeps devices out of the memory of domains.
+    pub protected: bool,
     /// Who asked.
     pub request: Request<'a>,
     /// Digest of the composition's claims set.
@@ -73,7 +75,7 @@ impl<'a> Token<'a> {
                 u64::from(!report_data.is_empty()) + u64::from(key.is_some())
             }
         };
-        encoder.map(6 + measured + bound)?;
+        encoder.map(7 + measured + bound)?;
         encoder.integer(NONCE)?;
         encoder.bytes(self.nonce)?;
         encoder.integer(PROFILE)?;
@@ -95,7 +97,9 @@ impl<'a> Token<'a> {
             encoder.unsigned(resets.into())?;
             encoder.unsigned(restarts.into())?;
         }
-        self.encode_request(&mut encoder)
+        self.encode_request(&mut encoder)?;
+        encoder.integer(PROTECTION)?;
+        encoder.unsigned(self.protected.into())
     }
 
     fn encode_digests<S: Sink>(&self, encoder: &mut Encoder<S>) -> Result<(), Full> {
@@ -160,8 +164,8 @@ impl Token<'_> {
     /// [`Full`] where it could not be signed.
     pub fn signed_length(&self) -> Result<u64, Full> {
         let mut length = Length::default();
-        self.sign(&mut length, &SigningKey::from_bytes(&[0; 32]))?;
-        Ok(length.0)
+        self.encode(&mut length)?;
+        cose::signed_length(usize::try_from(length.0).map_err(|_| Full)?)
     }
 }
 
@@ -177,6 +181,7 @@ struct Reading<'a> {
     requested_by: Option<u64>,
     report_data: &'a [u8],
     key: Option<Hash>,
+    protection: Option<u64>,
 }
 
 #[derive(Default)]
@@ -221,6 +226,7 @@ impl<'a> Reading<'a> {
                 }
             }
             BOUND_KEY => self.key = Some(decoder.array_of_bytes()?),
+            PROTECTION => self.protection = Some(decoder.unsigned()?),
             _ if is_information(key) => decoder.skip()?,
             _ => return Err(Malformed::UnknownKey(key)),
         }
@@ -241,6 +247,11 @@ impl<'a> Reading<'a> {
             interface,
             security_version,
             boot: self.boot(digests)?,
+            protected: match self.protection {
+                Some(protection @ (0 | 1)) => protection == 1,
+                Some(_) => return Err(Malformed::Range),
+                None => return Err(missing(PROTECTION)),
+            },
             request: self.request()?,
             composition: digests.composition.ok_or(missing(SUBMODS))?,
         })

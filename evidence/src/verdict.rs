@@ -58,6 +58,8 @@ pub struct Seen {
     pub machine: Machine,
     /// Interface version and security version of the monitor.
     pub monitor: [u64; 2],
+    /// Whether an IOMMU keeps devices out of domains' memory.
+    pub protected: bool,
     /// Whether the owner asked, not the subject.
     pub by_owner: bool,
     /// What the subject bound.

@@ -104,6 +104,7 @@ fn genuine(evidence: &[u8], question: &Question<'_>) -> Result<Seen, Refused> {
     Ok(Seen {
         machine,
         monitor: [token.interface, token.security_version],
+        protected: token.protected,
         by_owner,
         report_data: report_data.into(),
         key,

@@ -135,6 +135,7 @@ fn evidence(tpm: &Tpm, monitor: &Monitor) -> (Vec<u8>, Vec<u8>) {
             platform: hash(&statement),
             log: hash(&log),
         },
+        protected: true,
         request: sample::SUBJECT,
         composition: hash(&claims),
     };

@@ -235,6 +235,14 @@ fn pipe() -> Result<()> {
     scene.unchanged()
 }
 
+/// The physical addresses of the memory that Linux uses as it likes, in order; the end of the last is above the pool.
+pub fn used_ranges() -> Result<Vec<std::ops::Range<u64>>> {
+    let map = fs::read_to_string("/proc/iomem")?;
+    let used = map.lines().filter_map(range);
+    let used = used.filter(|(_, what)| *what == "System RAM");
+    Ok(used.map(|(range, _)| range).collect())
+}
+
 /// What Linux takes for reserved and is the monitor's: the large ranges below the end of memory.
 fn hidden_ranges() -> Result<Vec<std::ops::Range<u64>>> {
     const LEAST: u64 = 4 << 20;

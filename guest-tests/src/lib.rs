@@ -8,13 +8,17 @@ pub mod attempt;
 mod beforehand;
 mod calls;
 pub mod device;
+pub mod enclave;
 mod entering;
+pub mod evidence;
 mod exits;
 pub mod fixture;
 mod instruction;
 mod interrupts;
+pub mod kept;
 mod kernel_attack;
 pub mod kernel_mode;
+mod leaks;
 mod lifetime;
 pub mod machine;
 pub mod measured;
@@ -26,6 +30,7 @@ mod random;
 pub mod raw;
 pub mod registers;
 mod rogue;
+pub mod second_kernel;
 pub mod secret;
 mod sharing;
 mod stale;
@@ -40,12 +45,15 @@ pub type Test = (&'static str, fn() -> Result<()>);
 pub fn demanding_tests() -> impl Iterator<Item = Test> {
     let rooms = [
         device::TESTS,
+        enclave::TESTS,
         random::TESTS,
         rogue::TESTS,
+        leaks::TESTS,
         paging::TESTS,
         owners::TESTS,
         stale::TESTS,
         interrupts::TESTS,
+        second_kernel::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }
@@ -65,5 +73,6 @@ pub fn tests() -> impl Iterator<Item = Test> {
         beforehand::TESTS,
         process::TESTS,
     ];
-    rooms.into_iter().flatten().copied()
+    let rooms = rooms.into_iter().flatten().copied();
+    rooms.chain(evidence::tests())
 }

@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 
 use crate::attempt;
-use crate::fixture::{ROOM, Selfcheck, audit, pool, refused, run, selfcheck, words};
+use crate::fixture::{ROOM, Selfcheck, agent_with, audit, pool, refused, run, selfcheck, words};
 use crate::nesting::nest;
 use crate::raw;
 
@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("debugger-moves-the-caller", debugger),
     ("killed-at-any-moment", killed),
     ("timers-faster-than-a-nest", fast_timers),
+    ("answers-are-delivered-once", delivered_once),
     ("exhausted-slots", exhausted_slots),
     ("exhausted-randomness", exhausted_randomness),
     ("quarantine", quarantine),
@@ -129,13 +130,15 @@ extern "C" fn tick(_: libc::c_int) {
     TICKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Interrupts far more often than Linux' own tick, and a nest of eight to go back into each time: the innermost gets on.
+/// Interrupts far more often than Linux' own tick (every `ADYTON_INTERVAL` microseconds), and a nest of eight to go back into each
+/// time: the innermost gets on.
 fn fast_timers() -> Result<()> {
-    const INTERVAL: i64 = 100;
+    let asked = std::env::var("ADYTON_INTERVAL").ok();
+    let interval = asked.and_then(|text| text.parse().ok()).unwrap_or(100);
     raw::stay_on(0)?;
     let mut running = nest(8, "spin", "confidential")?;
     raw::on_signal(Signal::SIGALRM, tick)?;
-    raw::alarm_every(INTERVAL)?;
+    raw::alarm_every(interval)?;
     let begin = Instant::now();
     let exit = running.vcpu().enter(0)?;
     raw::alarm_every(0)?;
@@ -151,9 +154,38 @@ fn fast_timers() -> Result<()> {
     Ok(())
 }
 
+/// A domain that computes for long about what it was told is interrupted all the while: what it was told comes once, or the registers in
+/// which it computes would be overwritten.
+fn delivered_once() -> Result<()> {
+    const SIZE: u64 = 4 << 20;
+    const FILL: u64 = 8;
+    const SUM: u64 = 7;
+    const ENOUGH: u64 = 40;
+    const MOST: u64 = 200;
+    raw::stay_on(0)?;
+    let mut running = agent_with(Flags::CONFIDENTIAL, |program| program.heap = SIZE)?;
+    let (heap, pairs) = (running.loaded.plan.heap.base, SIZE / 16);
+    raw::on_signal(Signal::SIGALRM, tick)?;
+    raw::alarm_every(500)?;
+    let ticks = || TICKS.load(Ordering::Relaxed);
+    let outcome = (1..=MOST)
+        .take_while(|_| ticks() < ENOUGH)
+        .try_for_each(|round| {
+            // Each pair is a word and its complement.
+            running.ask([FILL, heap, pairs, round, 0, 0])?;
+            let [sum, _] = running.ask([SUM, heap, SIZE / 8, 0, 0, 0])?;
+            ensure!(sum == pairs.wrapping_neg(), "round {round}: {sum:#x}");
+            Ok(())
+        });
+    raw::alarm_every(0)?;
+    outcome?;
+    ensure!(ticks() >= ENOUGH, "only {} interruptions", ticks());
+    Ok(())
+}
+
 /// More vCPUs than a domain has places for.
 fn exhausted_slots() -> Result<()> {
-    const MOST: usize = 384;
+    const MOST: usize = 320;
     let pool = pool()?;
     let claim = pool.claim(pool.size() / 2)?;
     let domain = Domain::create(&claim, policy(Flags::NONE), 16 + 3 * MOST as u64)?;

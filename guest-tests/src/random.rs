@@ -143,8 +143,11 @@ fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
     let mut missing = Vec::new();
     for (call, tries, successes) in tally.calls() {
         println!("  {call:?}: {successes} of {tries}");
-        // These need a measured boot: `Unmeasured` elsewhere.
-        let is_apart = matches!(call, Call::Quote | Call::EventLog);
+        // These need a measured boot, a question in memory, or a device and its registers.
+        let is_apart = matches!(
+            call,
+            Call::Quote | Call::EventLog | Call::Evidence | Call::Assign | Call::Configure
+        );
         if tries == 0 || successes * 100 < tries && !is_apart {
             missing.push(format!("{call:?}"));
         }
@@ -155,6 +158,9 @@ fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
         Reason::Exhausted,
         Reason::Tpm,
         Reason::Unprotected,
+        Reason::NotDevice,
+        Reason::Unassignable,
+        Reason::Entangled,
     ];
     for (error, count) in tally.errors() {
         println!("  {error:?}: {count}");

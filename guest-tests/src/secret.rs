@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::process::Command;
 
-use adyton::Flags;
+use adyton::{Flags, Pages};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::fixture::{Running, agent_with};
@@ -32,7 +32,8 @@ const SUM: u64 = 7;
 pub fn while_in_memory(command: &[String]) -> Result<()> {
     let (program, arguments) = command.split_first().context("no command")?;
     let open = open_pattern();
-    let _holder = plant()?;
+    let secret = plant()?;
+    let _beside = open_beside(&secret)?;
     let status = Command::new(program).args(arguments).status()?;
     // The machine may take a moment to end.
     std::thread::sleep(std::time::Duration::from_secs(10));
@@ -59,7 +60,32 @@ fn plant() -> Result<Running> {
 
 /// Ordinary memory, full of a pattern of the same kind.
 fn open_pattern() -> Vec<[u64; 2]> {
-    let [first, second] = black_box(OPEN_HALVES);
-    let word = first ^ second;
+    let word = open_word();
     vec![[word, !word]; (SIZE / 16) as usize]
+}
+
+/// The same pattern in the domain's claim, in pages that are nobody's but domain 0's.
+fn open_beside(secret: &Running) -> Result<Pages> {
+    let pages = secret.claim.pages(64 << 10)?;
+    let word = open_word();
+    for place in (0..pages.size()).step_by(16) {
+        pages.store(place, word);
+        pages.store(place + 8, !word);
+    }
+    Ok(pages)
+}
+
+/// The first word of each pair of the open pattern; the other is its complement.
+pub fn open_word() -> u64 {
+    let [first, second] = black_box(OPEN_HALVES);
+    first ^ second
+}
+
+/// How far words are turned that are compared with the secret: who searches for it must not have it in memory itself.
+pub const TURN: u32 = 9;
+
+/// The first word of each pair of the secret, turned left; the other is its complement.
+pub fn turned_secret() -> u64 {
+    let [first, second] = black_box(HALVES);
+    first.rotate_left(TURN) ^ second.rotate_left(TURN)
 }

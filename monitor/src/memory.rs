@@ -14,6 +14,12 @@ pub const MAXIMUM_ENTRIES: usize = 128;
 const FOUR_GIB: u64 = 4 << 30;
 const SMALLEST_POOL: u64 = 32 << 20;
 const SMALLEST_RESERVE: u64 = 8 << 20;
+/// The smallest EPC that may be asked for, and the smallest part of a larger one.
+const SMALLEST_EPC: u64 = 8 << 20;
+/// The most parts of the EPC.
+pub const MOST_SECTIONS: usize = 8;
+/// The most stretches in which domain 0 may find nothing.
+pub const MOST_HIDDEN: usize = 3 + MOST_SECTIONS;
 /// The pool's share of memory and the reserve's share of the pool, unless said otherwise.
 const DEFAULT_DIVISOR: u64 = 8;
 
@@ -136,6 +142,19 @@ pub struct Wishes {
     pub reserve: Reserve,
     /// Bytes that the reserve is larger, for what depends on the machine and not on the pool.
     pub besides: u64,
+    /// Bytes of memory for enclaves; 0 for none.
+    pub epc_size: u64,
+    /// Bytes of the enclaves' reserve, for each page of the EPC and besides.
+    pub epc_reserve: EpcReserve,
+}
+
+/// What is set aside to keep the EPC in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EpcReserve {
+    /// Bytes for each page of the EPC.
+    pub per_page: u64,
+    /// Bytes besides.
+    pub besides: u64,
 }
 
 /// What cannot be done.
@@ -145,6 +164,8 @@ pub enum LayoutError {
     NoRoomForPool(u64),
     /// There is no free stretch for a reserve of this many bytes.
     NoRoomForReserve(u64),
+    /// So many bytes of EPC are less than 8 MiB, more than half of memory, or fit in no few stretches.
+    NoRoomForEpc(u64),
     /// Domain 0's map, or the list of what is occupied, would have too many entries.
     TooManyEntries,
 }
@@ -158,6 +179,10 @@ pub struct Layout {
     pub reserve: Range,
     /// Memory for domains; domain 0 maps it as soft reserved.
     pub pool: Range,
+    /// Memory for enclaves, in a few sections.
+    pub epc: ArrayVec<Range, MOST_SECTIONS>,
+    /// The monitor's records of it; empty where there is none.
+    pub epc_reserve: Range,
     /// The map that domain 0 sees.
     pub domain0: ArrayVec<MemoryEntry, MAXIMUM_ENTRIES>,
 }
@@ -208,36 +233,40 @@ impl Layout {
             .map_err(|_| LayoutError::TooManyEntries)?;
         let reserve = place(map, &taken, reserve_size, Place::Anywhere)
             .ok_or(LayoutError::NoRoomForReserve(reserve_size))?;
-        let domain0 = domain0_map(
-            map,
-            &[
-                MemoryEntry {
-                    range: image,
-                    kind: Kind::Reserved,
-                },
-                MemoryEntry {
-                    range: reserve,
-                    kind: Kind::Reserved,
-                },
-                MemoryEntry {
-                    range: pool,
-                    kind: Kind::SoftReserved,
-                },
-            ],
-        )
-        .ok_or(LayoutError::TooManyEntries)?;
-        Ok(Self {
+        taken
+            .try_push(reserve)
+            .map_err(|_| LayoutError::TooManyEntries)?;
+        let (epc, epc_reserve) = enclaves(map, &mut taken, memory, wishes)?;
+        let mut layout = Self {
             image,
             reserve,
             pool,
-            domain0,
-        })
+            epc,
+            epc_reserve,
+            domain0: ArrayVec::new(),
+        };
+        let mut special: ArrayVec<MemoryEntry, { MOST_HIDDEN + 1 }> = ArrayVec::new();
+        special.extend(layout.hidden().into_iter().map(|range| MemoryEntry {
+            range,
+            kind: Kind::Reserved,
+        }));
+        special.push(MemoryEntry {
+            range: pool,
+            kind: Kind::SoftReserved,
+        });
+        layout.domain0 = domain0_map(map, &special).ok_or(LayoutError::TooManyEntries)?;
+        Ok(layout)
     }
 
     /// Where domain 0 may find nothing.
     #[must_use]
-    pub fn hidden(&self) -> [Range; 2] {
-        [self.image, self.reserve]
+    pub fn hidden(&self) -> ArrayVec<Range, MOST_HIDDEN> {
+        let mut hidden = ArrayVec::from_iter([self.image, self.reserve]);
+        if !self.epc.is_empty() {
+            hidden.push(self.epc_reserve);
+            hidden.extend(self.epc.iter().copied());
+        }
+        hidden
     }
 
     /// Whether domain 0 sees memory at this address: RAM or the pool.
@@ -258,12 +287,53 @@ impl Layout {
             .domain0
             .iter()
             .filter(|entry| !matches!(entry.kind, Kind::Reserved));
-        usable
-            .map(|entry| entry.range.end)
-            .max()
-            .unwrap_or(0)
-            .max(self.reserve.end)
+        usable.map(|entry| entry.range.end).max().unwrap_or(0).max(
+            self.hidden()
+                .iter()
+                .map(|range| range.end)
+                .max()
+                .unwrap_or(0),
+        )
     }
+}
+
+/// The EPC's sections and the reserve that goes with them, both added to what is `taken`.
+fn enclaves(
+    map: &[MemoryEntry],
+    taken: &mut ArrayVec<Range, MAXIMUM_ENTRIES>,
+    memory: u64,
+    wishes: &Wishes,
+) -> Result<(ArrayVec<Range, MOST_SECTIONS>, Range), LayoutError> {
+    let mut sections = ArrayVec::new();
+    if wishes.epc_size == 0 {
+        return Ok((sections, Range::default()));
+    }
+    let refused = LayoutError::NoRoomForEpc(wishes.epc_size);
+    if wishes.epc_size < SMALLEST_EPC || wishes.epc_size > memory / 2 {
+        return Err(refused);
+    }
+    let size = wishes.epc_size.next_multiple_of(LARGE_PAGE);
+    let records = size / 4096 * wishes.epc_reserve.per_page + wishes.epc_reserve.besides;
+    let mut take = |size| {
+        let range = place(map, taken, size, Place::Anywhere)?;
+        taken.try_push(range).ok()?;
+        Some(range)
+    };
+    let reserve = take(records.next_multiple_of(LARGE_PAGE)).ok_or(refused)?;
+    let (mut left, mut part) = (size, size);
+    while left > 0 {
+        match take(part.min(left)) {
+            Some(range) => {
+                sections.try_push(range).map_err(|_| refused)?;
+                left -= range.size();
+            }
+            // Memory has holes: in smaller parts then.
+            None if part >= 2 * SMALLEST_EPC => part = (part / 2).next_multiple_of(LARGE_PAGE),
+            None => return Err(refused),
+        }
+    }
+    sections.sort_unstable_by_key(|range: &Range| range.start);
+    Ok((sections, reserve))
 }
 
 /// The highest free stretch of `size` bytes, aligned to large pages.

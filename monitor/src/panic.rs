@@ -5,7 +5,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::console::Console;
-use crate::{platform, scrub};
+use crate::{last_words, platform, scrub};
 
 static PANICKING: AtomicBool = AtomicBool::new(false);
 
@@ -17,5 +17,6 @@ fn panic(information: &PanicInfo<'_>) -> ! {
     }
     let _ = writeln!(Console, "\nadyton: {information}");
     scrub::everything();
+    last_words::leave(format_args!("{information}"));
     platform::reset()
 }

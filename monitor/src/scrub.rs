@@ -9,7 +9,9 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::address::PAGE_SIZE;
+use crate::attestation::platform_key;
 use crate::cores;
+use crate::devices;
 use crate::frames::FRAMES;
 use crate::instructions::write_back_caches;
 use crate::memory::{LARGE_PAGE, Layout, Range};
@@ -67,15 +69,16 @@ fn page(vcpu: &Vcpu) -> Range {
     }
 }
 
-/// Zeroes all of the pool that was ever claimed and the registers of all domains, and writes it back from the caches.
+/// Zeroes all of the pool that was ever claimed, the registers of all domains and the platform key, and writes it back from the caches.
 ///
 /// Called before every reset, power-off and shutdown that passes through the monitor, and by its panic handler. The other cores
-/// are stopped first, so that no domain writes behind the scrubbing.
+/// and the devices that domains drive are stopped first, so that nothing is written behind the scrubbing.
 pub fn everything() {
     let Some(noted) = NOTED.try_get() else {
         return;
     };
     cores::stop_others();
+    devices::silence_all();
     for start in noted.claims.places() {
         // SAFETY: the pool is RAM, mapped one to one, and nothing of the monitor's lies in it.
         unsafe { core::ptr::write_bytes(start as *mut u8, 0, LARGE_PAGE as usize) };
@@ -84,6 +87,7 @@ pub fn everything() {
         // SAFETY: the page is a complete vCPU, and no core runs one any more.
         unsafe { (*(start as *mut Vcpu)).clear_registers() };
     }
+    platform_key::wipe();
     write_back_caches();
 }
 

@@ -63,6 +63,10 @@ pub struct Vcpu {
     /// What the monitor runs with, and saves; 0 without XSAVE.
     pub(crate) all_components: u32,
     owner: Owner,
+    /// Domain 0's, where there are enclaves: the control structure of the mode that it is not in.
+    pub(crate) other_control: HostPhysical,
+    /// It is in enclave mode.
+    pub(crate) is_inside: bool,
     /// An NMI was delivered, and its IRET has not come yet.
     nmi_masked: bool,
     /// Its domain, and how it was entered.
@@ -115,6 +119,22 @@ impl Vcpu {
         Some(vcpu)
     }
 
+    /// One on the host, where nothing runs it.
+    #[cfg(test)]
+    pub fn on_host(owner: Owner) -> &'static mut Self {
+        // SAFETY: all zeros is a valid value of both.
+        let (vcpu, control) = unsafe {
+            (
+                Box::<Self>::new_zeroed().assume_init(),
+                Box::<adyton_x86::svm::Vmcb>::new_zeroed().assume_init(),
+            )
+        };
+        let vcpu = Box::leak(vcpu);
+        vcpu.control = HostPhysical(&raw const *Box::leak(control) as u64);
+        vcpu.owner = owner;
+        vcpu
+    }
+
     /// Gives its pages back, cleared: free pages are not looked at when the machine ends.
     ///
     /// # Safety
@@ -150,6 +170,30 @@ impl Vcpu {
                 place.copy_from_slice(&word);
             }
         }
+    }
+
+    /// Puts the saved x87 state into the processor, which otherwise keeps it while the same vCPU goes on.
+    pub fn reload_x87(&mut self) {
+        const X87: u32 = 1;
+        if components() != 0 {
+            // SAFETY: the area is valid, as XSAVE wrote it or `enclave::extended` changed it; the monitor uses no x87 state.
+            unsafe {
+                core::arch::asm!(
+                    "xrstor64 [{}]",
+                    in(reg) self.vector.as_ptr(),
+                    in("eax") X87,
+                    in("edx") 0,
+                    options(nostack)
+                );
+            }
+        }
+    }
+
+    /// Whether it is in enclave mode.
+    #[inline]
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        self.is_inside
     }
 
     /// Zeroes what its guest had in registers.

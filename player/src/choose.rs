@@ -10,7 +10,7 @@ use crate::dice::Dice;
 use crate::world::{Domain, Ground, Region, VCPUS, World};
 
 /// How often each call is made. What takes away is rarer than what makes, or nothing would ever grow.
-const WEIGHTS: [(Call, u64); 23] = [
+const WEIGHTS: &[(Call, u64)] = &[
     (Call::Information, 2),
     (Call::Claim, 3),
     (Call::Release, 1),
@@ -33,7 +33,13 @@ const WEIGHTS: [(Call, u64); 23] = [
     (Call::DebugRead, 3),
     (Call::Cores, 6),
     (Call::Quote, 1),
+    (Call::Key, 1),
+    (Call::Counter, 1),
+    (Call::Enrol, 1),
     (Call::EventLog, 1),
+    (Call::Evidence, 1),
+    (Call::Assign, 2),
+    (Call::Configure, 1),
 ];
 
 /// Running time of an entry in ticks: whatever a domain of random parts does, it comes back.
@@ -82,7 +88,7 @@ pub(crate) fn call(ground: Ground, world: &World, dice: &mut Dice) -> Request {
 fn weighted(dice: &mut Dice) -> Call {
     let all = WEIGHTS.iter().map(|(_, weight)| weight).sum();
     let mut left = dice.below(all);
-    for (call, weight) in WEIGHTS {
+    for &(call, weight) in WEIGHTS {
         if left < weight {
             return call;
         }
@@ -106,7 +112,17 @@ impl Chooser<'_> {
                 plain([page, 0, 0, 0])
             }
             Call::Information => {
-                let topics = [0, 1, 2, 3, 4, 5, Information::Counter as u64, 99];
+                let topics = [
+                    0,
+                    1,
+                    2,
+                    3,
+                    4,
+                    5,
+                    Information::Counter as u64,
+                    Information::Device as u64,
+                    99,
+                ];
                 let (topic, selector) = (self.dice.one_of(&topics), self.dice.below(12));
                 plain([topic, selector, 0, 0])
             }
@@ -114,6 +130,27 @@ impl Chooser<'_> {
             Call::Quote | Call::EventLog => {
                 let (page, offset) = (self.page(None), self.dice.below(9000));
                 plain([page, offset, 0, 0])
+            }
+            Call::Configure => {
+                let (page, offset) = (self.page(None), self.dice.below(64) * 4);
+                let [width, write, value] = [
+                    self.dice.one_of(&[1, 2, 4]),
+                    self.dice.below(2),
+                    self.dice.word() >> 32,
+                ];
+                [page, offset, width, write, value, 0, 0, 0]
+            }
+            Call::Key => {
+                let (binding, signature) = (self.dice.below(3), self.page(None));
+                plain([binding, 0, signature, 0])
+            }
+            Call::Counter => {
+                let (operation, selector) = (self.dice.below(6), self.dice.below(20));
+                self.named(0, 0, [operation, selector, 0, 0, 0])
+            }
+            Call::Enrol => {
+                let (page, step) = (self.page(None), self.dice.below(3));
+                plain([page, step, 0, 0])
             }
             Call::Exit => {
                 let word = self.dice.word();
@@ -132,6 +169,8 @@ impl Chooser<'_> {
             | Call::Enter
             | Call::Abandon
             | Call::DebugRead
+            | Call::Assign
+            | Call::Evidence
             | Call::Cores => self.command(call)?,
         })
     }
@@ -268,7 +307,9 @@ impl Chooser<'_> {
 
     fn command(&mut self, call: Call) -> Option<[u64; 8]> {
         let domain = match call {
-            Call::Vcpu | Call::Cores | Call::Seal => self.domain(|domain| !domain.is_sealed),
+            Call::Vcpu | Call::Cores | Call::Seal | Call::Assign => {
+                self.domain(|domain| !domain.is_sealed)
+            }
             Call::Enter => self.domain(|domain| domain.is_sealed),
             _ => None,
         };
@@ -276,6 +317,10 @@ impl Chooser<'_> {
         let vcpu = self.dice.below(domain.vcpus.max(1)).min(VCPUS as u64 - 1);
         let sequence = domain.sequences.get(vcpu as usize).copied().unwrap_or(0);
         let rest = match call {
+            Call::Assign => {
+                let (function, page) = (self.dice.below(64) * 8, self.page(Some(domain.range)));
+                [function, page, domain.next_place, 3, 0]
+            }
             Call::Vcpu => {
                 let exit_page = self.page(Some(domain.range));
                 [exit_page, FIRST_PLACE, FIRST_PLACE, FIRST_PLACE, 0]
@@ -286,6 +331,12 @@ impl Chooser<'_> {
             }
             Call::Enter => [vcpu, sequence, LIMIT, 0, 0],
             Call::Abandon => [self.dice.one_of(&[0, 1, CLAIM_OPERATION]), 0, 0, 0, 0],
+            Call::Evidence => {
+                let size = self
+                    .dice
+                    .one_of(&[0, PAGE_SIZE, 4 * PAGE_SIZE, u64::MAX << 12]);
+                [self.page(None), size, 0, 0, 0]
+            }
             Call::DebugRead => [FIRST_PLACE + self.dice.below(500) * 8, 0, 0, 0, 0],
             _ => [0; 5],
         };

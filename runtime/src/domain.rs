@@ -1,13 +1,18 @@
 //! The domain, as its own payload sees it.
 
+use alloc::vec::Vec;
+
 use adyton_abi::call::Information;
 use adyton_abi::start::{Range, StartPage};
 use adyton_compose::calls;
 use adyton_compose::claim::Claim;
+use adyton_compose::convention::OFFER_WINDOW;
 use adyton_compose::environment::Refusal;
+use adyton_compose::evidence::{Asked, evidence};
 use adyton_compose::ring::Window;
 
 use crate::call::Inside;
+use crate::device::Device;
 use crate::start;
 
 /// The running domain, on one of its vCPUs.
@@ -72,6 +77,13 @@ impl Domain {
         Some(Window::new(Inside, range.base, range.size, None))
     }
 
+    /// The PCI function that the owner gave, if the domain has addresses for one.
+    #[must_use]
+    pub fn device(&self) -> Option<Device> {
+        let range = self.page.windows.get(OFFER_WINDOW).copied()?;
+        (range.size != 0).then(|| Device::new(range))
+    }
+
     /// The domain's own pool; size 0 if it has none.
     #[must_use]
     pub fn pool(&self) -> Range {
@@ -107,6 +119,15 @@ impl Domain {
     /// What the monitor refuses.
     pub fn information(&self, topic: Information) -> Result<[u64; 8], Refusal> {
         calls::information(&Inside, topic, 0)
+    }
+
+    /// Evidence about this domain, as it goes to a relying party. It takes up to 256 KiB of heap, more where the closure is large, and the policy
+    /// flag `MAY_ATTEST`.
+    ///
+    /// # Errors
+    /// What the monitor refuses.
+    pub fn evidence(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Refusal> {
+        evidence(&Inside, None, asked)
     }
 
     /// Ends the payload.

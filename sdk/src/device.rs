@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-const DEVICES: &str = "/sys/bus/dax/devices";
+pub(crate) const DEVICES: &str = "/sys/bus/dax/devices";
 const DRIVER: &str = "/sys/bus/dax/drivers/device_dax";
 
 /// A dax device.
@@ -22,7 +22,7 @@ pub struct Device {
 }
 
 /// The number in a file, in decimal or with 0x.
-fn number(path: &Path) -> Option<u64> {
+pub(crate) fn number(path: &Path) -> Option<u64> {
     parse(fs::read_to_string(path).ok()?.trim())
 }
 
@@ -132,7 +132,7 @@ pub fn prepare() -> Result<(), Error> {
     Ok(())
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
     let written = fs::write(path, text);
     written.map_err(|error| Error::io(format!("writing {text} to {}", path.display()), error))
 }
@@ -150,7 +150,7 @@ fn fill(folder: &Path) -> Result<(), Error> {
 }
 
 /// `new_id` makes the driver take a device that was meant for another one, and binds it.
-fn bind(name: &str) -> Result<(), Error> {
+pub(crate) fn bind(name: &str) -> Result<(), Error> {
     let driver = Path::new(DRIVER);
     write(&driver.join("new_id"), name).or_else(|_| write(&driver.join("bind"), name))
 }

@@ -33,9 +33,20 @@ pub enum Error {
     /// No free range of the pool is large enough.
     #[error("the pool has no free range of {0} bytes")]
     PoolFull(u64),
+    /// Domains live where the pool would be divided anew.
+    #[error("{0} has domains in it: end them first (`adyton ls`, `adyton kill`)")]
+    PoolInUse(PathBuf),
     /// No claim at that place.
     #[error("there is no claim at offset {0:#x} of the pool")]
     NoClaim(u64),
+    /// No such PCI function.
+    #[error("there is no PCI function {0}")]
+    NoFunction(String),
+    /// The kernel uses the PCI function.
+    #[error(
+        "the kernel's driver {1} has the PCI function {0}: `adyton device assign {0}` takes it from there"
+    )]
+    Bound(String, String),
     /// The operating system refused.
     #[error("{what}: {source}")]
     System {

@@ -10,10 +10,13 @@
 //! and others may change.
 #![deny(unsafe_code)]
 
+mod buffer;
 mod call;
 mod console;
 mod device;
+mod division;
 mod error;
+mod function;
 mod liveness;
 mod map;
 mod measurement;
@@ -27,7 +30,9 @@ pub use adyton_abi::region::{Attributes, RegionName};
 pub use adyton_compose::calls::{Acceptance, Entry, Key, Name, Placement};
 pub use adyton_compose::claim::Failure;
 pub use adyton_compose::convention;
+pub use adyton_compose::devices;
 pub use adyton_compose::environment::{Environment, Refusal, Request, Response};
+pub use adyton_compose::evidence::{Asked, evidence};
 pub use adyton_compose::image::{Image, ImageError, Segment};
 pub use adyton_compose::program::policy;
 pub use adyton_compose::tables::Access;
@@ -35,7 +40,9 @@ pub use adyton_compose::vcpu::Exit;
 pub use adyton_compose::{calls, domain::ALL_RIGHTS, domain::READ_WRITE, listing, tables};
 pub use console::{Console, Outcome};
 pub use device::{Device, prepare};
+pub use division::divide;
 pub use error::Error;
+pub use function::Function;
 pub use map::Linux;
 pub use measurement::measurement;
 pub use monitor::{Blocked, Monitor};

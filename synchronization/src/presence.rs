@@ -93,6 +93,12 @@ impl Presence {
             || self.translations.is_pending(domain, generation.current())
     }
 
+    /// The same for an earlier generation of the domain's: that of a ticket.
+    #[must_use]
+    pub fn may_use_older(&self, domain: u64, ticket: u64, epoch: u64) -> bool {
+        self.is_inside_since_before(epoch) || self.translations.is_pending(domain, ticket)
+    }
+
     /// Whether the core is in the monitor and came in before `epoch`.
     #[must_use]
     pub fn is_inside_since_before(&self, epoch: u64) -> bool {

@@ -9,6 +9,9 @@ use crate::flush::Generation;
 use crate::owner::Owner;
 use crate::presence::{Epoch, Presence};
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 /// Another core, as who waits for it sees it.
 pub trait Peer {
     /// Where it is.
@@ -70,12 +73,25 @@ impl Wait {
     }
 }
 
+/// A flush that has begun.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    /// What [`Generation::invalidate`] gave.
+    ticket: u64,
+    wait: Wait,
+}
+
 /// What a domain's flush is at: one for all who took something from the domain. An entry that joins what is under way is covered
 /// by it; who takes more away begins anew, which covers all before.
+///
+/// The patience is for the oldest flush that some core has not answered, so that who keeps taking away does not make the others
+/// wait for ever. While a core is that silent, whoever has to wait for it is too late at once.
 #[derive(Debug, Default)]
 pub struct Flushing {
     unmapped: bool,
-    wait: Option<Wait>,
+    newest: Option<Begun>,
+    /// None without a newest.
+    oldest: Option<Begun>,
 }
 
 impl Flushing {
@@ -84,7 +100,8 @@ impl Flushing {
     pub const fn new() -> Self {
         Self {
             unmapped: false,
-            wait: None,
+            newest: None,
+            oldest: None,
         }
     }
 
@@ -97,8 +114,11 @@ impl Flushing {
     pub fn begin(&mut self, generation: &Generation, epoch: &Epoch, now: u64) -> bool {
         let needed = core::mem::take(&mut self.unmapped);
         if needed {
-            generation.invalidate();
-            self.wait = Some(Wait::begin(epoch, now));
+            let ticket = generation.invalidate();
+            let wait = Wait::begin(epoch, now);
+            let begun = Begun { ticket, wait };
+            self.newest = Some(begun);
+            self.oldest.get_or_insert(begun);
         }
         needed
     }
@@ -106,7 +126,7 @@ impl Flushing {
     /// Whether a flush has begun that is still waited for.
     #[must_use]
     pub const fn is_begun(&self) -> bool {
-        self.wait.is_some()
+        self.newest.is_some()
     }
 
     /// Whether any of `others`, or what is not a core (`devices_behind`), may use what was taken away before the flush began; asks
@@ -119,21 +139,28 @@ impl Flushing {
         devices_behind: bool,
         time: Time,
     ) -> Answer {
-        let Some(wait) = self.wait else {
+        let (Some(newest), Some(oldest)) = (self.newest, self.oldest) else {
             return Answer::All;
         };
-        let mut behind = devices_behind;
+        let (mut behind, mut is_silent) = (devices_behind, false);
         for core in others {
-            if core.presence().may_use_old(domain, generation, wait.epoch) {
+            let presence = core.presence();
+            if presence.may_use_old(domain, generation, newest.wait.epoch) {
                 behind = true;
+                is_silent |= presence.may_use_older(domain, oldest.ticket, oldest.wait.epoch);
                 core.kick_out();
             }
         }
-        let answer = answer(behind, wait.since, time);
-        if answer == Answer::All {
-            self.wait = None;
+        if !behind {
+            *self = Self {
+                unmapped: self.unmapped,
+                ..Self::new()
+            };
+            return Answer::All;
         }
-        answer
+        let patient_with = if is_silent { oldest } else { newest };
+        self.oldest = Some(patient_with);
+        answer(behind, patient_with.wait.since, time)
     }
 }
 

@@ -159,6 +159,13 @@ impl DeviceEntry {
         }
     }
 
+    /// No interrupt passes (section 2.2.5.1, table 19: IntCtl is 0).
+    #[must_use]
+    pub const fn without_interrupts(mut self) -> Self {
+        self.interrupts = Self::INTERRUPTS_VALID;
+        self
+    }
+
     /// Of interrupts, fixed and arbitrated ones pass as they are, non-maskable ones and those of the old interrupt
     /// controller too. INIT and system-management interrupts are refused (section 2.2.5.1, table 19).
     #[must_use]

@@ -6,5 +6,6 @@ pub mod cpuid;
 pub mod iommu;
 pub mod msr;
 pub mod paging;
+pub mod pci;
 pub mod svm;
 pub mod tpm;

@@ -9,11 +9,11 @@ use clap::Args;
 
 use crate::build::Monitors;
 use crate::guest::{Images, Settings, configuration};
-use crate::image;
+use crate::image::{self, Maintainer};
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// Write a disk with an EFI system partition: the monitor as `EFI/BOOT/BOOTX64.EFI`, and in `adyton/` its configuration, domain 0's
+/// Write a disk with an EFI system partition: the monitor as `EFI/BOOT/BOOTX64.EFI`, and in `adyton/` its configuration and approvals, domain 0's
 /// kernel and its initrd. Beside it, what a verifier should find in its evidence: `FILE.anchors.toml`. Without files of your own
 /// it is the system that `cargo xtask run` starts.
 #[derive(Args)]
@@ -35,12 +35,22 @@ pub struct Options {
         allow_hyphen_values = true
     )]
     command_line: String,
+    /// The key that signs the monitor: P-256, PKCS #8 in PEM. Only monitors of one maintainer share a machine's platform secret
+    /// [default: one that is made in the build directory, for development]
+    #[arg(long, value_name = "FILE")]
+    maintainer: Option<PathBuf>,
+    /// The number of this release: once it has run on a machine, those with smaller numbers get no secrets there
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    release: u64,
 }
 
 /// Builds, writes the disk, and prints where it is and by which digest firmware measures the monitor.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     setup::packages()?;
-    let images = Images::build(workspace, Monitors::PRODUCT)?;
+    let mut images = Images::build(workspace, Monitors::PRODUCT)?;
+    if let Some(path) = &options.maintainer {
+        images = images.by(Maintainer::read(path)?);
+    }
     let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
     let (kernel, initrd) = match (&options.kernel, &options.initrd) {
         (Some(kernel), Some(initrd)) => (read(kernel)?, read(initrd)?),
@@ -59,11 +69,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         }
     };
     let anchors = disk.with_extension("anchors.toml");
-    fs::write(
-        &anchors,
-        anchors_text(&images, &kernel, &initrd, &options.command_line)?,
-    )?;
-    images.write_disk(&disk, kernel, initrd, &options.command_line)?;
+    fs::write(&anchors, anchors_text(&images, options, &kernel, &initrd)?)?;
+    let release = options.release;
+    images.write_release(&disk, release, kernel, initrd, &options.command_line)?;
     println!("{}\n{}", disk.display(), anchors.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -71,13 +79,14 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
 /// The monitor's and the system's reference values. Those of the machine and of its firmware come from the machine.
 fn anchors_text(
     images: &Images,
+    options: &Options,
     kernel: &[u8],
     initrd: &[u8],
-    command_line: &str,
 ) -> Result<String> {
+    let command_line = options.command_line.as_str();
     let configuration = configuration(command_line);
     let version = env!("CARGO_PKG_VERSION");
-    let monitor = image::authenticode_digest(&images.application()?);
+    let monitor = image::authenticode_digest(&images.application_of(options.release)?);
     let system = [
         ("configuration", configuration.as_bytes()),
         ("kernel", kernel),

@@ -4,14 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::build::{Monitors, Programs};
-use crate::image;
+use crate::image::{self, Maintainer};
 use crate::qemu::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
-use crate::setup::{Emulator, Flavour, Kernel, emulator, kernel};
+use crate::setup::{Emulator, Flavour, Kernel, emulator, kernel, sgx_selftests};
 use crate::workspace::Workspace;
 
 /// What starts the monitor.
@@ -40,6 +40,8 @@ pub struct Settings {
     pub firmware: Firmware,
     /// The machine's TPM.
     pub tpm: Option<Tpm>,
+    /// The number of the monitor's release.
+    pub release: u64,
     /// Whether firmware starts another application before the monitor.
     pub evil_first: bool,
     /// The processor as QEMU takes it.
@@ -61,8 +63,12 @@ pub struct Settings {
     pub parallel: bool,
     /// Whether the machine has an IOMMU.
     pub iommu: bool,
+    /// Whether domain 0 has its kernel's file, to start it in its own place.
+    pub second_kernel: bool,
     /// Programs of the host's distribution that domain 0 has too, from `/usr/bin`.
     pub host_programs: Vec<String>,
+    /// Whether domain 0 has the kernel's SGX selftests, in `/selftests`.
+    pub sgx_selftests: bool,
     /// More arguments for QEMU.
     pub qemu: Vec<String>,
 }
@@ -76,6 +82,7 @@ impl Default for Settings {
             machine: Board::Q35,
             firmware: Firmware::Pvh,
             tpm: None,
+            release: 1,
             evil_first: false,
             processor: "EPYC,+svm".to_owned(),
             kernel: Flavour::Cloud,
@@ -86,7 +93,9 @@ impl Default for Settings {
             icount: false,
             parallel: true,
             iommu: false,
+            second_kernel: false,
             host_programs: Vec::new(),
+            sgx_selftests: false,
             qemu: Vec::new(),
         }
     }
@@ -96,6 +105,7 @@ impl Default for Settings {
 pub struct Images {
     programs: Programs,
     system: Vec<u8>,
+    maintainer: Maintainer,
 }
 
 impl Images {
@@ -103,7 +113,17 @@ impl Images {
     pub fn build(workspace: &Workspace, monitors: Monitors) -> Result<Self> {
         let programs = crate::build::everything(workspace, monitors)?;
         let system = image::system(workspace, &programs)?;
-        Ok(Self { programs, system })
+        let maintainer = Maintainer::of_development(&workspace.target(MAINTAINER))?;
+        Ok(Self {
+            programs,
+            system,
+            maintainer,
+        })
+    }
+
+    /// The same, signed by another maintainer than that of development.
+    pub fn by(self, maintainer: Maintainer) -> Self {
+        Self { maintainer, ..self }
     }
 
     /// The initrd of a boot, as segments: the system, the kernel's modules, and `start`.
@@ -146,6 +166,7 @@ impl Images {
             load: self.load(settings, kernel, initrd, folder)?,
             variables,
             tpm: settings.tpm,
+            tpm_state: None,
             timing: settings.timing(),
             memory_file: None,
             extra: settings.devices(),
@@ -173,7 +194,9 @@ impl Images {
         let contents = fs::read(kernel).with_context(|| kernel.display().to_string())?;
         if settings.firmware == Firmware::Uefi {
             let disk = folder.join("disk");
-            self.write_disk(&disk, contents, segments.concat(), &settings.command_line())?;
+            let initrd = segments.concat();
+            let release = settings.release;
+            self.write_release(&disk, release, contents, initrd, &settings.command_line())?;
             let mut disks = vec![disk];
             if settings.evil_first {
                 disks.insert(0, self.write_evil_disk(folder)?);
@@ -196,9 +219,18 @@ impl Images {
         monitor.context("there is no monitor to boot")
     }
 
-    /// The monitor as firmware starts it.
+    /// The monitor as firmware starts it: the first release.
     pub fn application(&self) -> Result<Vec<u8>> {
-        image::application(&fs::read(self.monitor()?)?)
+        self.application_of(1)
+    }
+
+    /// The monitor as firmware starts it.
+    pub fn application_of(&self, release: u64) -> Result<Vec<u8>> {
+        let mut application = image::application(&fs::read(self.monitor()?)?)?;
+        let imprint = self.maintainer.imprint(release)?;
+        let written = imprint.write(&mut application);
+        written.map_err(|_| anyhow!("the monitor has no place for its maintainer's key"))?;
+        Ok(application)
     }
 
     /// Writes a disk with an application that is not the monitor: one byte is different, and it finds
@@ -220,7 +252,7 @@ impl Images {
         }
         let command_line = settings.command_line();
         let configuration = configuration(&command_line);
-        let application = self.application()?;
+        let application = self.application_of(settings.release)?;
         let lines = [
             ("monitor", image::authenticode_digest(&application)),
             (
@@ -237,27 +269,34 @@ impl Images {
         Ok(lines.iter().map(line).collect())
     }
 
-    /// Writes a disk from which firmware starts the monitor, and that starts this kernel.
-    pub fn write_disk(
+    /// Writes a disk from which firmware starts a release of the monitor, approved by its maintainer, and that starts this kernel.
+    pub fn write_release(
         &self,
         disk: &Path,
+        release: u64,
         kernel: Vec<u8>,
         initrd: Vec<u8>,
         command_line: &str,
     ) -> Result<()> {
-        let application = self.application()?;
+        let application = self.application_of(release)?;
+        let digest = image::authenticode_hash(&application);
+        let approvals = self.maintainer.approvals(release, digest, &[])?;
         let files = [
             (APPLICATION, application),
             (
                 "adyton/configuration",
                 configuration(command_line).into_bytes(),
             ),
+            ("adyton/approvals", approvals.into_bytes()),
             ("adyton/kernel", kernel),
             ("adyton/initrd", initrd),
         ];
         image::write_disk(disk, &files)
     }
 }
+
+/// Where the key of development lies in the build directory.
+const MAINTAINER: &str = "maintainer.pem";
 
 /// Where firmware looks for what it shall start.
 const APPLICATION: &str = "EFI/BOOT/BOOTX64.EFI";
@@ -276,6 +315,14 @@ impl Settings {
     /// The emulator of these settings, fetched if need be.
     pub fn fetch_emulator(&self, workspace: &Workspace) -> Result<PathBuf> {
         emulator(workspace, self.emulator)
+    }
+
+    /// The kernel's SGX selftests as a segment of the initrd, empty where they are not wanted.
+    pub fn fetch_selftests(&self, workspace: &Workspace) -> Result<Vec<u8>> {
+        if !self.sgx_selftests {
+            return Ok(Vec::new());
+        }
+        image::folder(&sgx_selftests(workspace)?, "selftests")
     }
 
     /// QEMU's arguments for devices. An IOMMU translates only what comes after it.

@@ -136,6 +136,7 @@ impl Options {
             tpm: self
                 .tpm
                 .or((self.firmware == Firmware::Uefi).then_some(Tpm::Crb)),
+            release: 1,
             evil_first: false,
             processor: self.processor.clone(),
             kernel: flavour,
@@ -146,7 +147,9 @@ impl Options {
             icount: self.icount,
             parallel: self.parallel,
             iommu: self.iommu,
+            second_kernel: false,
             host_programs: Vec::new(),
+            sgx_selftests: false,
             qemu: self
                 .qemu_arguments
                 .split_whitespace()

@@ -2,7 +2,7 @@
 //!
 //! A command is told here from top to bottom; each room below does one thing: [`setup`] brings what
 //! the distribution has to give, [`build`] compiles for the places where our code runs, [`image`]
-//! packs what boots, [`qemu`] starts and watches one machine, [`suite`] holds the tests and
+//! packs what boots, [`package`] what an operator installs, [`qemu`] starts and watches one machine, [`suite`] holds the tests and
 //! [`bench`] the measurements. Nothing in this crate needs `unsafe`, and a child process is only
 //! ever ended by the handle of the one who started it.
 
@@ -14,8 +14,10 @@ mod demo;
 mod disk;
 mod guest;
 mod image;
+mod installation;
 mod interactive;
 mod licences;
+mod package;
 mod progress;
 mod qemu;
 mod setup;
@@ -60,6 +62,8 @@ enum Command {
     },
     /// Write a disk from which UEFI firmware starts the monitor
     Image(disk::Options),
+    /// Write the Debian package
+    Deb(package::Options),
     /// Build everything that boots, and print where it is
     Build,
     /// Install and fetch what the other commands need
@@ -89,6 +93,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(options) => demo::run(&workspace, &options),
         Command::Run(options) => interactive::run(&workspace, &options),
         Command::Image(options) => disk::run(&workspace, &options),
+        Command::Deb(options) => package::run(&workspace, &options),
         Command::Bench { filter } => bench::run(&workspace, filter.as_deref()),
         Command::Build => {
             setup::packages()?;

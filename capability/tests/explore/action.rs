@@ -75,6 +75,8 @@ pub enum Action {
         offer: Link,
         composed: bool,
     },
+    /// The device.
+    Assign(PageNumber),
     Close(Link),
     Revoke(Link),
     Seal(PageNumber),
@@ -114,6 +116,7 @@ pub struct Alphabet {
     pub release: bool,
     pub silence: bool,
     pub abandon: bool,
+    pub assign: bool,
     /// Regions beyond which nothing more is derived.
     pub most_regions: usize,
 }
@@ -140,6 +143,7 @@ impl Alphabet {
         release: false,
         silence: false,
         abandon: false,
+        assign: false,
         most_regions: usize::MAX,
     };
 }
@@ -244,6 +248,7 @@ impl Listing<'_> {
             self.add(child && building && alphabet.seal, Action::Seal(*page));
             self.add(child && alphabet.destroy, Action::Destroy(*page));
             self.add(child && building && alphabet.cores, Action::Cores(*page));
+            self.add(child && building && alphabet.assign, Action::Assign(*page));
             if alphabet.claim && domain.state == DomainState::Sealed {
                 self.claim_calls_of(*page);
             }

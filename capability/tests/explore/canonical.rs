@@ -204,6 +204,9 @@ impl<'a> Numbers<'a> {
         for (base, carve) in &machine.secrets {
             add(&[2, *base, self.name(*carve)]);
         }
+        for base in &machine.reset {
+            add(&[6, *base]);
+        }
         for (domain, digest) in &machine.streams {
             add(&[3, self.domain(*domain), *digest]);
         }

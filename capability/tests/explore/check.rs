@@ -35,6 +35,8 @@ pub enum Breach {
     Flush,
     /// A page that may hold what was kept in a clean region is mapped to somebody else.
     Secrecy,
+    /// A device was attached that had not been reset, or was reset while somebody could drive it.
+    Reset,
     /// At rest, a domain cannot reach what it has.
     Agreement,
     /// A sealed domain has something that it did not accept.
@@ -82,6 +84,7 @@ impl World {
         self.engine.check_invariants()?;
         ensure(!self.machine.mapped_twice, Breach::Completeness)?;
         ensure(!self.machine.retired_early, Breach::Retired)?;
+        ensure(!self.machine.reset_missing, Breach::Reset)?;
         for mapping in &self.machine.mapped {
             self.check_mapping(mapping)?;
         }
@@ -114,10 +117,16 @@ impl World {
     /// The region of the domain where it has something mapped, and the byte in it.
     fn region_of(&self, mapping: &Mapping) -> Option<(Link, u64)> {
         let page = self.engine.store.find_domain(mapping.domain)?;
-        let link = self.engine.region_link_at(page, mapping.place)?;
+        let link = self.link_at(page, mapping.place)?;
         let node = self.node(link);
         let offset = mapping.place - node.place;
         (node.base + offset == mapping.base).then_some((link, offset))
+    }
+
+    /// The region at `place`, or the machine's devices that have this number.
+    fn link_at(&self, domain: PageNumber, place: u64) -> Option<Link> {
+        let region = self.engine.region_link_at(domain, place);
+        region.or_else(|| self.engine.machine_devices_link_at(domain, place))
     }
 
     fn check_mapping(&self, mapping: &Mapping) -> Result<(), Breach> {
@@ -162,7 +171,7 @@ impl World {
         let Some(page) = self.engine.store.find_domain(stale.domain) else {
             return false;
         };
-        let Some(region) = self.engine.region_link_at(page, stale.place) else {
+        let Some(region) = self.link_at(page, stale.place) else {
             return false;
         };
         let node = self.node(region);

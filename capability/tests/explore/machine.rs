@@ -68,6 +68,10 @@ pub struct Machine {
     pub streams: Vec<(DomainId, u64)>,
     /// Child and creator, so that stopping one stops the others.
     pub creators: Vec<(DomainId, DomainId)>,
+    /// Pages of devices that were reset since they were last attached.
+    pub reset: Vec<u64>,
+    /// A device was attached that had not been reset, or reset while somebody could drive it.
+    pub reset_missing: bool,
     /// Contexts were freed of one that was not stopped or still had memory.
     pub retired_early: bool,
     /// Something was mapped where something was mapped.
@@ -90,6 +94,8 @@ impl Machine {
             secrets: Vec::new(),
             streams: Vec::new(),
             creators: Vec::new(),
+            reset: Vec::new(),
+            reset_missing: false,
             retired_early: false,
             mapped_twice: false,
             core: 0,
@@ -222,6 +228,25 @@ impl Machine {
         self.mapped.push(mapping);
     }
 
+    fn attach(&mut self, mapping: Mapping) {
+        let before = self.reset.len();
+        self.reset.retain(|base| *base != mapping.base);
+        self.reset_missing |= self.reset.len() == before;
+        self.map(mapping);
+    }
+
+    /// Nothing of what was in the device's pages is there any more.
+    fn reset(&mut self, device: u64, size: u64) {
+        for base in (device..device + size).step_by(PAGE_SIZE as usize) {
+            self.reset_missing |= self.mapped.iter().any(|mapping| mapping.base == base)
+                || self.stale.iter().any(|stale| stale.base == base);
+            self.secrets.retain(|(page, _)| *page != base);
+            if !self.reset.contains(&base) {
+                self.reset.push(base);
+            }
+        }
+    }
+
     fn unmap(&mut self, domain: DomainId, place: u64) {
         let there = |old: &Mapping| (old.domain, old.place) == (domain, place);
         if let Some(index) = self.mapped.iter().position(there) {
@@ -316,6 +341,33 @@ impl Platform for Machine {
                 self.unmap(domain, place + from);
                 one_page(from, size)
             }
+            Effect::Attach {
+                domain,
+                device,
+                place,
+                size,
+            } => {
+                self.attach(Mapping {
+                    domain,
+                    place: place + from,
+                    base: device + from,
+                    rights: Attributes::READ | Attributes::WRITE,
+                });
+                one_page(from, size)
+            }
+            Effect::Detach {
+                domain,
+                place,
+                size,
+                ..
+            } => {
+                self.unmap(domain, place + from);
+                one_page(from, size)
+            }
+            Effect::Reset { device, size } => {
+                self.reset(device, size);
+                Applied::Done
+            }
             Effect::Flush { domain } => self.flush(domain, from),
             Effect::Scrub { base, size } => {
                 self.secrets.retain(|(page, _)| *page != base + from);
@@ -326,7 +378,8 @@ impl Platform for Machine {
                 self.streams.push((domain, EMPTY_DIGEST));
                 Applied::Done
             }
-            Effect::MeasureRecord { domain, bytes } => {
+            Effect::MeasureRecord { domain, bytes }
+            | Effect::MeasureDevice { domain, bytes, .. } => {
                 self.put(domain, &bytes);
                 Applied::Done
             }

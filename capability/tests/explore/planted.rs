@@ -165,7 +165,7 @@ fn not_taken(_: &World, after: &mut World, _: Action, _: &Outcome) {
 
 fn not_unmapped(_: &World, after: &mut World, _: Action, _: &Outcome) {
     let memory = |node: &Node| match node.resource {
-        Resource::Memory => Stage::DropFlush,
+        Resource::Memory | Resource::Device => Stage::DropFlush,
         Resource::Core => Stage::Drop,
     };
     skip(after, Stage::Drop, memory);
@@ -205,6 +205,37 @@ fn not_scrubbed(_: &World, after: &mut World, _: Action, _: &Outcome) {
     skip(after, Stage::Scrub, |_| Stage::Return);
 }
 
+fn not_reset_before(_: &World, after: &mut World, _: Action, _: &Outcome) {
+    skip(after, Stage::Reset, |_| Stage::Give);
+}
+
+fn not_reset_after(_: &World, after: &mut World, _: Action, _: &Outcome) {
+    skip(after, Stage::Scrub, |node| match node.resource {
+        Resource::Device => Stage::Return,
+        _ => Stage::Scrub,
+    });
+}
+
+fn assigned_twice(before: &World, after: &mut World, action: Action, _: &Outcome) {
+    let (Action::Assign(_), Some(link)) = (action, made(before, after)) else {
+        return;
+    };
+    let node = node(after, link);
+    let draft = Draft {
+        resource: Resource::Device,
+        kind: Kind::Carve,
+        base: node.base,
+        size: node.size,
+        place: 0,
+        attributes: node.attributes,
+        parent: node.parent,
+    };
+    let payer = node.payer;
+    if let Ok(second) = after.engine.make_node(payer, draft) {
+        after.engine.list_unowned(second);
+    }
+}
+
 fn not_returned(_: &World, after: &mut World, _: Action, _: &Outcome) {
     skip(after, Stage::Return, |_| Stage::Gone);
 }
@@ -242,7 +273,7 @@ fn epoch_kept(before: &World, after: &mut World, action: Action, _: &Outcome) {
 fn cores_not_denied(_: &World, after: &mut World, _: Action, _: &Outcome) {
     let cores = |node: &Node| match node.resource {
         Resource::Core => Stage::DropFlush,
-        Resource::Memory => Stage::Drop,
+        Resource::Memory | Resource::Device => Stage::Drop,
     };
     skip(after, Stage::Drop, cores);
 }
@@ -400,6 +431,24 @@ const MISTAKES: &[Mistake] = &[
         not_scrubbed,
     ),
     mistake(
+        "a device comes with what its last holder began",
+        Breach::Reset,
+        siblings,
+        not_reset_before,
+    ),
+    mistake(
+        "a device goes back as its holder left it",
+        Breach::Reset,
+        siblings,
+        not_reset_after,
+    ),
+    mistake(
+        "a device is given to two domains",
+        Breach::Engine(Violation::Exclusivity),
+        siblings,
+        assigned_twice,
+    ),
+    mistake(
         "revoke gives nothing back",
         Breach::Agreement,
         siblings,
@@ -490,6 +539,7 @@ fn every_planted_mistake_is_found() {
     let alphabet = Alphabet {
         attributes: ATTRIBUTES,
         derive: true,
+        assign: true,
         ..SIBLINGS
     };
     for mistake in MISTAKES {

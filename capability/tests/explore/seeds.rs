@@ -354,6 +354,19 @@ pub const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "a device",
+        seed: siblings,
+        alphabet: Alphabet {
+            assign: true,
+            enter: true,
+            seal: true,
+            revoke: true,
+            destroy: true,
+            abandon: true,
+            ..DATA_ONLY
+        },
+    },
+    Scenario {
         name: "from one domain",
         seed: small,
         alphabet: Alphabet {

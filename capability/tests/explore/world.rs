@@ -9,6 +9,7 @@ use adyton_abi::region::Attributes;
 use crate::Engine;
 use crate::account::Costs;
 use crate::derive::{Source, Target};
+use crate::device;
 use crate::domain::Domain;
 use crate::effect::Budget;
 use crate::grant::Expected;
@@ -26,6 +27,9 @@ use super::pages::Pages;
 
 /// Where the pool begins.
 pub const POOL: u64 = 0x20_0000;
+
+/// Where a domain has the registers of the device.
+const REGISTERS: u64 = 0x80_0000;
 
 /// What a domain's places are above host-physical addresses, domain 0's excepted.
 const SHIFT: u64 = 0x40_0000;
@@ -92,7 +96,18 @@ impl World {
             .add_root(Resource::Core, 0, CORES as u64, Attributes::NONE)
             .unwrap();
         let first = engine.first_domain();
+        let device = device::number(0);
+        let data = Attributes::READ | Attributes::WRITE;
+        engine
+            .add_root(Resource::Device, device, PAGE_SIZE, data)
+            .unwrap();
         let mut machine = Machine::new(first);
+        machine.mapped.push(Mapping {
+            domain: first,
+            place: device,
+            base: device,
+            rights: data,
+        });
         for base in (POOL..POOL + size).step_by(PAGE_SIZE as usize) {
             machine.mapped.push(Mapping {
                 domain: first,
@@ -232,6 +247,16 @@ impl World {
                 offer,
                 composed,
             } => self.accept(domain, offer, composed),
+            Action::Assign(domain) => {
+                let (claim, domain) = self.child(domain)?;
+                let data = Attributes::READ | Attributes::WRITE;
+                let target = Target {
+                    domain,
+                    place: REGISTERS,
+                };
+                self.engine
+                    .assign(claim, device::number(0), PAGE_SIZE, target, data)
+            }
             Action::Close(region) => {
                 let (claim, region) = self.region(region);
                 return Some(self.engine.close(claim, region));

@@ -3,13 +3,14 @@
 use adyton_abi::PAGE_SIZE;
 use adyton_abi::policy::{Flags, Policy};
 use adyton_abi::region::Attributes;
-use adyton_capability::derive::Source;
+use adyton_capability::derive::{Source, Target};
+use adyton_capability::device;
 use adyton_capability::grant::{ANY_PLACE, Expected};
 use adyton_capability::node::Entry;
-use adyton_capability::operation::Grant;
+use adyton_capability::operation::{Grant, Operation};
 
 use crate::reference::{Kind, Node, State};
-use crate::support::{CORES, POOLS};
+use crate::support::{CORES, DEVICE_PAGES, DEVICES, POOLS};
 use crate::verdict::From;
 use crate::world::{Aim, World};
 
@@ -141,7 +142,8 @@ impl World {
             25..=28 => self.call_seal(bytes),
             29 => self.call_destroy(bytes),
             30 => self.call_release(bytes),
-            _ => self.call_cores(bytes),
+            31 if bytes[6].is_multiple_of(2) => self.call_cores(bytes),
+            _ => self.call_assign(bytes),
         };
     }
 
@@ -414,6 +416,66 @@ impl World {
         let operation = self.engine.release(self.reference.claims[claim].id);
         self.count("release");
         self.revoked(node, operation.ok()?);
+        Some(())
+    }
+
+    /// A device of the claim's owner: the machine's, or one that it was given.
+    fn call_assign(&mut self, bytes: [u8; 7]) -> Option<()> {
+        let claim = self.pick_claim(bytes[0])?;
+        let domain = self.pick_child(bytes[1], claim);
+        let owner = self.reference.claims[claim].domain;
+        let own = self
+            .reference
+            .living(|node| node.device && node.owner == Some(owner) && node.kind != Kind::Root);
+        let own = self.pick(bytes[2], &own).filter(|_| bytes[2] < 250);
+        let (from, pages) = own.map_or_else(
+            || {
+                let number = device::number(u16::from(bytes[2]) % (DEVICES as u16 + 1));
+                let odd = u64::from(bytes[2] == 249) * PAGE_SIZE;
+                (number + odd, 1 + u64::from(bytes[3]) % DEVICE_PAGES)
+            },
+            |node| {
+                let node = &self.reference.nodes[node];
+                (
+                    node.place,
+                    node.size / PAGE_SIZE + u64::from(bytes[3] == 255),
+                )
+            },
+        );
+        let size = pages * PAGE_SIZE;
+        let asked = attributes(bytes[5]);
+        let asked = if bytes[4] < 200 {
+            asked.intersection(Attributes::VITAL) | Attributes::READ | Attributes::WRITE
+        } else {
+            asked
+        };
+        let place = place(bytes[4]);
+        let id = self.reference.claims[claim].id;
+        let target = Target {
+            domain: self.reference.domains[domain].id,
+            place,
+        };
+        let ((parent, base), operation) = self.play(
+            |reference| reference.assign(claim, from, size, (domain, place), asked),
+            |engine| engine.assign(id, from, size, target, asked),
+        )?;
+        let node = Node {
+            device: true,
+            parent: Some(parent),
+            size,
+            attributes: asked | Attributes::CLEAN | Attributes::DEVICE,
+            ..self.pin(claim, Kind::Carve, base, Some(domain), place)
+        };
+        if let Operation::Place(name) = operation {
+            // The machine's devices have a name that only this tells.
+            let facts = self.engine.region_facts(name);
+            self.reference.nodes[parent].id = facts.and_then(|facts| facts.source);
+        }
+        self.count("assign");
+        if own.is_some() {
+            self.count("assign in a domain");
+        }
+        self.add_region(node, operation);
         Some(())
     }
 

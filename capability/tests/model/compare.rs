@@ -9,7 +9,7 @@ use adyton_capability::identity::DomainId;
 
 use crate::reference::{Kind, Node, State};
 use crate::support::{PLAIN, POOL_PAGES, POOLS};
-use crate::world::World;
+use crate::world::{World, device_pages};
 
 impl World {
     /// Everything that can be compared.
@@ -39,6 +39,7 @@ impl World {
         for pool in POOLS {
             pages.extend((0..POOL_PAGES).map(|page| pool + page * PAGE_SIZE));
         }
+        pages.extend(device_pages());
         for page in pages {
             let mapped = self.machine.mapped.iter();
             let here = mapped.filter(|(_, (base, _))| *base == page);

@@ -2,6 +2,7 @@
 //! on their way at once, in random order, with waits.
 
 mod calls;
+mod closures;
 mod compare;
 mod make;
 mod play;
@@ -89,7 +90,9 @@ fn the_random_calls_reach_everything() {
         "destroy",
         "release",
         "cores",
+        "assign",
         "death by a vital region",
+        "larger closure",
     ];
     for what in enough {
         let count = total.get(what).copied().unwrap_or(0);

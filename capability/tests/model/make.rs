@@ -61,6 +61,7 @@ impl World {
             id: None,
             kind,
             core: false,
+            device: false,
             parent: Some(self.reference.claims[claim].node),
             base,
             size: PAGE_SIZE,

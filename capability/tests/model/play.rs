@@ -28,9 +28,11 @@ pub fn play(random: u64, calls: &[calls::Call]) -> Tally {
         if world.flights.is_empty() && world.chance(3) == 0 {
             world.learn();
             world.compare();
+            world.compare_closures();
         }
     }
     world.drain();
     world.compare();
+    world.compare_closures();
     world.tally
 }

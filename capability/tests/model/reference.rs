@@ -32,6 +32,8 @@ pub struct Node {
     pub id: Option<NodeId>,
     pub kind: Kind,
     pub core: bool,
+    /// A device; the machine's own have no place in domain 0's memory.
+    pub device: bool,
     pub parent: Option<usize>,
     pub base: u64,
     pub size: u64,
@@ -104,7 +106,8 @@ impl Node {
 
     pub fn is_memory_of(&self, domain: usize) -> bool {
         let pin = matches!(self.kind, Kind::Exit(_));
-        self.alive && self.owner == Some(domain) && !self.core && !pin
+        let machine = self.device && self.kind == Kind::Root;
+        self.alive && self.owner == Some(domain) && !self.core && !pin && !machine
     }
 }
 
@@ -144,8 +147,9 @@ impl Reference {
                 .any(|carve| self.lender(*carve) == Some(holding))
         };
         let covers = |node: &Node| {
+            let machine = node.device && node.kind == Kind::Root;
             let holding = node.owner.is_some_and(|owner| node.is_memory_of(owner));
-            holding && node.overlaps(page, PAGE_SIZE)
+            (machine || holding) && node.overlaps(page, PAGE_SIZE)
         };
         let holdings = self.living(covers).into_iter();
         holdings

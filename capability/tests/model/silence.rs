@@ -10,7 +10,7 @@ use adyton_capability::operation::{Operation, Progress};
 
 use crate::calls::Call;
 use crate::reference::{Kind, State};
-use crate::world::World;
+use crate::world::{World, device_pages};
 
 /// Plays the calls, lets up to three domains fall silent, releases domain 0's claims all at once, and sees what is left.
 pub fn fall(random: u64, calls: &[Call]) {
@@ -100,7 +100,14 @@ fn check_kept(world: &World) {
         .living(|node| node.kind == Kind::Root && !node.core)
     {
         let root = &world.reference.nodes[root];
-        for page in (root.base..root.end()).step_by(PAGE_SIZE as usize) {
+        let pages: Vec<u64> = if root.device {
+            device_pages().collect()
+        } else {
+            (root.base..root.end())
+                .step_by(PAGE_SIZE as usize)
+                .collect()
+        };
+        for page in pages {
             let mapped = world.machine.mapped.contains_key(&(first, page));
             assert_eq!(mapped, !kept.contains(&page), "{page:#x}");
         }

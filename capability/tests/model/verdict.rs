@@ -4,6 +4,7 @@ use adyton_abi::PAGE_SIZE;
 use adyton_abi::error::Error;
 use adyton_abi::policy::{Flags, Policy};
 use adyton_abi::region::Attributes;
+use adyton_capability::device;
 use adyton_capability::grant::{ANY_PLACE, Expected};
 use adyton_capability::node::NodePage;
 
@@ -113,6 +114,7 @@ impl Reference {
             id: None,
             kind: Kind::Share,
             core: false,
+            device: false,
             parent: None,
             base: place,
             size,
@@ -243,6 +245,7 @@ impl Reference {
             id: None,
             kind,
             core: false,
+            device: false,
             parent: Some(parent),
             base,
             size,
@@ -378,6 +381,49 @@ impl Reference {
         }
         self.room(claim, 0)?;
         Ok(parent)
+    }
+
+    /// The right that the device comes from, and its number.
+    pub fn assign(
+        &self,
+        claim: usize,
+        place: u64,
+        size: u64,
+        target: (usize, u64),
+        asked: Attributes,
+    ) -> Verdict<(usize, u64)> {
+        let owner = self.authority(claim, Flags::MAY_CARVE)?;
+        self.derivable(self.claims[claim].node)?;
+        aligned(target.1, size)?;
+        let has = self.living(|node| {
+            let machine = node.kind == Kind::Root;
+            let here = if machine {
+                node.place <= place && place < node.place + node.size
+            } else {
+                node.place == place
+            };
+            node.device && node.owner == Some(owner) && here
+        });
+        let parent = *has.first().ok_or(Error::NotFound)?;
+        self.derivable(parent)?;
+        let node = &self.nodes[parent];
+        let base = node.base + (place - node.place);
+        let whole = (base - device::FIRST).is_multiple_of(device::SPAN) && size <= device::SPAN;
+        let fits = node.kind == Kind::Root || node.size == size;
+        if !whole || !fits || !asked.contains(Attributes::READ | Attributes::WRITE) {
+            return Err(Error::Invalid);
+        }
+        let allowed = Attributes::READ | Attributes::WRITE | Attributes::CLEAN | Attributes::VITAL;
+        if !allowed.contains(asked) {
+            return Err(Error::Rights);
+        }
+        self.building(claim, target.0)?;
+        if !self.siblings(parent, base, size).is_empty() {
+            return Err(Error::Overlap);
+        }
+        self.place(target.0, target.1, size)?;
+        self.room(claim, 0)?;
+        Ok((parent, base))
     }
 
     pub fn seal(&self, claim: usize, domain: usize) -> Verdict<()> {

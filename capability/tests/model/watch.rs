@@ -128,12 +128,18 @@ impl Platform for Watch<'_> {
             base,
             size,
             ..
+        }
+        | Effect::Attach {
+            domain,
+            place,
+            device: base,
+            size,
         } = *effect
         {
             self.before_map(domain, place, base, from, size);
         }
         let applied = self.machine.apply(effect, from, budget);
-        if let Effect::Scrub { .. } = effect {
+        if let Effect::Scrub { .. } | Effect::Reset { .. } = effect {
             let zeroed = &self.machine.zeroed;
             self.secrets.retain(|page, _| !zeroed.contains(page));
         }

@@ -6,6 +6,7 @@ use adyton_abi::error::Error;
 use adyton_abi::policy::{Flags, Policy};
 use adyton_abi::region::Attributes;
 use adyton_capability::Engine;
+use adyton_capability::device;
 use adyton_capability::effect::Budget;
 use adyton_capability::identity::NodeId;
 use adyton_capability::measure;
@@ -14,7 +15,9 @@ use adyton_capability::operation::{Operation, Progress};
 use crate::reference::{Claim, Domain, Kind, Node, Reference, State};
 use crate::support::machine::{Machine, Stream};
 use crate::support::pages::Pages;
-use crate::support::{CORES, PLAIN, POOL_PAGES, POOLS, all_rights, small_engine};
+use crate::support::{
+    CORES, DEVICE_PAGES, DEVICES, PLAIN, POOL_PAGES, POOLS, all_rights, small_engine,
+};
 use crate::watch::{Context, Secrets, Watch};
 use adyton_abi::PAGE_SIZE;
 
@@ -42,6 +45,14 @@ pub struct World {
     /// What happened how often.
     pub tally: BTreeMap<&'static str, u64>,
     random: u64,
+}
+
+/// Every page of devices that tests look at.
+pub fn device_pages() -> impl Iterator<Item = u64> {
+    (0..DEVICES * DEVICE_PAGES).map(|page| {
+        let device = (page / DEVICE_PAGES) as u16;
+        device::number(device) + page % DEVICE_PAGES * PAGE_SIZE
+    })
 }
 
 impl World {
@@ -74,6 +85,7 @@ impl World {
         world.add_root(false, POOLS[0], POOL_PAGES * PAGE_SIZE, pool);
         world.add_root(false, POOLS[1], POOL_PAGES * PAGE_SIZE, pool);
         world.add_root(true, 0, CORES, Attributes::NONE);
+        world.add_devices();
         world.learn();
         world
     }
@@ -94,6 +106,7 @@ impl World {
             id,
             kind: Kind::Root,
             core,
+            device: false,
             parent: None,
             base,
             size,
@@ -105,6 +118,18 @@ impl World {
             claim: None,
             alive: true,
         });
+    }
+
+    fn add_devices(&mut self) {
+        let rights = Attributes::READ | Attributes::WRITE;
+        let first = self.reference.domains[0].id;
+        self.add_root(true, device::number(0), DEVICES * device::SPAN, rights);
+        if let Some(root) = self.reference.nodes.last_mut() {
+            (root.core, root.device) = (false, true);
+        }
+        for base in device_pages() {
+            self.machine.mapped.insert((first, base), (base, rights));
+        }
     }
 
     pub fn count(&mut self, what: &'static str) {

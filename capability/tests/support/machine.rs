@@ -7,6 +7,11 @@ use adyton_abi::region::Attributes;
 use adyton_capability::effect::{Applied, Budget, Effect, Platform};
 use adyton_capability::identity::DomainId;
 
+/// What a domain may do with a device's registers.
+fn data() -> Attributes {
+    Attributes::READ | Attributes::WRITE
+}
+
 /// A translation that was unmapped and may still be cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale {
@@ -200,6 +205,38 @@ impl Platform for Machine {
                     let stream = machine.streams.get_mut(&domain).unwrap();
                     stream.put_page(base + offset);
                 })
+            }
+            Effect::MeasureDevice { domain, bytes, .. } => self.wait_or(|machine| {
+                machine.streams.get_mut(&domain).unwrap().put(&bytes);
+            }),
+            Effect::Attach {
+                domain,
+                device,
+                place,
+                size,
+            } => self.by_pages(size, from, |machine, offset| {
+                let base = device + offset;
+                assert!(machine.zeroed.contains(&base), "attached, and not reset");
+                machine.map(domain, place + offset, base, data());
+            }),
+            Effect::Detach {
+                domain,
+                place,
+                size,
+                ..
+            } => self.by_pages(size, from, |machine, offset| {
+                machine.unmap(domain, place + offset);
+            }),
+            Effect::Reset { device, size } => {
+                if from == 0 {
+                    let bases = (device..device + size).step_by(PAGE_SIZE as usize);
+                    bases.for_each(|base| self.scrub(base));
+                }
+                // A reset takes its time.
+                match self.chance(3) {
+                    1 => Applied::Ticket(1),
+                    _ => Applied::Done,
+                }
             }
             Effect::MeasureEnd { domain } => {
                 Applied::Measured(self.streams.remove(&domain).unwrap().digest())

@@ -9,6 +9,7 @@ use adyton_abi::PAGE_SIZE;
 use adyton_abi::region::Attributes;
 use adyton_capability::Engine;
 use adyton_capability::account::Costs;
+use adyton_capability::device;
 use adyton_capability::node::Resource;
 
 use pages::Pages;
@@ -28,12 +29,18 @@ pub const PLAIN: u64 = 0x10_0000;
 /// Cores of the small machine.
 pub const CORES: u64 = 4;
 
+/// Devices of the small machine.
+pub const DEVICES: u64 = 3;
+
+/// Pages of a device's registers that tests look at.
+pub const DEVICE_PAGES: u64 = 3;
+
 /// Read, write, execute.
 pub fn all_rights() -> Attributes {
     Attributes::READ | Attributes::WRITE | Attributes::EXECUTE
 }
 
-/// An engine over a small machine: two pool regions, some plain memory, four cores.
+/// An engine over a small machine: two pool regions, some plain memory, four cores, three devices.
 pub fn small_engine(limit: u64) -> Engine<Pages> {
     let mut engine = Engine::new(Pages::new(), limit, COSTS).unwrap();
     let mut add = |resource, base, size, attributes| {
@@ -45,5 +52,12 @@ pub fn small_engine(limit: u64) -> Engine<Pages> {
         add(Resource::Memory, pool, POOL_PAGES * PAGE_SIZE, attributes);
     }
     add(Resource::Core, 0, CORES, Attributes::NONE);
+    let registers = Attributes::READ | Attributes::WRITE;
+    add(
+        Resource::Device,
+        device::number(0),
+        DEVICES * device::SPAN,
+        registers,
+    );
     engine
 }

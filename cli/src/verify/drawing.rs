@@ -158,7 +158,10 @@ fn memory(tenant: &Tenant) -> String {
             .fold(0_u64, |sum, region| sum.saturating_add(region.size))
     };
     let own = sum(&[Sharing::Exclusive, Sharing::Lent]);
-    let (lent, shared) = (sum(&[Sharing::Lent]), sum(&[Sharing::Shared]));
+    let (lent, shared) = (
+        sum(&[Sharing::Lent]),
+        sum(&[Sharing::Shared, Sharing::Open]),
+    );
     let mut text = format!("{} nobody else reaches", size(own));
     if lent > 0 {
         text += &format!(" ({} of it has parts lent below)", size(lent));
@@ -246,7 +249,7 @@ fn tell(seen: &Seen, edge: &Edge, name: &dyn Fn(u64) -> String) -> (String, Stri
             let clean = seen.composition.tenant(to).is_some_and(|tenant| {
                 let regions = tenant.regions.iter();
                 let own = regions.filter(|region| region.origin == from);
-                own.filter(|region| region.sharing != Sharing::Shared)
+                own.filter(|region| matches!(region.sharing, Sharing::Exclusive | Sharing::Lent))
                     .all(|region| region.attributes.contains(Attributes::CLEAN))
             });
             let proof = if clean {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use adyton_abi::policy::Flags;
 use adyton_abi::region::Attributes;
 
-use super::{Device, Extent, Facts, Peer, Sharing, Writer};
+use super::{Device, Extent, Facts, Holdings, Peer, Sharing, Writer};
 use crate::Hash;
 use crate::cbor::encode::{Full, Sink};
 
@@ -46,7 +46,7 @@ pub struct Tenant {
     pub commanders: Vec<u64>,
     /// Its memory, by rising place.
     pub regions: Vec<Region>,
-    /// Its devices, rising.
+    /// Its devices, by rising place of their registers.
     pub devices: Vec<Device>,
 }
 
@@ -111,13 +111,17 @@ impl Tenant {
             flags: self.flags,
             exceptions: self.exceptions,
             vcpus: self.vcpus,
-            cores: &self.cores,
+            cores: self.cores.len() as u64,
+        };
+        writer.domain(index, &facts)?;
+        let mut cores = self.cores.iter();
+        cores.try_for_each(|range| writer.cores(*range))?;
+        writer.holdings(&Holdings {
             epoch: self.epoch,
             still: self.still,
             commanders: &self.commanders,
             regions: self.regions.len() as u64,
-        };
-        writer.domain(index, &facts)?;
+        })?;
         for region in &self.regions {
             writer.region(&Extent {
                 place: region.place,
@@ -125,10 +129,14 @@ impl Tenant {
                 attributes: region.attributes,
                 sharing: region.sharing,
                 origin: region.origin,
-                peers: &region.peers,
+                peers: region.peers.len() as u64,
             })?;
+            let mut peers = region.peers.iter();
+            peers.try_for_each(|peer| writer.peer(peer))?;
         }
-        writer.devices(&self.devices)
+        writer.devices(self.devices.len() as u64)?;
+        let mut devices = self.devices.iter();
+        devices.try_for_each(|device| writer.device(device))
     }
 
     /// Whether nobody sees more of it than it gives away.

@@ -1,6 +1,7 @@
 //! Reading a composition. What each record says of itself is checked here; what records say of each other in
 //! [`closure`](crate::closure).
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use adyton_abi::policy::Flags;
@@ -136,7 +137,7 @@ impl Reading {
                     a.place + a.size <= b.place
                 })?);
             }
-            key::DEVICES => self.devices = Some(list(decoder, read_device, |a, b| a <= b)?),
+            key::DEVICES => self.devices = Some(list(decoder, read_device, |_, _| true)?),
             _ if is_domain_information(key) => decoder.skip()?,
             _ => return Err(Malformed::UnknownKey(key)),
         }
@@ -209,19 +210,23 @@ fn read_region(decoder: &mut Decoder<'_>) -> Result<Region, Malformed> {
     if place.checked_add(size).is_none_or(|end| end <= place) {
         return Err(Malformed::Range);
     }
-    let attributes = Attributes::from_word(decoder.unsigned()?)
+    let attributes = Attributes::from_answer(decoder.unsigned()?)
         .filter(|attributes| !attributes.contains(Attributes::NOBODY))
         .ok_or(Malformed::Range)?;
     let sharing = match decoder.unsigned()? {
         0 => Sharing::Exclusive,
         1 => Sharing::Shared,
         2 => Sharing::Lent,
+        3 => Sharing::Open,
         _ => return Err(Malformed::Range),
     };
     let origin = decoder.unsigned()?;
-    let peers = list(decoder, read_peer, |a, b| a.domain < b.domain)?;
-    // A shared region names who shares it; one that nobody else reaches names nobody.
-    if (sharing == Sharing::Shared) == peers.is_empty() {
+    let peers = list(decoder, read_peer, |_, _| true)?;
+    let mut met = BTreeSet::new();
+    let once = peers.iter().all(|peer| met.insert(peer.domain));
+    // What nobody else reaches names nobody. What is shared may have lost its last peer.
+    let alone = matches!(sharing, Sharing::Exclusive | Sharing::Lent);
+    if !once || alone && !peers.is_empty() {
         return Err(Malformed::Range);
     }
     Ok(Region {

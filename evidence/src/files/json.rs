@@ -67,6 +67,7 @@ fn whole(seen: &Seen, policy: &Policy) -> Value {
         "machine": machine,
         "interface": seen.monitor[0],
         "security-version": seen.monitor[1],
+        "iommu": seen.protected,
         "fetched-by-owner": seen.by_owner,
         "report-data": hexadecimal(&seen.report_data),
         "key": seen.key.as_ref().map(|key| hexadecimal(key)),

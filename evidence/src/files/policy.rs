@@ -23,6 +23,8 @@ struct File {
     #[serde(default)]
     unmeasured: bool,
     #[serde(default)]
+    without_iommu: bool,
+    #[serde(default)]
     domain_0: DomainZero,
     security_version: u64,
     #[serde(default)]
@@ -88,6 +90,8 @@ struct DomainEntry {
     still: Vec<Ability>,
     #[serde(default)]
     changed: bool,
+    #[serde(default)]
+    open: bool,
     #[serde(default = "one")]
     vcpus: u64,
     #[serde(default = "one")]
@@ -209,6 +213,7 @@ pub fn read(text: &str) -> Result<Policy, FileError> {
         edges: edges(&file, &names)?,
         name: file.name,
         unmeasured: file.unmeasured,
+        unprotected: file.without_iommu,
         any_domain_0: file.domain_0 == DomainZero::Any,
         security_version: file.security_version,
         owner: file.fetched_by_owner,
@@ -270,6 +275,7 @@ fn rule(entry: DomainEntry) -> Rule {
         may: flags(&entry.may),
         still: flags(&entry.still),
         changed: entry.changed,
+        open: entry.open,
         most_vcpus: entry.vcpus,
         count: [entry.least, entry.most],
     }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use adyton_abi::policy::Flags;
 
 use super::{Question, edges};
-use crate::composition::Tenant;
+use crate::composition::{Domain, Sharing, Tenant};
 use crate::policy::{ABILITIES, Policy, Rule};
 use crate::verdict::{About, Code, Finding, Seen, Verdict};
 
@@ -36,6 +36,9 @@ impl Findings {
 /// Compares with the policy.
 pub fn judge(question: &Question<'_>, mut seen: Seen) -> Verdict {
     let mut findings = Findings(Vec::new());
+    if !seen.protected && !question.policy.unprotected {
+        findings.add(Code::Unprotected, About::Whole, "");
+    }
     bound(question, &seen, &mut findings);
     members(question.policy, &mut seen, &mut findings);
     edges::judge(question.policy, &mut seen, &mut findings);
@@ -75,7 +78,7 @@ fn members(policy: &Policy, seen: &mut Seen, findings: &mut Findings) {
         .enumerate()
         .zip(&mut seen.rules)
     {
-        let crate::composition::Domain::Tenant(tenant) = tenant else {
+        let Domain::Tenant(tenant) = tenant else {
             continue;
         };
         let index = index as u64;
@@ -85,6 +88,9 @@ fn members(policy: &Policy, seen: &mut Seen, findings: &mut Findings) {
         {
             *count += 1;
             member(rule, index, tenant, findings);
+            if !rule.open {
+                closed(&rule.name, index, tenant, findings);
+            }
         }
     }
     for (depth, index) in depths.zip(0..) {
@@ -156,6 +162,15 @@ fn member(rule: &Rule, index: u64, tenant: &Tenant, findings: &mut Findings) {
     if tenant.vcpus > rule.most_vcpus {
         let detail = format!("{name}: {}, at most {}", tenant.vcpus, rule.most_vcpus);
         findings.add(Code::TooManyVcpus, about, detail);
+    }
+}
+
+/// Nobody can be given what the domain shares later on.
+fn closed(name: &str, index: u64, tenant: &Tenant, findings: &mut Findings) {
+    let regions = tenant.regions.iter();
+    for region in regions.filter(|region| region.sharing == Sharing::Open) {
+        let detail = format!("{name}: {} bytes at {:#x}", region.size, region.place);
+        findings.add(Code::OpenMemory, About::Domain(index), detail);
     }
 }
 

@@ -316,6 +316,7 @@ fn a_token_of_the_owners_with_a_key_is_malformed() {
         interface: 1,
         security_version: 1,
         boot: Boot::Unmeasured,
+        protected: true,
         request: SUBJECT,
         composition: [0; 32],
     };
@@ -328,4 +329,33 @@ fn a_token_of_the_owners_with_a_key_is_malformed() {
         .position(|window| window == [0x3a, 0, 1, 0x11, 0x72, 0]);
     bytes[place.expect("requested by") + 5] = 1;
     assert!(Token::decode(&bytes).is_err());
+}
+
+/// Memory that its maker can share with others a moment later.
+#[test]
+fn memory_that_is_not_closed_is_refused_unless_the_policy_says_otherwise() {
+    let open = changed(0, |signer| signer.regions[2].sharing = Sharing::Open);
+    refused(&ask(&open), Code::OpenMemory);
+    let policy = policy_with("may = [\"attest\"]", "may = [\"attest\"]\nopen = true");
+    accepted(&ask_with(&open, &policy));
+    // Nobody has it besides the signer, so no edge tells of it.
+    let alone = changed(0, |signer| {
+        let mut region = window(0x300_0000, 0x1000, 1, 2);
+        region.sharing = Sharing::Open;
+        region.peers.clear();
+        signer.regions.push(region);
+    });
+    refused(&ask(&alone), Code::OpenMemory);
+    accepted(&ask_with(&alone, &policy));
+}
+
+#[test]
+fn a_machine_without_iommu_is_refused_unless_the_policy_says_otherwise() {
+    let mut monitor = Monitor::genuine();
+    accepted(&ask(&composition()));
+    monitor.protected = false;
+    let evidence = monitor.evidence(NONCE, SUBJECT, &composition());
+    refused(&judge(&evidence, &policy()), Code::Unprotected);
+    let lenient = policy_with("version = 1", "version = 1\nwithout-iommu = true");
+    accepted(&judge(&evidence, &lenient));
 }

@@ -140,11 +140,14 @@ fn other_registers_are_refused() {
     assert_eq!(Platform::decode(&bytes).err(), Some(Malformed::Range));
 }
 
-/// A region that is shared with nobody, and one that is nobody else's and shared.
+/// A region that names a peer twice, and one that is nobody else's and shared.
 #[test]
 fn regions_that_contradict_themselves_are_refused() {
     let spoilt = [
-        changed(0, |signer| signer.regions[0].sharing = Sharing::Shared),
+        changed(0, |signer| {
+            let twice = signer.regions[1].peers[0];
+            signer.regions[1].peers.push(twice);
+        }),
         changed(0, |signer| signer.regions[1].sharing = Sharing::Exclusive),
         changed(0, |signer| signer.regions[1].sharing = Sharing::Lent),
         changed(0, |signer| signer.regions[0].size = 0),

@@ -3,14 +3,14 @@
 
 use std::process::{Command, ExitCode};
 
-use adyton_guest_tests::{demanding_tests, fixture, machine, secret, tests};
+use adyton_guest_tests::{demanding_tests, fixture, machine, second_kernel, secret, tests};
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
     match names.first().map(String::as_str) {
         None | Some("--help") => {
             eprintln!(
-                "usage: adyton-guest-tests NAME... | all | --list | while-secret COMMAND | output PORT:SIZE:VALUE | panic-monitor"
+                "usage: adyton-guest-tests NAME... | all | --list | while-secret COMMAND | output PORT:SIZE:VALUE | panic-monitor | start-kernel IMAGE INITRD LINE"
             );
             ExitCode::FAILURE
         }
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Some("all") => each_in_its_process(tests().map(|(name, _)| name)),
         Some("while-secret") => report(secret::while_in_memory(&names[1..])),
         Some("panic-monitor") => report(fixture::selfcheck(fixture::Selfcheck::Panic, 0).map(drop)),
+        Some("start-kernel") => report(second_kernel::start_command(&names[1..])),
         Some("output") => report(machine::output_command(&names[1..])),
         Some(name) if names.len() == 1 => one(name),
         Some(_) => each_in_its_process(names.iter().map(String::as_str)),

@@ -213,17 +213,36 @@ pub fn write(folder: &str, nonce: &str) -> Result<()> {
 /// # Errors
 /// If there is no quote.
 pub fn anchors() -> Result<()> {
+    println!("{}", machine_anchors()?);
+    Ok(())
+}
+
+fn machine_anchors() -> Result<String> {
     let statement = Desk::open()?.quote(b"anchors")?;
     let key = hexadecimal(&Sha256::digest(&statement.public));
     let register = |index: usize| hexadecimal(&statement.registers[index]);
-    println!("[[machine]]\nname = \"this machine\"\nkey = \"{key}\"\n");
-    println!(
-        "[[firmware]]\nname = \"its firmware\"\npcrs = {{ 0 = \"{}\", 2 = \"{}\", 7 = \"{}\" }}",
+    Ok(format!(
+        "[[machine]]\nname = \"this machine\"\nkey = \"{key}\"\n\n\
+         [[firmware]]\nname = \"its firmware\"\npcrs = {{ 0 = \"{}\", 2 = \"{}\", 7 = \"{}\" }}\n",
         register(0),
         register(2),
         register(7)
-    );
-    Ok(())
+    ))
+}
+
+/// As a verifier would have them: what this machine says of itself when it is enrolled, and the reference values of what it
+/// should have started.
+///
+/// # Errors
+/// If there is no quote, or no reference values.
+pub fn anchors_text() -> Result<String> {
+    let (monitor, configuration) = (reference("monitor")?, reference("adyton:configuration")?);
+    Ok(format!(
+        "version = 1\n\n{}\n\
+         [[monitor]]\nname = \"this one\"\nimage = \"{monitor}\"\nsecurity-version = 1\n\n\
+         [[boot]]\nname = \"this disk\"\nconfiguration = \"{configuration}\"\n",
+        machine_anchors()?
+    ))
 }
 
 /// The firmware has started so many applications, and the monitor last.
@@ -266,9 +285,6 @@ pub fn refusals() -> Result<()> {
     refused(calls::quote(place, desk.page + 8), Reason::Alignment)?;
     let without_token = Request::new(Call::Quote, [desk.page]);
     refused(calls::once(place, without_token), Reason::Invalid)?;
-    let elsewhere = crate::raw::anonymous_page()?;
-    refused(calls::quote(place, elsewhere), Reason::NotPool)?;
-    refused(calls::event_log(place, elsewhere, 0), Reason::NotPool)?;
     refused(calls::event_log(place, desk.page, 1 << 40), Reason::Invalid)?;
     refused(
         calls::event_log(place, desk.page, u64::MAX),

@@ -13,6 +13,7 @@ mod configuration_space;
 mod fixed;
 mod interrupts;
 mod iommu;
+mod root;
 #[cfg(any(test, fuzzing))]
 pub mod sample;
 mod sleep;
@@ -25,6 +26,7 @@ pub use configuration_space::Segment;
 pub use fixed::{Fixed, Register, Reset};
 pub use interrupts::Core;
 pub use iommu::IommuUnit;
+pub use root::find_root_pointer;
 pub use sleep::{SleepState, SleepType};
 
 use table::Table;

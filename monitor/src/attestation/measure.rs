@@ -1,15 +1,18 @@
 //! Measuring what domain 0 is made of, and binding the monitor's key: once, before domain 0 runs.
 
-use adyton_evidence::hash;
-use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, Values};
+use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, Values, encode_log};
+use adyton_evidence::{Hash, hash};
+use sha2::{Digest, Sha256};
 
+use super::counters::{self, SLOTS};
 use super::quote::{Desk, QuoteInput};
-use super::{LOG, LONGEST_PUBLIC, PLATFORM, Platform, key};
+use super::{LOG, LONGEST_PUBLIC, PLATFORM, Platform, key, platform_key, secret};
 use crate::boot::handover::Handover;
 use crate::lock::Lock;
 use crate::log;
 use crate::memory::Range;
 use crate::physical;
+use crate::tpm::Exchange;
 use crate::tpm::command::{self, AnswerError};
 use crate::tpm::device::{Device, TpmError};
 use crate::tpm::event_log::LogError;
@@ -66,6 +69,8 @@ unsafe fn try_to_measure(handover: &Handover) -> Result<Platform, Unmeasured> {
     }
     // SAFETY: once; the firmware's boot services have ended, and domain 0 will not reach it.
     let mut device = unsafe { Device::find()? };
+    // SAFETY: a loaded file, see above.
+    find_secret(&mut device, unsafe { bytes(uefi.approvals) });
     let [configuration, kernel, ram_disk, command_line, own_key] = EVENTS;
     for (label, range) in [
         (configuration, uefi.configuration),
@@ -82,6 +87,19 @@ unsafe fn try_to_measure(handover: &Handover) -> Result<Platform, Unmeasured> {
     Ok(platform(device)?)
 }
 
+/// Gets the platform secret. Before anything is measured: afterwards the TPM gives it to nobody.
+fn find_secret(device: &mut Device, approvals: &[u8]) {
+    let imprint = secret::imprint();
+    match secret::obtain(device, &imprint, approvals) {
+        Ok(obtained) => {
+            platform_key::keep(&obtained.secret);
+            let how = if obtained.is_new { "new" } else { "found" };
+            log!("the platform secret is {how}, release {}", imprint.release);
+        }
+        Err(reason) => log!("no platform secret: {reason:x?}"),
+    }
+}
+
 /// # Safety
 /// The range is memory that is not written.
 unsafe fn bytes(range: Range) -> &'static [u8] {
@@ -94,13 +112,29 @@ unsafe fn bytes(range: Range) -> &'static [u8] {
 
 fn extend(device: &mut Device, label: &str, contents: &[u8]) -> Result<(), Unmeasured> {
     let digest = hash(contents);
-    let read = |answer: &[u8]| command::Reader::open(answer).map(|_| ());
-    device.run(&command::extend(MONITOR_PCR, &digest), read)?;
+    device.run(&command::extend(MONITOR_PCR, &digest), command::done)?;
     Ok(LOG.lock().push(MONITOR_PCR, &digest, label)?)
+}
+
+/// SHA-256 of the log's claims set.
+fn log_digest() -> Hash {
+    let mut hash = Sha256::new();
+    // A hash takes everything.
+    let _infallible = encode_log(&mut hash, LOG.lock().bytes());
+    hash.finalize().into()
+}
+
+/// Finds the domains' counters, if there is a secret that they hang on.
+fn find_counters(device: &mut Device) -> Result<(), TpmError> {
+    if let Some(platform) = platform_key::get() {
+        *SLOTS.lock() = counters::find(device, &platform)?;
+    }
+    Ok(())
 }
 
 /// Makes the TPM's key, and finds what changes no more.
 fn platform(mut device: Device) -> Result<Platform, TpmError> {
+    find_counters(&mut device)?;
     let created = device.run(&command::create_attestation_key(), |answer| {
         let (handle, public) = command::created_key(answer)?;
         let mut kept = arrayvec::ArrayVec::<u8, LONGEST_PUBLIC>::new();
@@ -121,6 +155,7 @@ fn platform(mut device: Device) -> Result<Platform, TpmError> {
         public,
         registers,
         resets,
+        log_digest: log_digest(),
         desk: Lock::new(Desk::new(device, handle)),
     })
 }

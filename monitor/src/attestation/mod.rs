@@ -6,10 +6,17 @@
 //!
 //! What must hold: PCR 12 is extended here and nowhere else, never after [`measure`]; the secret half of the key is read by nothing but signing.
 
+pub mod counters;
+pub mod enrolment;
+pub mod errand;
+pub mod evidence;
 pub mod key;
 pub mod measure;
+pub mod platform_key;
 pub mod quote;
+pub mod secret;
 
+use adyton_evidence::Hash;
 use adyton_evidence::platform::Values;
 use arrayvec::ArrayVec;
 
@@ -23,6 +30,9 @@ pub static LOG: Lock<EventLog> = Lock::new(EventLog::new());
 
 static PLATFORM: Once<Platform> = Once::new();
 
+/// Raised where a weakness of the monitor was mended: relying parties ask for a least one.
+pub const SECURITY_VERSION: u64 = 1;
+
 /// Bytes of the longest public part of an attestation key.
 const LONGEST_PUBLIC: usize = 128;
 
@@ -34,6 +44,8 @@ pub struct Platform {
     pub registers: Values,
     /// How often the TPM had been reset, and restarted, when the monitor started.
     pub resets: [u32; 2],
+    /// SHA-256 of the log's claims set: the log changes no more either.
+    pub log_digest: Hash,
     /// Where statements are asked for.
     pub desk: Lock<Desk>,
 }

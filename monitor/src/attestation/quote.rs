@@ -1,16 +1,17 @@
-//! The TPM's statements, on behalf of whoever asks: one at a time, in slices.
+//! The TPM on behalf of whoever asks: one at a time, in slices.
 //!
 //! A TPM takes up to a second for a quote. So a call that asks for one gives the TPM its command and is not finished; executed again, it looks
 //! whether the answer is there. An answer waits for its asker for [`PATIENCE`], so that another one can neither take
 //! it away nor be kept waiting by one who is gone.
 
 use adyton_capability::identity::DomainId;
-use adyton_evidence::platform::{QUOTED, qualifying_data};
+use adyton_evidence::platform::qualifying_data;
 
+use super::errand::Errand;
 use super::key;
 use crate::instructions::time_stamp;
 use crate::machine;
-use crate::tpm::command::{self, Message};
+use crate::tpm::command::{self, AnswerError, Message};
 use crate::tpm::device::{Device, TpmError};
 
 /// Seconds.
@@ -40,7 +41,7 @@ pub struct Asker {
     pub domain: DomainId,
     /// The token of its call.
     pub token: u64,
-    /// What it asks.
+    /// What it asks: the qualifying data, or a digest of what else it is.
     pub input: QuoteInput,
 }
 
@@ -51,18 +52,20 @@ enum State {
     Preparing(Asker),
     /// The TPM works.
     Working(Asker),
-    /// The answer waits for its asker.
+    /// The outcome waits for its asker.
     Done(Asker),
 }
 
-/// Where quotes are asked for.
+/// Where the TPM is asked: for quotes, and for whatever else is an [`Errand`].
 #[derive(Debug)]
 pub struct Desk {
     device: Device,
     key: u32,
     state: State,
-    /// The last answer.
-    answer: Message,
+    /// What is done for the asker.
+    errand: Errand,
+    /// The last outcome.
+    outcome: Result<Message, TpmError>,
     /// When the state began.
     since: u64,
 }
@@ -74,7 +77,8 @@ impl Desk {
             device,
             key,
             state: State::Free,
-            answer: Message::new(),
+            errand: Errand::Quote(QuoteInput([0; 32])),
+            outcome: Err(TpmError::Silent),
             since: 0,
         }
     }
@@ -84,45 +88,78 @@ impl Desk {
     /// # Errors
     /// If the TPM refuses, or fails.
     pub fn ask(&mut self, asker: Asker) -> Result<Option<Message>, TpmError> {
-        let outcome = self.advance(asker);
-        if outcome.is_err() {
-            self.enter(State::Free);
-        }
-        outcome
+        self.carry_out(asker, || Ok(Errand::Quote(asker.input)))
     }
 
-    fn advance(&mut self, asker: Asker) -> Result<Option<Message>, TpmError> {
+    /// A slice of an errand, which is made when its turn comes. The answer to its last command, once it is there.
+    ///
+    /// # Errors
+    /// What `errand` says, and if the TPM refuses, or fails.
+    pub fn carry_out<E: From<TpmError>>(
+        &mut self,
+        asker: Asker,
+        errand: impl FnOnce() -> Result<Errand, E>,
+    ) -> Result<Option<Message>, E> {
         match self.state {
             State::Free => {
-                self.device.prepare();
-                self.enter(State::Preparing(asker));
+                self.errand = errand()?;
+                self.prepare(asker);
             }
-            State::Preparing(client) if self.device.is_ready() => {
-                let message = command::quote(self.key, &client.input.0, &QUOTED);
-                self.device.send(&message)?;
-                self.enter(State::Working(client));
-            }
-            State::Working(client) => {
-                if let Some(answer) = self.device.answer()? {
-                    self.answer = answer;
+            State::Preparing(client) | State::Working(client) => {
+                if let Err(error) = self.advance(client) {
+                    self.outcome = Err(error);
                     self.enter(State::Done(client));
-                } else if self.lasts(LONGEST_COMMAND) {
-                    return Err(TpmError::Silent);
                 }
             }
             State::Done(client) if client == asker => {
                 self.enter(State::Free);
-                return match command::quoted(&self.answer) {
-                    Err(error) if error.is_passing() => Ok(None),
-                    Err(error) => Err(error.into()),
-                    Ok(_) => Ok(Some(self.answer.clone())),
-                };
+                let nothing = Err(TpmError::Silent);
+                return Ok(Some(core::mem::replace(&mut self.outcome, nothing)?));
             }
             State::Done(_) if self.lasts(PATIENCE) => self.enter(State::Free),
-            State::Preparing(_) if self.lasts(LONGEST_COMMAND) => return Err(TpmError::Silent),
-            State::Preparing(_) | State::Done(_) => {}
+            State::Done(_) => {}
         }
         Ok(None)
+    }
+
+    fn prepare(&mut self, asker: Asker) {
+        self.device.prepare();
+        self.enter(State::Preparing(asker));
+    }
+
+    fn advance(&mut self, client: Asker) -> Result<(), TpmError> {
+        if self.lasts(LONGEST_COMMAND) {
+            return Err(TpmError::Silent);
+        }
+        match self.state {
+            State::Preparing(_) if self.device.is_ready() => {
+                self.device.send(&self.errand.command(self.key))?;
+                self.enter(State::Working(client));
+            }
+            State::Working(_) => {
+                if let Some(answer) = self.device.answer()? {
+                    self.take(client, answer)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the answer to a command: it is given again, the next one follows, or the errand is done.
+    fn take(&mut self, client: Asker, answer: Message) -> Result<(), TpmError> {
+        let is_passing = |error: AnswerError| error.is_passing();
+        if command::done(&answer).is_err_and(is_passing) {
+            self.prepare(client);
+            return Ok(());
+        }
+        if self.errand.answered(&answer)? {
+            self.outcome = self.errand.result(answer);
+            self.enter(State::Done(client));
+        } else {
+            self.prepare(client);
+        }
+        Ok(())
     }
 
     fn enter(&mut self, state: State) {

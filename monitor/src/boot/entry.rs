@@ -4,6 +4,9 @@
 //! and starts it in flat 32-bit mode without paging, EBX holding the address of the start information. The note's
 //! descriptor has 8 bytes because the file is 64-bit.
 //!
+//! GRUB on a machine without UEFI finds the entry by the Multiboot2 header (Multiboot2 specification 2.0, section 3.1) in the same file's
+//! first 32 KiB, and starts it in the same state, EBX holding the address of the Multiboot2 information.
+//!
 //! The firmware of a UEFI machine starts the same image at `uefi_entry`, which the PE header that `cargo xtask image` puts before it
 //! names. It runs in the firmware's world until [`leave_firmware`].
 //!
@@ -22,14 +25,36 @@ global_asm!(
     .asciz "Xen"
     .quad pvh_start
 
+.section .multiboot, "a"
+    .align 8
+multiboot_header:
+    // Magic, architecture (i386), length, checksum.
+    .long 0xe85250d6, 0, multiboot_header_end - multiboot_header
+    .long -(0xe85250d6 + multiboot_header_end - multiboot_header)
+    // Tag 3: the entry, in place of the file's own.
+    .short 3, 0
+    .long 12, multiboot_start
+    .align 8
+    // Tag 6: modules on page boundaries.
+    .short 6, 0
+    .long 8
+    .short 0, 0
+    .long 8
+multiboot_header_end:
+
 .section .text.boot, "ax"
 .code32
+multiboot_start:
+    mov edx, offset {multiboot_main}
+    jmp loaded
 .global pvh_start
 pvh_start:
+    mov edx, offset {pvh_main}
+loaded:
     cli
     cld
     mov esi, ebx
-    mov ebx, offset {main}
+    mov ebx, edx
     // One page directory pointer table: 512 pages of 1 GiB, present, writable, large.
     mov edi, offset boot_pointers
     xor ecx, ecx
@@ -178,14 +203,17 @@ application_stack:
 .text
 "#,
     stack_size = const STACK_SIZE,
-    main = sym monitor_main,
+    pvh_main = sym pvh_main,
+    multiboot_main = sym multiboot_main,
     uefi_main = sym crate::uefi::uefi_main,
     after_uefi = sym super::after_uefi,
     application_main = sym super::application_main,
 );
 
 unsafe extern "C" {
-    fn monitor_main(start_information: u64) -> !;
+    fn pvh_main(start_information: u64) -> !;
+
+    fn multiboot_main(information: u64) -> !;
 
     /// Takes the machine over from the firmware: own page tables, descriptors and stack. Goes on at
     /// `story::after_uefi`.

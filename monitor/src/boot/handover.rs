@@ -33,6 +33,8 @@ pub struct Uefi {
     pub system_table: u64,
     /// The configuration file's contents.
     pub configuration: Range,
+    /// The maintainer's approvals; empty if there are none.
+    pub approvals: Range,
     /// Bytes of the memory map, see [`crate::uefi::map_bytes`].
     pub map_size: usize,
     /// Bytes of one of its descriptors.

@@ -1,6 +1,6 @@
 //! From the loader's hand-over to domain 0's first instruction.
 //!
-//! `story` tells it, whether it begins by PVH or by UEFI ([`crate::uefi`]); the submodules are its chapters. What fails here is a panic with a reason: nothing confidential
+//! `story` tells it, whether it begins by PVH, by GRUB's Multiboot2 or by UEFI ([`crate::uefi`]); the submodules are its chapters. What fails here is a panic with a reason: nothing confidential
 //! exists yet, and whoever starts the machine is looking.
 
 pub mod bundle;
@@ -10,6 +10,7 @@ pub mod entry;
 pub mod handover;
 pub mod hidden_table;
 pub mod linux;
+pub mod multiboot;
 pub mod options;
 #[cfg(not(any(test, fuzzing)))]
 mod paging;
@@ -25,7 +26,7 @@ mod time;
 pub mod trampoline;
 
 #[cfg(not(any(test, fuzzing)))]
-pub use story::{after_pvh, after_uefi, application_main};
+pub use story::{after_multiboot, after_pvh, after_uefi, application_main};
 
 /// Selectors of the descriptor table in `entry`.
 pub mod selector {

@@ -6,6 +6,7 @@
 //! | --- | --- | --- |
 //! | `adyton.pool=SIZE[@PLACE]` | memory for domains; place: an address, `above4g` or `below4g` | an eighth of memory, at least 32 MiB |
 //! | `adyton.reserve=SIZE` or `=1/N` | the monitor's own memory, or its share of the pool | 1/8 of the pool, at least 8 MiB |
+//! | `adyton.epc=SIZE` | memory for SGX enclaves, 8 MiB to half of memory | none: the machine has no SGX |
 //! | `adyton.without-iommu=allow` or `=refuse` | whether there may be confidential domains on a machine without an IOMMU | `refuse` |
 //! | `adyton.log=console` | show the log on the console while booting | only kept in memory |
 //! | `adyton.patience=MS` | milliseconds that a core may take to answer before what waits for it is quarantined | 2000 |
@@ -23,6 +24,8 @@ pub struct Options {
     pub pool_place: Place,
     /// How much memory the monitor sets aside.
     pub reserve: Reserve,
+    /// Bytes of memory for enclaves; 0 for none.
+    pub epc_size: u64,
     /// Show the log on the console until domain 0 starts.
     pub log_to_console: bool,
     /// Whether domains may be confidential although no IOMMU keeps devices out of them.
@@ -37,6 +40,7 @@ impl Default for Options {
             pool_size: None,
             pool_place: Place::default(),
             reserve: Reserve::default(),
+            epc_size: 0,
             log_to_console: false,
             allows_unprotected: false,
             patience: 2000,
@@ -87,6 +91,7 @@ impl Options {
                     None => Reserve::Size(parse_size(value)?),
                 };
             }
+            "epc" => self.epc_size = parse_size(value)?,
             "patience" => self.patience = value.parse().ok().filter(|&patience| patience > 0)?,
             "without-iommu" => {
                 self.allows_unprotected = match value {
@@ -137,6 +142,8 @@ mod tests {
         assert!(!options.allows_unprotected);
         let options = Options::parse("adyton.without-iommu=allow").unwrap();
         assert!(options.allows_unprotected);
+        let options = Options::parse("adyton.epc=32M").unwrap();
+        assert_eq!(options.epc_size, 32 << 20);
         assert_eq!(Options::parse("quiet").unwrap(), Options::default());
     }
 
@@ -149,6 +156,7 @@ mod tests {
             "adyton.reserve=1/0",
             "adyton.patience=0",
             "adyton.without-iommu=",
+            "adyton.epc=x",
         ] {
             assert_eq!(Options::parse(word), Err(BadOption(word)));
         }

@@ -5,18 +5,23 @@ use arrayvec::ArrayVec;
 use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
-use super::{hidden_table, paging, processor, sleep_states, start_information, time, trampoline};
+use super::{
+    hidden_table, multiboot, paging, processor, sleep_states, start_information, time, trampoline,
+};
 use crate::acpi::{IommuUnit, SleepState, Tables};
 use crate::cores::{self, Core};
 use crate::frames::FRAMES;
 use crate::instructions::cpuid;
 use crate::iommu::{self, MOST_UNITS};
 use crate::machine::{self, MOST_RANGES, Machine};
-use crate::memory::{Kind, Layout, MemoryEntry, Range, Wishes};
+use crate::memory::{Kind, Layout, MOST_HIDDEN, MemoryEntry, Range, Wishes};
 use crate::once::Once;
 use crate::uefi::memory_map::{self, Descriptor, MOST_HELD};
 use crate::vendor::Vendor;
-use crate::{apic, attestation, console, domain0, interrupts, log, physical, scrub, uefi};
+use crate::{
+    apic, attestation, console, devices, domain0, enclave, interrupts, last_words, log, physical,
+    scrub, uefi,
+};
 use adyton_x86::cpuid::{STRUCTURED_FEATURES, structured_ebx};
 
 /// Where domain 0's boot parameters and command line go: low memory, which every PC has.
@@ -28,7 +33,7 @@ const FIRMWARE_MAP_END: u64 = 0x4_0000;
 /// Where the first of all these begins, the trampoline.
 const LOWEST: u64 = (trampoline::PAGE as u64) << 12;
 /// Files, stretches that are held, and what is added while domain 0 is placed.
-const MOST_OCCUPIED: usize = MOST_HELD + 8;
+const MOST_OCCUPIED: usize = MOST_HELD + 8 + MOST_HIDDEN;
 
 unsafe extern "C" {
     static image_start: u8;
@@ -48,6 +53,17 @@ pub unsafe fn after_pvh(start_information: u64) -> ! {
     run(HANDOVER.set(unsafe { start_information::read(start_information) }))
 }
 
+/// Boots the machine that a loader which speaks Multiboot2 has started.
+///
+/// # Safety
+/// Once, with what that loader handed over.
+pub unsafe fn after_multiboot(information: u64) -> ! {
+    interrupts::create_table();
+    interrupts::load_table();
+    // SAFETY: as the caller warrants.
+    run(HANDOVER.set(unsafe { multiboot::read(information) }))
+}
+
 /// Boots the machine that the firmware has left.
 pub extern "C" fn after_uefi() -> ! {
     console::initialize();
@@ -60,6 +76,7 @@ fn run(handover: &'static Handover) -> ! {
     let options = options(handover);
     log::show_on_console(options.log_to_console);
     log!("version {}", env!("CARGO_PKG_VERSION"));
+    last_words::tell();
 
     let vendor = Vendor::detect().unwrap_or_else(|reason| panic!("cannot run here: {reason:?}"));
     let bundle = &handover.bundle;
@@ -76,11 +93,13 @@ fn run(handover: &'static Handover) -> ! {
 
     let apic_ids = find_machine(handover, layout, &options);
     iommu::start(&machine::get().iommus);
+    devices::find(machine::get());
     processor::find_vector_state();
     let cores = Core::create_all(apic_ids.iter().copied());
     let Some(own) = cores.first() else {
         panic!("there is no core")
     };
+    enclave::create(&machine::get().layout, cores.len());
     domain0::create(vendor, cores);
     // SAFETY: first thing on this core; the trampoline's page is free low memory.
     unsafe {
@@ -134,6 +153,8 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
         } else {
             0
         },
+        epc_size: options.epc_size,
+        epc_reserve: enclave::RESERVE,
     };
     let layout = Layout::plan(&handover.memory, image, &occupied, &wishes)
         .unwrap_or_else(|reason| panic!("memory cannot be divided as asked: {reason:?}"));
@@ -149,11 +170,14 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
 /// What must stay where it is until domain 0 runs.
 fn occupied(handover: &Handover) -> ArrayVec<Range, MOST_OCCUPIED> {
     let loaded = [handover.bundle.kernel, handover.bundle.ram_disk];
-    let configuration = handover.uefi.map(|uefi| uefi.configuration);
+    let beside = handover
+        .uefi
+        .map(|uefi| [uefi.configuration, uefi.approvals]);
+    let beside = beside.into_iter().flatten();
     let held = handover.held.iter().copied();
     loaded
         .into_iter()
-        .chain(configuration)
+        .chain(beside.filter(|range| range.size() > 0))
         .chain(held)
         .collect()
 }
@@ -281,7 +305,8 @@ fn load(kernel: &Kernel<'_>, handover: &Handover, core: &'static Core) -> ! {
         "the firmware uses the low memory that a boot needs"
     );
     let mut taken = occupied(handover);
-    taken.extend([layout.image, layout.reserve, layout.pool, low]);
+    taken.extend([layout.pool, low]);
+    taken.extend(layout.hidden());
     let entry = kernel
         .place(&handover.memory, &taken)
         .unwrap_or_else(|reason| panic!("no place for domain 0's kernel: {reason:?}"));
@@ -321,7 +346,7 @@ unsafe fn firmware_facts(uefi: &Uefi, layout: &Layout) -> FirmwareFacts {
     let places = unsafe { &mut *(FIRMWARE_MAP as *mut [Descriptor; DESCRIPTORS]) };
     let bytes = uefi::map_bytes(uefi);
     let descriptors = memory_map::descriptors(bytes, uefi.descriptor_size);
-    let count = memory_map::for_domain0(descriptors, layout.hidden(), layout.pool, places)
+    let count = memory_map::for_domain0(descriptors, &layout.hidden(), layout.pool, places)
         .expect("the firmware's memory map is too long for domain 0");
     FirmwareFacts {
         system_table: uefi.system_table,

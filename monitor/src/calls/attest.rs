@@ -1,6 +1,6 @@
-//! What the machine can say about its boot: `quote`, `event_log`.
+//! What the machine can say about its boot and about domains: `quote`, `event_log`, `evidence`.
 //!
-//! Both answer in a page of the caller's pool. It is found anew at each repetition, and written while no other core can take it away: whoever
+//! They answer in the caller's memory. It is found anew at each repetition, and written while no other core can take it away: whoever
 //! revokes memory waits for cores that are in the monitor.
 
 use core::mem::{offset_of, size_of};
@@ -8,33 +8,50 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use adyton_abi::PAGE_SIZE;
 use adyton_abi::error::Error;
+use adyton_abi::evidence::QUESTION_SIZE;
 use adyton_abi::policy::Flags;
 use adyton_abi::quote::{LONGEST_NONCE, QuotePage};
 
 use super::{Request, Results, naming};
+use crate::attestation::evidence::{Client, DESK, Output, Question};
 use crate::attestation::quote::{Asker, QuoteInput};
 use crate::attestation::{self, LOG, Platform, key};
+use crate::domain::engine;
+use crate::domain::memory::CallerMemory;
 use crate::domain::name::{self, Refusal};
 use crate::log;
 use crate::tpm::command::{self, Message};
+use crate::vcpu::{Owner, Vcpu};
 
 /// A page of a guest's, which it may change at any time.
-struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
+pub(super) struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
 
 impl Page {
     /// The page that argument 0 names.
     fn of(request: &Request<'_>) -> Result<Self, Refusal> {
         name::require(request.caller, Flags::MAY_ATTEST)?;
-        let address = request.arguments[0];
+        Self::aligned(request, request.arguments[0])
+    }
+
+    /// The page at this address of the caller's, which is aligned.
+    pub(super) fn aligned(request: &Request<'_>, address: u64) -> Result<Self, Refusal> {
         if !address.is_multiple_of(PAGE_SIZE) {
             return Err(Error::Alignment.into());
         }
-        let place = name::writable(request.caller, address)?;
-        // SAFETY: a page of pool, which is RAM and mapped one to one; it may change at any time, hence atomic bytes.
-        Ok(Self(unsafe { &*(place.base.value() as *const _) }))
+        Self::of_caller(request.caller, address)
     }
 
-    fn read<const N: usize>(&self, offset: usize) -> [u8; N] {
+    /// The page at `address`, which the caller may write, by its own tables and by its nested rights.
+    fn of_caller(caller: &Vcpu, address: u64) -> Result<Self, Refusal> {
+        let place = name::walk(caller, address)?.place;
+        let base = CallerMemory::new(caller).writable(place.page());
+        let base = base.ok_or(Error::NotPool)?;
+        // SAFETY: a page of RAM that the caller reaches, mapped one to one; it may change at any time, hence atomic bytes. Whoever
+        // takes it away waits for this core to leave the monitor.
+        Ok(Self(unsafe { &*(base.value() as *const _) }))
+    }
+
+    pub(super) fn read<const N: usize>(&self, offset: usize) -> [u8; N] {
         let mut bytes = [0; N];
         for (byte, place) in bytes.iter_mut().zip(self.0.iter().skip(offset)) {
             *byte = place.load(Ordering::Relaxed);
@@ -42,7 +59,7 @@ impl Page {
         bytes
     }
 
-    fn write(&self, offset: usize, bytes: &[u8]) {
+    pub(super) fn write(&self, offset: usize, bytes: &[u8]) {
         for (place, byte) in self.0.iter().skip(offset).zip(bytes) {
             place.store(*byte, Ordering::Relaxed);
         }
@@ -134,4 +151,93 @@ pub(super) fn event_log(request: &Request<'_>) -> Result<Results, Refusal> {
     let part = rest.get(..PAGE_SIZE as usize).unwrap_or(rest);
     page.write(0, part);
     Ok(Results::of(&[log.bytes().len() as u64, part.len() as u64]))
+}
+
+/// Whole pages of a guest's, by their virtual address.
+struct Buffer<'a> {
+    caller: &'a Vcpu,
+    address: u64,
+    size: u64,
+}
+
+impl Buffer<'_> {
+    /// Each page of `length` bytes at `offset`, with the part of them that lies in it: where it begins among them, and in the page.
+    fn pages(
+        &self,
+        offset: u64,
+        length: u64,
+        mut visit: impl FnMut(&Page, usize, usize) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let mut done = 0;
+        while done < length {
+            let at = offset + done;
+            let page = Page::of_caller(self.caller, self.address + at / PAGE_SIZE * PAGE_SIZE)?;
+            visit(&page, done as usize, (at % PAGE_SIZE) as usize)?;
+            done += PAGE_SIZE - at % PAGE_SIZE;
+        }
+        Ok(())
+    }
+}
+
+impl Output for Buffer<'_> {
+    fn prepare(&self, offset: u64, length: u64) -> Result<(), Refusal> {
+        let length = length.min(self.size.saturating_sub(offset));
+        self.pages(offset, length, |_, _, _| Ok(()))
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        let length = bytes.len() as u64;
+        let end = offset.checked_add(length);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(Error::TooLarge.into());
+        }
+        self.pages(offset, length, |page, from, place| {
+            page.write(place, bytes.get(from..).unwrap_or(&[]));
+            Ok(())
+        })
+    }
+}
+
+/// `evidence(control or 0, key or 0, address, size; token)` → offset, bytes.
+pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
+    let token = request.require_token()?;
+    name::require(request.caller, Flags::MAY_ATTEST)?;
+    let [name, low, high, address, size, ..] = request.arguments;
+    if !address.is_multiple_of(PAGE_SIZE) || !size.is_multiple_of(PAGE_SIZE) {
+        return Err(Error::Alignment.into());
+    }
+    if size == 0 || address.checked_add(size).is_none() {
+        return Err(Error::Invalid.into());
+    }
+    let own = name == 0;
+    let subject = if !own {
+        let place = naming::page(request)?;
+        let engine = engine::lock();
+        let (_, context) = naming::domain(&engine, request, place)?;
+        if !engine.is_sealed(context.id) {
+            return Err(Error::WrongState.into());
+        }
+        context.id
+    } else if request.caller.owner() == Owner::Domain && [low, high] == [0; 2] {
+        naming::caller(request)
+    } else {
+        // Domain 0 has nothing to say about itself.
+        return Err(Error::Invalid.into());
+    };
+    let buffer = Buffer {
+        caller: request.caller,
+        address,
+        size,
+    };
+    let client = Client {
+        domain: naming::caller(request),
+        arguments: request.arguments,
+        token,
+    };
+    let question = || {
+        let bytes: [u8; QUESTION_SIZE] = Page::aligned(request, address)?.read(0);
+        Ok(Question::read(subject, !own, &bytes)?)
+    };
+    let extent = DESK.lock().serve(client, question, &buffer)?;
+    Ok(Results::of(&extent))
 }

@@ -82,6 +82,7 @@ pub(super) fn information(request: &Request<'_>) -> Result<Results, Refusal> {
             let is_system = request.caller.owner() == Owner::Domain0;
             Results::of(words.get(..if is_system { 6 } else { 2 }).unwrap_or(&[]))
         }
+        Information::Device => super::devices::information(request)?,
         Information::Log if request.caller.owner() == Owner::Domain0 => {
             let (address, size) = log::place();
             Results::of(&[address, size])

@@ -2,14 +2,18 @@
 //!
 //! `enter` goes its own way, without a lock ([`crate::domain::enter`]). Every other call is decoded here, at the edge, once;
 //! names become identities ([`naming`]); the engine decides; what it decides is carried out in slices ([`operation`]).
-//! Calls by subject: [`attest`], [`claims`], [`domains`], [`regions`], [`look`].
+//! Calls by subject: [`attest`], [`claims`], [`counters`], [`devices`], [`domains`], [`keys`], [`regions`], [`look`].
 //!
 //! What must hold: a call that returns [`Refusal::Again`] has changed none of the caller's registers, and executing it
 //! again continues it.
 
 mod attest;
 mod claims;
+mod counters;
+mod devices;
 mod domains;
+mod enrol;
+mod keys;
 mod look;
 mod naming;
 mod operation;
@@ -180,6 +184,10 @@ fn carry_out(core: &'static Core, caller: &Vcpu, call: Call) -> Result<Results, 
         Call::Random => look::random(),
         Call::Quote => attest::quote(&request),
         Call::EventLog => attest::event_log(&request),
+        Call::Evidence => attest::evidence(&request),
+        Call::Key => keys::key(&request),
+        Call::Counter => counters::counter(&request),
+        Call::Enrol => enrol::enrol(&request),
         Call::Claim => claims::claim(&request),
         Call::Release => claims::release(&request),
         Call::Create => domains::create(&request),
@@ -195,6 +203,8 @@ fn carry_out(core: &'static Core, caller: &Vcpu, call: Call) -> Result<Results, 
         Call::Accept => regions::accept(&request),
         Call::Close => regions::close(&request),
         Call::Revoke => regions::revoke(&request),
+        Call::Assign => devices::assign(&request),
+        Call::Configure => devices::configure(&request),
         // Domain 0 has nobody to exit to; `enter` was answered before.
         Call::Exit | Call::Enter => Err(Error::Unsupported.into()),
     }

@@ -132,7 +132,11 @@ impl Core {
             counters: counters::Counters::default(),
             presence: Presence::new(
                 u16::try_from(index).expect("more cores than address spaces can be told apart on"),
-                Vendor::current().last_address_space(),
+                // The very last is enclave mode's.
+                Vendor::current()
+                    .last_address_space()
+                    .saturating_sub(1)
+                    .max(1),
             ),
         }
     }

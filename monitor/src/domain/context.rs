@@ -10,14 +10,17 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use adyton_abi::policy::Policy;
 use adyton_capability::identity::DomainId;
+use adyton_secrets::signature::{Check, Identity};
 use adyton_synchronization::flush::Generation;
 use adyton_synchronization::gate::Gate;
 use adyton_synchronization::wait::{Flushing, Wait};
 use sha2::Sha256;
 
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::devices;
 use crate::frames::FRAMES;
 use crate::iommu;
+use crate::lock::Lock;
 use crate::nested::{NestedTables, View};
 use crate::vcpu::Vcpu;
 
@@ -25,7 +28,22 @@ use crate::vcpu::Vcpu;
 pub const CORE_LIMIT: u64 = 64 * CORE_WORDS as u64;
 /// Words of that bit map.
 pub const CORE_WORDS: usize = 64;
-const VCPU_SLOTS: usize = 384;
+const VCPU_SLOTS: usize = 320;
+
+/// Who has signed a domain.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lies in the domain's page, and there is no heap"
+)]
+pub enum Standing {
+    /// It has not said.
+    Unknown,
+    /// What it has shown is being checked.
+    Checking(Check),
+    /// This signer, for good.
+    Known(Identity),
+}
 
 /// A domain's page.
 #[repr(C, align(4096))]
@@ -46,6 +64,8 @@ pub struct Context {
     pub entries: AtomicU64,
     /// Whether it may be entered, and on which cores.
     pub gate: Gate<CORE_WORDS>,
+    /// Who has signed it, if it has shown that.
+    pub standing: Lock<Standing>,
     vcpu_count: AtomicU32,
     vcpus: [AtomicU64; VCPU_SLOTS],
     changing: UnsafeCell<Changing>,
@@ -74,6 +94,8 @@ pub struct Changing {
     pub retiring: u64,
     /// What devices are to forget of what was taken away.
     pub device_flush: iommu::Flush,
+    /// Under which number what devices are to forget is filed.
+    pub device_filed: u16,
     /// What devices are to forget of what was absent, and since when that is waited for.
     pub device_opening: Option<(iommu::Flush, u64)>,
     /// When cores were first asked to let go of the vCPUs of the domain, which has died.
@@ -100,10 +122,17 @@ pub struct Origin {
 }
 
 impl Changing {
-    /// Whether devices go through the domain's tables.
+    /// Under which number the IOMMUs file what they remember of the tables of this domain, whose name is `id`; none if no device goes
+    /// through them.
     #[must_use]
-    pub fn has_devices(&self) -> bool {
-        self.control_page.is_none() && iommu::is_active()
+    pub fn filed(&self, id: DomainId) -> Option<u16> {
+        if !iommu::is_active() {
+            return None;
+        }
+        match self.control_page {
+            None => Some(iommu::DOMAIN0),
+            Some(_) => devices::filed(id),
+        }
     }
 }
 
@@ -122,6 +151,7 @@ impl Context {
             generation: Generation::new(),
             entries: AtomicU64::new(0),
             gate: Gate::new(),
+            standing: Lock::new(Standing::Unknown),
             vcpu_count: AtomicU32::new(0),
             vcpus: [const { AtomicU64::new(0) }; VCPU_SLOTS],
             changing: UnsafeCell::new(Changing {
@@ -133,6 +163,7 @@ impl Context {
                 retired: 0,
                 retiring: 0,
                 device_flush: iommu::Flush::Done,
+                device_filed: 0,
                 device_opening: None,
                 stopping: None,
                 retirement: None,

@@ -3,6 +3,7 @@
 use adyton_abi::region::Attributes;
 use adyton_capability::Engine;
 use adyton_capability::account::Costs;
+use adyton_capability::device;
 use adyton_capability::effect::Budget;
 use adyton_capability::node::Resource;
 
@@ -12,6 +13,7 @@ use super::memory;
 use super::platform::{DOMAIN_FRAMES, VCPU_FRAMES};
 use super::store::{FrameStore, FrameWords, WORDS};
 use crate::cores::Core;
+use crate::devices;
 use crate::frames::FRAMES;
 use crate::lock::{Guard, Lock};
 use crate::memory::{Kind, Layout};
@@ -52,7 +54,12 @@ pub fn create(layout: &Layout, cores: &'static [Core], tables: NestedTables) -> 
         domain: DOMAIN_FRAMES,
         vcpu: VCPU_FRAMES,
     };
-    let limit = FRAMES.free_pages().saturating_sub(UNCOVERED);
+    let for_devices = if devices::window().is_some() {
+        devices::TABLES
+    } else {
+        0
+    };
+    let limit = FRAMES.free_pages().saturating_sub(UNCOVERED + for_devices);
     let mut engine =
         Engine::new(FrameStore, limit, costs).expect("the reserve is too small for the engine");
     let everything = Attributes::RIGHTS;
@@ -78,6 +85,13 @@ pub fn create(layout: &Layout, cores: &'static [Core], tables: NestedTables) -> 
     engine
         .add_root(Resource::Core, 0, cores.len() as u64, everything)
         .expect("the reserve is too small for the cores");
+    if devices::window().is_some() {
+        let registers = Attributes::READ | Attributes::WRITE;
+        let size = device::COUNT * device::SPAN;
+        engine
+            .add_root(Resource::Device, device::FIRST, size, registers)
+            .expect("the reserve is too small for the devices");
+    }
     let id = engine.first_domain();
     let page = FRAMES
         .allocate()

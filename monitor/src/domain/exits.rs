@@ -5,7 +5,8 @@
 
 use adyton_abi::exit::ExitKind;
 
-use super::enter::{leave, suspend};
+use super::chain::suspend;
+use super::enter::leave;
 use super::report::Operands;
 use crate::domain0::WITH_ERROR_CODE;
 use crate::instructions;
@@ -100,6 +101,7 @@ fn cpuid(vcpu: &mut Vcpu) {
         xcr0: vcpu.guest_components.into(),
         allowed_xcr0: (components() & DOMAIN_COMPONENTS).into(),
         call: CallInstruction::Vmmcall,
+        epc: &[],
     };
     let values = child(leaf, subleaf, instructions::cpuid, &context);
     vcpu.set_rax(values.eax.into());

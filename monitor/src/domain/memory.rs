@@ -53,6 +53,13 @@ impl CallerMemory {
         self.reach(place, Rights::READ_WRITE)
     }
 
+    /// Where `place` is, if the domain may read there and it is RAM.
+    #[inline]
+    #[must_use]
+    pub fn readable(self, place: GuestPhysical) -> Option<HostPhysical> {
+        self.reach(place, Rights::READ)
+    }
+
     /// Domain 0's tables also lead to devices; a read of those can have effects, so only RAM will do.
     #[inline]
     fn reach(self, place: GuestPhysical, rights: Rights) -> Option<HostPhysical> {
@@ -72,6 +79,8 @@ impl CallerMemory {
                 return None;
             }
         }
+        // A domain's tables may also lead to a device that it drives, and devices do not reach each other's registers.
+        let rights = rights.union(Rights::DEVICE.only_if(!self.is_domain0));
         let found = self.context.view.translate(&FRAMES, place)?;
         found.rights.contains(rights).then_some(found.address)
     }
@@ -98,7 +107,7 @@ impl CallerMemory {
 
     /// The word of a page-table entry, for as long as this core stays in the monitor.
     #[inline]
-    pub(super) fn entry(self, place: GuestPhysical) -> Result<&'static AtomicU64, Denied> {
+    pub(crate) fn entry(self, place: GuestPhysical) -> Result<&'static AtomicU64, Denied> {
         self.word(place, Rights::READ)
     }
 }

@@ -5,7 +5,9 @@
 //! fast paths look at, [`directory`] and `adyton-synchronization` are what lets them do so without a lock, and [`trail`] saves them the
 //! walk through the caller's page tables where nothing changed.
 
+mod chain;
 pub mod context;
+mod devices;
 pub mod directory;
 pub mod engine;
 pub mod enter;

@@ -87,24 +87,12 @@ pub fn require(caller: &Vcpu, flags: Flags) -> Result<(), Error> {
 pub struct Place {
     /// Guest-physical address.
     pub place: GuestPhysical,
-    /// Host-physical address.
-    pub base: HostPhysical,
     /// Size of the caller's page.
     pub page_size: u64,
 }
 
-/// Walks the caller's page tables to a byte that it may write, and its nested rights to where that is.
-///
-/// # Errors
-/// The fault that a store would raise; `NotPool` if the memory is not pool that the caller reaches.
-pub fn writable(caller: &Vcpu, address: u64) -> Result<Place, Refusal> {
-    let found = walk(caller, address)?;
-    let base = resolve(caller, found.place).ok_or(Error::NotPool)?;
-    Ok(Place { base, ..found })
-}
-
-/// As [`writable`], but also for memory that is carved away from the caller at present: by its own page tables it is
-/// the caller's. `base` is 0.
+/// Walks the caller's page tables to a byte that it may write. Whether its nested rights reach that is another question: it may be
+/// carved away at present.
 ///
 /// # Errors
 /// The fault that a store would raise.
@@ -122,7 +110,6 @@ fn walk_in(caller: &Vcpu, address: u64, memory: &impl GuestMemory) -> Result<Pla
     let found = regime.translate(memory, GuestVirtual(address), access)?;
     Ok(Place {
         place: found.address,
-        base: HostPhysical(0),
         page_size: found.page_size,
     })
 }
@@ -162,7 +149,7 @@ fn directory_word(
 /// The domain that the naming triple in RDI, RSI, RDX means.
 ///
 /// # Errors
-/// As [`writable`]; `NotFound` if the page is not the control page of a domain of the caller's; `BadKey`.
+/// The fault that a store would raise; `NotPool`; `NotFound` if the page is not the control page of a domain of the caller's; `BadKey`.
 pub fn domain(caller: &Vcpu) -> Result<&'static Context, Refusal> {
     let address = caller.register(Register::Rdi);
     // Before the walk: what it finds is good for this generation.

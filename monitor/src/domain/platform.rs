@@ -4,13 +4,13 @@
 //! [`Applied::Wait`], the lock is given up, the caller's call is repeated, and interrupts and other cores' requests are served
 //! in between.
 
-use adyton_abi::region::Attributes;
 use adyton_capability::effect::{Applied, Budget, Effect, Platform};
 use adyton_capability::identity::DomainId;
 use adyton_synchronization::wait::{Answer, Flushing, Peer, Time, Wait, answer, for_owners};
 use sha2::Digest;
 
 use super::context::{CORE_LIMIT, Changing, Context};
+use super::devices::{self, Device};
 use super::directory::DIRECTORY;
 use super::store::{WORDS, frame_number};
 use super::tables::{DomainFrames, free_chain};
@@ -20,7 +20,7 @@ use crate::cores::{self, Core, EPOCH};
 use crate::instructions::time_stamp;
 use crate::iommu;
 use crate::machine;
-use crate::nested::{Emptied, End, Mapping, Progress, Refused};
+use crate::nested::{Emptied, End, Mapping, Progress, Refused, Rights};
 use crate::selfcheck;
 
 /// About how many instructions an entry of a nested table costs.
@@ -66,19 +66,46 @@ impl Platform for Machine {
                 base,
                 size,
                 rights,
-            } => with(domain, |_, changing| {
+            } => with(domain, |context, changing| {
                 map(
-                    changing,
+                    (context.id, &mut *changing),
                     Stretch {
                         place,
                         base,
                         size,
                         from,
                     },
-                    rights,
+                    rights.into(),
                     budget,
                 )
             }),
+            Effect::Attach {
+                domain,
+                device,
+                place,
+                size,
+            } => with(domain, |context, changing| {
+                let device = Device {
+                    number: device,
+                    place,
+                    size,
+                };
+                devices::attach(context, changing, device, from, budget)
+            }),
+            Effect::Detach {
+                domain,
+                device,
+                place,
+                size,
+            } => with(domain, |context, changing| {
+                let device = Device {
+                    number: device,
+                    place,
+                    size,
+                };
+                devices::detach(context, changing, device, from, budget)
+            }),
+            Effect::Reset { device, .. } => devices::reset(device, from),
             Effect::Unmap {
                 domain,
                 place,
@@ -97,6 +124,15 @@ impl Platform for Machine {
             }),
             Effect::MeasureRecord { domain, bytes } => with(domain, |_, changing| {
                 changing.hasher.update(bytes);
+                budget.spend(hash_cost());
+                Applied::Done
+            }),
+            Effect::MeasureDevice {
+                domain,
+                device,
+                bytes,
+            } => with(domain, |_, changing| {
+                changing.hasher.update(devices::record(device, bytes));
                 budget.spend(hash_cost());
                 Applied::Done
             }),
@@ -164,17 +200,17 @@ pub fn find(domain: DomainId) -> Option<&'static Context> {
 
 /// A range on its way into a domain: its first `from` bytes are done.
 #[derive(Clone, Copy)]
-struct Stretch {
-    place: u64,
-    base: u64,
-    size: u64,
-    from: u64,
+pub(super) struct Stretch {
+    pub(super) place: u64,
+    pub(super) base: u64,
+    pub(super) size: u64,
+    pub(super) from: u64,
 }
 
-fn map(
-    changing: &mut Changing,
+pub(super) fn map(
+    (id, changing): (DomainId, &mut Changing),
     stretch: Stretch,
-    rights: Attributes,
+    rights: Rights,
     budget: &mut Budget,
 ) -> Applied {
     let frames = DomainFrames::new(changing.retired);
@@ -182,15 +218,18 @@ fn map(
         place: GuestPhysical(stretch.place + stretch.from),
         base: HostPhysical(stretch.base + stretch.from),
         size: stretch.size - stretch.from,
-        rights: rights.into(),
+        rights,
     };
     let Some(tables) = &mut changing.tables else {
         return Applied::Done;
     };
     let progress = tables.map(&frames, mapping, entries(budget));
     changing.retired = frames.retired();
-    if progress.as_ref().is_ok_and(|progress| progress.opened) && changing.has_devices() {
+    if progress.as_ref().is_ok_and(|progress| progress.opened)
+        && let Some(filed) = changing.filed(id)
+    {
         changing.device_opening = Some((iommu::Flush::Needed, time_stamp()));
+        changing.device_filed = filed;
     }
     match changed(changing, progress, stretch.size, stretch.from, budget) {
         Applied::Done => opened_to_devices(changing),
@@ -200,17 +239,18 @@ fn map(
 
 /// Waits until no unit remembers that what was mapped was absent.
 fn opened_to_devices(changing: &mut Changing) -> Applied {
+    let filed = changing.device_filed;
     let Some((flush, since)) = &mut changing.device_opening else {
         return Applied::Done;
     };
-    if flush.advance() {
+    if flush.advance(filed) {
         changing.device_opening = None;
         return Applied::Done;
     }
     patiently(*since)
 }
 
-fn unmap(
+pub(super) fn unmap(
     changing: &mut Changing,
     place: u64,
     size: u64,
@@ -341,14 +381,16 @@ impl Machine {
             changing.retiring = joined(changing.retired, changing.retiring);
             changing.retired = 0;
             self.core.count_flush();
-            if changing.has_devices() {
+            if let Some(filed) = changing.filed(context.id) {
                 changing.device_flush = iommu::Flush::Needed;
+                changing.device_filed = filed;
             }
             if selfcheck::forgets_flushes() {
                 changing.flushing = Flushing::new();
             }
         }
-        let devices_behind = changing.flushing.is_begun() && !changing.device_flush.advance();
+        let filed = changing.device_filed;
+        let devices_behind = changing.flushing.is_begun() && !changing.device_flush.advance(filed);
         let (domain, others) = (context.id.word(), self.others());
         let answer = changing
             .flushing

@@ -9,6 +9,7 @@ use super::{PAGE_FAULT, private_view, shut_down, view};
 use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
 use crate::cores::Core;
 use crate::domain::memory::CallerMemory;
+use crate::enclave;
 use crate::frames::FRAMES;
 use crate::guest::instruction::{Instruction, State};
 use crate::guest::walk::{Access, Kind, Regime};
@@ -46,6 +47,9 @@ pub(super) fn handle(core: &Core, vcpu: &mut Vcpu, fault: NestedFault) {
         return vcpu.inject_general_protection();
     }
     let instruction = vcpu.fetch().ok();
+    if enclave::holds(fault.address) {
+        return abort_page(core, vcpu, fault, instruction.as_ref());
+    }
     match linear_address(vcpu, fault, instruction.as_ref()) {
         Some(address) if address.value() < UPPER_HALF => {
             vcpu.inject_page_fault(address.value(), error_code(vcpu, fault));
@@ -53,12 +57,29 @@ pub(super) fn handle(core: &Core, vcpu: &mut Vcpu, fault: NestedFault) {
         _ if vcpu.cpl() == PROGRAM => vcpu.inject_general_protection(),
         // Ones are no instruction.
         _ if fault.execute => vcpu.inject_undefined(),
-        _ => {
-            let is_plain = instruction.is_some_and(|found| found.is_plain_access());
-            if !is_plain || !private_view::enter(core, vcpu, GuestPhysical(fault.address)) {
-                vcpu.inject_general_protection();
-            }
-        }
+        _ => go_on_with_ones(core, vcpu, fault, instruction.as_ref()),
+    }
+}
+
+/// The EPC, outside enclave mode, at any privilege level (Intel SDM volume 3D, section 37.3): no fault, but ones.
+fn abort_page(core: &Core, vcpu: &mut Vcpu, fault: NestedFault, instruction: Option<&Instruction>) {
+    if fault.execute {
+        // Ones are no instruction.
+        vcpu.inject_undefined();
+    } else {
+        go_on_with_ones(core, vcpu, fault, instruction);
+    }
+}
+
+fn go_on_with_ones(
+    core: &Core,
+    vcpu: &mut Vcpu,
+    fault: NestedFault,
+    instruction: Option<&Instruction>,
+) {
+    let is_plain = instruction.is_some_and(Instruction::is_plain_access);
+    if !is_plain || !private_view::enter(core, vcpu, GuestPhysical(fault.address)) {
+        vcpu.inject_general_protection();
     }
 }
 

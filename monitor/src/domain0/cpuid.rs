@@ -1,5 +1,6 @@
 //! CPUID as domain 0 sees it: [`crate::policy::cpuid::domain0`] applied to this core.
 
+use crate::enclave;
 use crate::instructions::cpuid;
 use crate::policy::cpuid::{CallInstruction, Context, domain0};
 use crate::vcpu::{self, Register, Vcpu};
@@ -16,6 +17,7 @@ pub(super) fn emulate(vcpu: &mut Vcpu) {
         xcr0: vcpu.guest_components.into(),
         allowed_xcr0: vcpu::components().into(),
         call: CallInstruction::Vmmcall,
+        epc: enclave::sections(),
     };
     let values = domain0(leaf, subleaf, cpuid, &context);
     vcpu.set_rax(values.eax.into());

@@ -3,7 +3,7 @@
 use adyton_x86::apic::DEFAULT_BASE;
 
 use super::apic::LocalApic;
-use super::{carved, io_apic, store};
+use super::{carved, configuration, io_apic, store};
 use crate::cores::Core;
 use crate::vcpu::Vcpu;
 use crate::vendor::NestedFault;
@@ -21,6 +21,9 @@ pub(super) fn handle(
         }
         if let Some(device) = io_apic::at(fault.address) {
             store::emulate(vcpu, &device, device.offset(fault.address));
+            return vcpu;
+        }
+        if configuration::store(vcpu, fault.address) {
             return vcpu;
         }
     }

@@ -6,15 +6,14 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::acpi::{Fixed, Register as Place, Reset, SleepType};
+use crate::devices::ports;
 use crate::instructions::{input8, input16, input32, output8, output16, output32};
 use crate::machine::{self, Machine};
 use crate::platform::{KEYBOARD_COMMAND, RESET_CONTROL};
 use crate::vcpu::Vcpu;
 use crate::vendor::{Io, svm};
-use crate::{iommu, log, scrub};
+use crate::{log, scrub};
 
-/// The reset port lies inside it, so that writes to it exit.
-const CONFIGURATION_ADDRESS: u16 = 0xcf8;
 const KEYBOARD_DATA: u16 = 0x60;
 const SYSTEM_CONTROL: u16 = 0x92;
 const SLEEP_ENABLE: u32 = 1 << 13;
@@ -75,6 +74,10 @@ pub(super) fn emulate(vcpu: &mut Vcpu, access: Io) {
             2 => old & !0xffff | u64::from(value & 0xffff),
             _ => value.into(),
         });
+    } else if is_configuration_data(access) {
+        ports::with_chosen(access.port, access.size, || {
+            output(access, vcpu.rax() as u32)
+        });
     } else {
         write(access, vcpu.rax() as u32);
     }
@@ -83,11 +86,9 @@ pub(super) fn emulate(vcpu: &mut Vcpu, access: Io) {
 
 fn write(access: Io, value: u32) {
     let machine = machine::get();
-    let value = if access.port == CONFIGURATION_ADDRESS && access.size == 4 {
-        iommu::hiding::configuration_address(&machine.iommus, value)
-    } else {
-        value
-    };
+    if access.port == ports::ADDRESS && access.size == 4 {
+        return ports::select(value);
+    }
     match verdict(access, value, machine.fixed.as_ref(), machine.power_off) {
         Verdict::Pass => output(access, value),
         Verdict::Ends => {
@@ -97,6 +98,11 @@ fn write(access: Io, value: u32) {
         }
         Verdict::Drop => log!("write of {value:#x} to port {:#x} dropped", access.port),
     }
+}
+
+/// Whether it reaches the register by which configuration space is accessed. It exits only while that must be looked at.
+const fn is_configuration_data(access: Io) -> bool {
+    access.port < ports::DATA + 4 && access.port + access.size as u16 > ports::DATA
 }
 
 fn verdict(access: Io, value: u32, fixed: Option<&Fixed>, power_off: Option<SleepType>) -> Verdict {

@@ -5,6 +5,7 @@
 
 mod apic;
 mod carved;
+mod configuration;
 mod cpuid;
 mod fault;
 mod io;
@@ -17,6 +18,7 @@ mod tables;
 use crate::address::HostPhysical;
 use crate::cores::Core;
 use crate::domain::engine;
+use crate::enclave;
 use crate::instructions::write_back_caches;
 use crate::policy::msr::{Domain, fill_permission_map};
 use crate::vcpu::{Owner, Register, Vcpu};
@@ -28,6 +30,9 @@ use tables::view;
 
 /// Exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX.
 pub const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;
+
+/// The vector of an undefined opcode.
+const UNDEFINED: u8 = 6;
 
 /// The vector of a page fault.
 const PAGE_FAULT: u8 = 14;
@@ -47,6 +52,10 @@ pub fn create(vendor: Vendor, cores: &'static [Core]) {
     for core in cores {
         let vcpu = Vcpu::create(Owner::Domain0).expect("the reserve is too small for the vCPUs");
         vendor.configure_domain0(vcpu, root);
+        if enclave::is_offered() {
+            let offered = vendor.offer_enclaves(vcpu);
+            assert!(offered, "the reserve is too small for enclave mode");
+        }
         vcpu.seat.attach(context, HostPhysical(0));
         core.set_domain0_vcpu(vcpu);
     }
@@ -63,15 +72,22 @@ pub fn start_bootstrap(core: &'static Core, entry: u64, parameters: u64) {
 
 /// Answers an exit of domain 0 that is not a call. Returns the vCPU that runs next.
 pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
+    if vcpu.is_inside() {
+        enclave::inside::exit(core, vcpu, exit);
+        return vcpu;
+    }
     if private_view::exit(core, vcpu, exit) == After::Nothing {
         return vcpu;
     }
     match exit {
         Exit::Cpuid => cpuid::emulate(vcpu),
-        Exit::ReadMsr => msr::read(vcpu),
+        Exit::ReadMsr => msr::read(core, vcpu),
         Exit::WriteMsr => msr::write(core, vcpu),
         Exit::Io(access) => io::emulate(vcpu, access),
         Exit::NestedFault(fault) => return fault::handle(core, vcpu, fault),
+        Exit::Exception {
+            vector: UNDEFINED, ..
+        } => enclave::undefined::handle(core, vcpu),
         Exit::Exception { vector, error } => {
             let has_code = WITH_ERROR_CODE & 1_u32.checked_shl(vector.into()).unwrap_or(0) != 0;
             vcpu.inject_exception(vector, has_code.then_some(error));

@@ -4,6 +4,7 @@ use adyton_x86::apic::base;
 
 use super::apic;
 use crate::cores::Core;
+use crate::enclave::{self, launch};
 use crate::instructions::read_msr;
 use crate::interrupts::try_write_msr;
 use crate::policy::msr::{Domain, Filter, Verdict, verdict};
@@ -13,12 +14,17 @@ use crate::vcpu::{Register, Vcpu};
 const LENGTH: u64 = 2;
 
 /// RDMSR.
-pub(super) fn read(vcpu: &mut Vcpu) {
+pub(super) fn read(core: &Core, vcpu: &mut Vcpu) {
     let register = vcpu.register(Register::Rcx) as u32;
     let value = match verdict(Domain::Zero, register, false) {
         Verdict::Filter(Filter::Efer) => vcpu.efer(),
         // SAFETY: the register exists on every x86-64 CPU.
         Verdict::Filter(Filter::ApicBase) => unsafe { read_msr(base::MSR) },
+        Verdict::Filter(Filter::FeatureControl) if enclave::is_offered() => launch::FEATURE_CONTROL,
+        Verdict::Filter(Filter::LaunchKey) => match launch::key_word(core, register) {
+            Some(word) => word,
+            None => return vcpu.inject_general_protection(),
+        },
         // What passes through does not exit, unless it lies where the permission map does not reach: then it does not exist
         // on any CPU that the monitor knows.
         _ => return vcpu.inject_general_protection(),
@@ -37,9 +43,10 @@ pub(super) fn write(core: &'static Core, vcpu: &mut Vcpu) {
         Verdict::Filter(Filter::InterruptCommand | Filter::LocalVector) => {
             apic::write_msr(core, register, value)
         }
+        Verdict::Filter(Filter::LaunchKey) => launch::set_key_word(core, register, value),
         Verdict::Filter(Filter::OnlyZero) => value == 0,
         Verdict::Filter(Filter::Ignored) => true,
-        Verdict::PassThrough | Verdict::Deny => false,
+        Verdict::Filter(Filter::FeatureControl) | Verdict::PassThrough | Verdict::Deny => false,
     };
     if accepted {
         vcpu.advance_past(LENGTH);

@@ -83,6 +83,16 @@ fn show_to_devices(tables: &mut NestedTables, machine: &Machine) {
             identity(tables, range, Rights::ALL.union(Rights::DEVICE));
         }
     }
+    // Stores there are looked at, see `configuration`.
+    for segment in &machine.segments {
+        let first = u64::from(segment.first_bus) << 20;
+        let end = (u64::from(segment.last_bus) + 1) << 20;
+        let range = Range {
+            start: segment.base.saturating_add(first),
+            end: segment.base.saturating_add(end),
+        };
+        identity(tables, range, Rights::READ);
+    }
     for unit in &machine.iommus {
         // SAFETY: the firmware describes it.
         let has_counters = unsafe { iommu::hiding::has_counters(unit) };

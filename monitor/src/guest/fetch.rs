@@ -2,7 +2,7 @@
 
 use super::instruction::{Instruction, LONGEST, Mode};
 use super::walk::{Access, ControlRegisters, Fault, GuestMemory, Implemented, Kind, Regime};
-use crate::address::GuestVirtual;
+use crate::address::{GuestPhysical, GuestVirtual};
 use crate::domain::memory::CallerMemory;
 use crate::machine;
 use crate::vcpu::Vcpu;
@@ -55,6 +55,37 @@ impl Vcpu {
             .address;
         let word = memory.read_entry(place).ok()?;
         Some((word >> (8 * (place.0 % 8))) as u8)
+    }
+
+    /// The first bytes of the instruction at its RIP; `None` where they cannot be read.
+    #[must_use]
+    pub fn bytes_at_rip<const COUNT: usize>(&self) -> Option<[u8; COUNT]> {
+        let memory = CallerMemory::new(self);
+        let regime = self.regime()?;
+        let base = if self.is_64_bit() {
+            0
+        } else {
+            self.segment_base(1)
+        };
+        let start = base.wrapping_add(self.rip());
+        let mut bytes = [0; COUNT];
+        let mut place = None;
+        for (byte, offset) in bytes.iter_mut().zip(0..) {
+            let address = GuestVirtual(start.wrapping_add(offset));
+            let here = match place {
+                Some(GuestPhysical(last)) if address.0 & 0xfff != 0 => GuestPhysical(last + 1),
+                _ => {
+                    regime
+                        .translate(&memory, address, self.fetch_access())
+                        .ok()?
+                        .address
+                }
+            };
+            let word = memory.read_entry(here).ok()?;
+            *byte = (word >> (8 * (here.0 % 8))) as u8;
+            place = Some(here);
+        }
+        Some(bytes)
     }
 
     fn fetch_access(&self) -> Access {

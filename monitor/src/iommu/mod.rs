@@ -10,6 +10,8 @@
 pub mod hiding;
 mod unit;
 
+use core::sync::atomic::{Ordering, fence};
+
 use adyton_x86::iommu::{Command, DEVICES, DeviceEntry, Event, EventKind};
 use arrayvec::ArrayVec;
 
@@ -29,8 +31,9 @@ pub const MOST_UNITS: usize = 64;
 /// Bytes that all of this takes of the reserve, the units' rings left out.
 pub const RESERVED: u64 = (DEVICES * size_of::<DeviceEntry>()) as u64;
 
-/// What units remember of domain 0's tables is filed under this number; what they remember of blocked devices, under 0.
-const DOMAIN0: u16 = 1;
+/// What units remember of domain 0's tables is filed under this number; what they remember of blocked devices, under 0; what they
+/// remember of other domains' tables, under numbers that [`crate::devices`] gives.
+pub const DOMAIN0: u16 = 1;
 /// Levels of nested tables.
 const LEVELS: u8 = 4;
 /// Events that are taken out of a log at one go.
@@ -46,6 +49,8 @@ struct State {
     units: ArrayVec<Unit, MOST_UNITS>,
     devices: &'static mut [DeviceEntry],
     report: Report,
+    /// The entry of a function that is domain 0's.
+    open: DeviceEntry,
     /// The number of the last flush that was begun.
     last: u64,
 }
@@ -80,10 +85,11 @@ pub enum Flush {
 }
 
 impl Flush {
-    /// Does what can be done without waiting. Whether no unit uses what was taken away before it was needed.
-    pub fn advance(&mut self) -> bool {
+    /// Does what can be done without waiting. Whether no unit uses what was taken, before it was needed, from the tables that are filed
+    /// under this number.
+    pub fn advance(&mut self, filed: u16) -> bool {
         if *self == Self::Needed
-            && let Some(number) = begin()
+            && let Some(number) = begin(filed)
         {
             *self = Self::Begun(number);
         }
@@ -130,6 +136,7 @@ pub fn start(descriptions: &[IommuUnit]) {
         },
         units,
         devices,
+        open: DeviceEntry::blocked(),
         last: 0,
     };
     state.forget_everything();
@@ -157,7 +164,40 @@ pub fn open(root: HostPhysical) {
     };
     let mut state = state.lock();
     state.devices.fill(entry);
+    state.open = entry;
     state.forget_everything();
+}
+
+/// From the next flush on the function's accesses are blocked. `false` if a unit takes no commands at present: then nothing was changed.
+pub fn block(function: u16) -> bool {
+    change(function, |_| DeviceEntry::blocked())
+}
+
+/// The function, which was blocked, reaches what the tables with this root show to devices, and sends no interrupts. `false` as for [`block`].
+pub fn lead(function: u16, root: HostPhysical, filed: u16) -> bool {
+    let entry = DeviceEntry::translated(root.value(), LEVELS, filed).without_interrupts();
+    change(function, |_| entry)
+}
+
+/// The function, which was blocked, is domain 0's again. `false` as for [`block`].
+pub fn open_function(function: u16) -> bool {
+    change(function, |state| state.open)
+}
+
+fn change(function: u16, entry: impl FnOnce(&State) -> DeviceEntry) -> bool {
+    let Some(state) = STATE.try_get() else {
+        return true;
+    };
+    let mut state = state.lock();
+    if !state.units.iter().all(|unit| unit.has_room(FLUSH_COMMANDS)) {
+        return false;
+    }
+    let entry = entry(&state);
+    if let Some(place) = state.devices.get_mut(usize::from(function)) {
+        replace(place, entry);
+    }
+    state.command(&[Command::invalidate_device(function)]);
+    true
 }
 
 /// Whether devices are kept out of what is not their domain's.
@@ -177,8 +217,22 @@ pub fn report() -> Report {
     state.report
 }
 
-/// Begins to make all units forget what they remember of domain 0's tables; `None` if one takes no commands at present.
-fn begin() -> Option<u64> {
+/// Puts an entry in the place of another while units read it. Who reads a part of each is blocked: translation is named last, by one store.
+fn replace(place: &mut DeviceEntry, entry: DeviceEntry) {
+    let store = |word: &mut u64, value: u64| {
+        // SAFETY: a valid reference; volatile, since units read it meanwhile.
+        unsafe { core::ptr::from_mut(word).write_volatile(value) };
+        fence(Ordering::SeqCst);
+    };
+    store(&mut place.translation, DeviceEntry::blocked().translation);
+    store(&mut place.attributes, entry.attributes);
+    store(&mut place.interrupts, entry.interrupts);
+    store(&mut place.domain, entry.domain);
+    store(&mut place.translation, entry.translation);
+}
+
+/// Begins to make all units forget what they have filed under this number; `None` if one takes no commands at present.
+fn begin(filed: u16) -> Option<u64> {
     let Some(state) = STATE.try_get() else {
         return Some(0);
     };
@@ -187,7 +241,7 @@ fn begin() -> Option<u64> {
         return None;
     }
     state.report.flushes += 1;
-    Some(state.command(&[Command::invalidate_pages(DOMAIN0)]))
+    Some(state.command(&[Command::invalidate_pages(filed)]))
 }
 
 /// Whether all units have come to this number.
@@ -256,9 +310,21 @@ impl State {
     }
 
     fn take_events(&mut self) {
-        let Self { units, report, .. } = self;
+        let Self {
+            units,
+            report,
+            devices,
+            ..
+        } = self;
         for unit in units {
-            if unit.take_events(EVENTS_AT_ONCE, |event| report.note(event)) {
+            let note = |event: Event| {
+                let entry = devices.get(usize::from(event.device()));
+                report.note(
+                    event,
+                    entry.is_none_or(|entry| entry.domain as u16 == DOMAIN0),
+                );
+            };
+            if unit.take_events(EVENTS_AT_ONCE, note) {
                 report.overflows += 1;
             }
         }
@@ -266,7 +332,7 @@ impl State {
 }
 
 impl Report {
-    fn note(&mut self, event: Event) {
+    fn note(&mut self, event: Event, is_system: bool) {
         let (bus, device, function) = (
             event.device() >> 8,
             event.device() >> 3 & 31,
@@ -283,7 +349,12 @@ impl Report {
         }
         if !is_blocked || self.blocked <= MOST_LINES {
             log!(
-                "device {bus:02x}:{device:02x}.{function}, domain 0's: {:?} at {:#x}{}{}",
+                "device {bus:02x}:{device:02x}.{function}, {}: {:?} at {:#x}{}{}",
+                if is_system {
+                    "domain 0's"
+                } else {
+                    "another domain's"
+                },
                 event.kind(),
                 event.address(),
                 if event.is_write() { ", writing" } else { "" },

@@ -40,7 +40,8 @@ fn machine(size: u64, hole: u64) -> Vec<MemoryEntry> {
 }
 
 fn check(map: &[MemoryEntry], occupied: &[Range], layout: &Layout) {
-    let parts = [layout.image, layout.reserve, layout.pool];
+    let mut parts: Vec<Range> = layout.hidden().into_iter().collect();
+    parts.push(layout.pool);
     for (index, part) in parts.iter().enumerate() {
         assert!(part.start % LARGE_PAGE == 0 && part.end % LARGE_PAGE == 0 && part.size() > 0);
         assert!(
@@ -61,7 +62,7 @@ fn check(map: &[MemoryEntry], occupied: &[Range], layout: &Layout) {
             .map(|entry| entry.range.size())
             .sum()
     };
-    let own = layout.image.size() + layout.reserve.size();
+    let own: u64 = layout.hidden().iter().map(|range| range.size()).sum();
     assert_eq!(
         bytes(&layout.domain0, Kind::SoftReserved),
         layout.pool.size()
@@ -147,4 +148,40 @@ fn too_much_is_refused() {
     };
     let error = Layout::plan(&map, IMAGE, &[], &wishes).unwrap_err();
     assert_eq!(error, LayoutError::NoRoomForReserve(400 * MIB));
+}
+
+#[test]
+fn enclaves_get_their_memory_in_a_few_sections() {
+    let epc_reserve = EpcReserve {
+        per_page: 192,
+        besides: MIB,
+    };
+    let plan = |memory, epc_size| {
+        let wishes = Wishes {
+            epc_size,
+            epc_reserve,
+            pool_size: Some(64 * MIB),
+            ..Wishes::default()
+        };
+        let map = machine(memory, 2048 * MIB);
+        let layout = Layout::plan(&map, IMAGE, &[], &wishes)?;
+        check(&map, &[], &layout);
+        Ok::<_, LayoutError>(layout)
+    };
+    let layout = plan(1024 * MIB, 32 * MIB).unwrap();
+    assert_eq!(layout.epc.len(), 1);
+    assert_eq!(layout.epc[0].size(), 32 * MIB);
+    assert!(layout.epc_reserve.size() >= 32 * MIB / 4096 * 192 + MIB);
+    // Neither the memory below the hole nor that above it is large enough alone.
+    let layout = plan(4096 * MIB, 2000 * MIB).unwrap();
+    assert!(layout.epc.len() > 1);
+    let total: u64 = layout.epc.iter().map(|section| section.size()).sum();
+    assert_eq!(total, 2000 * MIB);
+    assert!(plan(1024 * MIB, 0).unwrap().epc.is_empty());
+    for bad in [4 * MIB, 600 * MIB] {
+        assert_eq!(
+            plan(1024 * MIB, bad).unwrap_err(),
+            LayoutError::NoRoomForEpc(bad)
+        );
+    }
 }

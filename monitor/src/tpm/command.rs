@@ -10,8 +10,8 @@ pub const LONGEST: usize = 1024;
 /// A command or an answer.
 pub type Message = ArrayVec<u8, LONGEST>;
 
-const NO_SESSIONS: u16 = 0x8001;
-const SESSIONS: u16 = 0x8002;
+pub(super) const NO_SESSIONS: u16 = 0x8001;
+pub(super) const SESSIONS: u16 = 0x8002;
 const HEADER_SIZE: usize = 10;
 
 const CREATE_PRIMARY: u32 = 0x131;
@@ -22,10 +22,10 @@ const PCR_EXTEND: u32 = 0x182;
 
 const ENDORSEMENT: u32 = 0x4000_000b;
 const PASSWORD_SESSION: u32 = 0x4000_0009;
-const SHA256: u16 = 0x000b;
-const NULL: u16 = 0x0010;
+pub(super) const SHA256: u16 = 0x000b;
+pub(super) const NULL: u16 = 0x0010;
 const ECC: u16 = 0x0023;
-const ECDSA: u16 = 0x0018;
+pub(super) const ECDSA: u16 = 0x0018;
 const P256: u16 = 0x0003;
 /// Fixed to this TPM and parent, made by it, used with an empty password that no lockout protects, restricted, for signing.
 const ATTESTATION_KEY: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 10 | 1 << 16 | 1 << 18;
@@ -42,8 +42,8 @@ pub enum AnswerError {
     Malformed,
 }
 
-/// What may pass: the same command, sent again, can succeed.
-const PASSING: [u32; 3] = [0x922, 0x908, 0x90a];
+/// What may pass: the same command, sent again, can succeed. The last two protect the TPM's storage from wear (part 2, section 6.6.3).
+const PASSING: [u32; 5] = [0x922, 0x908, 0x90a, 0x920, 0x923];
 
 impl AnswerError {
     /// Whether the command should be sent again.
@@ -54,37 +54,57 @@ impl AnswerError {
 }
 
 /// Writes a command's fields. None of the commands here comes near the limit, so what would not fit is dropped.
-struct Writer(Message);
+pub(super) struct Writer(Message);
 
 impl Writer {
-    fn new(tag: u16, command: u32) -> Self {
+    pub(super) fn new(tag: u16, command: u32) -> Self {
         Self(Message::new()).word(tag).double(0).double(command)
     }
 
-    fn bytes(mut self, bytes: &[u8]) -> Self {
+    /// Of a structure within a command.
+    pub(super) fn structure() -> Self {
+        Self(Message::new())
+    }
+
+    /// What was written so far.
+    pub(super) fn written(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
         let _ = self.0.try_extend_from_slice(bytes);
         self
     }
 
-    fn byte(self, value: u8) -> Self {
+    pub(super) fn byte(self, value: u8) -> Self {
         self.bytes(&[value])
     }
 
-    fn word(self, value: u16) -> Self {
+    pub(super) fn word(self, value: u16) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    fn double(self, value: u32) -> Self {
+    pub(super) fn double(self, value: u32) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
     /// An empty password.
-    fn authorization(self) -> Self {
-        self.double(9)
+    pub(super) fn authorization(self) -> Self {
+        self.password(&[])
+    }
+
+    /// A password.
+    pub(super) fn password(self, password: &[u8]) -> Self {
+        self.double(9 + password.len() as u32)
             .double(PASSWORD_SESSION)
             .word(0)
             .byte(0)
-            .word(0)
+            .sized(password)
+    }
+
+    /// What is preceded by its size.
+    pub(super) fn sized(self, bytes: &[u8]) -> Self {
+        self.word(bytes.len() as u16).bytes(bytes)
     }
 
     /// These registers of the SHA-256 bank.
@@ -95,7 +115,7 @@ impl Writer {
             .bytes(&selection(registers))
     }
 
-    fn finish(mut self) -> Message {
+    pub(super) fn finish(mut self) -> Message {
         let size = (self.0.len() as u32).to_be_bytes();
         if let Some(place) = self.0.get_mut(2..6) {
             place.copy_from_slice(&size);
@@ -216,24 +236,32 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], AnswerError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], AnswerError> {
         let bytes = self.bytes(N)?.first_chunk();
         bytes.copied().ok_or(AnswerError::Malformed)
     }
 
-    fn word(&mut self) -> Result<u16, AnswerError> {
+    pub(super) fn word(&mut self) -> Result<u16, AnswerError> {
         self.array().map(u16::from_be_bytes)
     }
 
-    fn double(&mut self) -> Result<u32, AnswerError> {
+    pub(super) fn double(&mut self) -> Result<u32, AnswerError> {
         self.array().map(u32::from_be_bytes)
     }
 
     /// A structure that is preceded by its size.
-    fn sized(&mut self) -> Result<&'a [u8], AnswerError> {
+    pub(super) fn sized(&mut self) -> Result<&'a [u8], AnswerError> {
         let size = self.word()?;
         self.bytes(size.into())
     }
+}
+
+/// The answer to a command that has none but its success.
+///
+/// # Errors
+/// The TPM's refusal, or that this is no answer.
+pub fn done(answer: &[u8]) -> Result<(), AnswerError> {
+    Reader::open(answer).map(drop)
 }
 
 /// The answer to [`get_random`].

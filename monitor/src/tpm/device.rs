@@ -5,6 +5,7 @@
 
 use adyton_x86::tpm::{BASE, crb, identity, tis};
 
+use super::Exchange;
 use super::command::{AnswerError, LONGEST, Message, announced_size};
 use crate::instructions::time_stamp;
 use crate::machine;
@@ -226,28 +227,6 @@ impl Device {
         }
     }
 
-    /// Runs a command to its end, while the monitor boots; again, if the TPM asks for that.
-    ///
-    /// # Errors
-    /// What the TPM refuses, and whatever keeps it from answering.
-    pub fn run<T>(
-        &mut self,
-        message: &[u8],
-        read: impl Fn(&[u8]) -> Result<T, AnswerError>,
-    ) -> Result<T, TpmError> {
-        for _ in 0..ATTEMPTS {
-            self.prepare();
-            wait_for(&mut PATIENCE.clone(), || self.is_ready())?;
-            self.send(message)?;
-            let answer = self.wait()?;
-            match read(&answer) {
-                Err(error) if error.is_passing() => {}
-                outcome => return Ok(outcome?),
-            }
-        }
-        Err(TpmError::Silent)
-    }
-
     fn wait(&mut self) -> Result<Message, TpmError> {
         let begin = time_stamp();
         let mut looks = 0_u32;
@@ -263,6 +242,27 @@ impl Device {
             }
             core::hint::spin_loop();
         }
+    }
+}
+
+/// Waits for each answer, so only while the monitor boots; a command that the TPM was too busy for is sent again.
+impl Exchange for Device {
+    fn run<T>(
+        &mut self,
+        message: &[u8],
+        read: impl Fn(&[u8]) -> Result<T, AnswerError>,
+    ) -> Result<T, TpmError> {
+        for _ in 0..ATTEMPTS {
+            self.prepare();
+            wait_for(&mut PATIENCE.clone(), || self.is_ready())?;
+            self.send(message)?;
+            let answer = self.wait()?;
+            match read(&answer) {
+                Err(error) if error.is_passing() => {}
+                outcome => return Ok(outcome?),
+            }
+        }
+        Err(TpmError::Silent)
     }
 }
 

@@ -173,7 +173,7 @@ fn insert<const N: usize>(
 /// If `places` are too few.
 pub fn for_domain0(
     descriptors: impl Iterator<Item = Descriptor>,
-    hidden: [Range; 2],
+    hidden: &[Range],
     pool: Range,
     places: &mut [Descriptor],
 ) -> Result<usize, TooLong> {
@@ -187,7 +187,7 @@ pub fn for_domain0(
     for whole in descriptors {
         let mut rest = whole.range();
         while rest.size() > 0 {
-            let cut = [hidden[0], hidden[1], pool].into_iter();
+            let cut = hidden.iter().copied().chain([pool]);
             let next = cut
                 .filter(|cut| cut.overlaps(rest))
                 .min_by_key(|cut| cut.start);
@@ -287,7 +287,7 @@ mod tests {
         let mut places = [descriptor(0, 0, 0); 8];
         let hidden = [range(10, 20), range(30, 40)];
         let pool = range(40, 60);
-        let count = for_domain0(parts.into_iter(), hidden, pool, &mut places).unwrap();
+        let count = for_domain0(parts.into_iter(), &hidden, pool, &mut places).unwrap();
         let kinds: Vec<(u32, Range)> = places[..count]
             .iter()
             .map(|part| (part.kind, part.range()))
@@ -308,7 +308,7 @@ mod tests {
             .collect();
         assert_eq!(special.iter().position(|is| *is), Some(4));
         assert_eq!(special.iter().filter(|is| **is).count(), 1);
-        let few = for_domain0(parts.into_iter(), hidden, pool, &mut places[..6]);
+        let few = for_domain0(parts.into_iter(), &hidden, pool, &mut places[..6]);
         assert_eq!(few, Err(TooLong));
     }
 }

@@ -4,11 +4,12 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
 
+use adyton_secrets::approval;
 use arrayvec::{ArrayString, ArrayVec};
 
 use super::firmware::{Firmware, FirmwareLog, Folder, Map, Refusal};
-use super::memory_map;
 use super::tables::{Guid, Handle, Status, SystemTable};
+use super::{memory_map, overwrite};
 use crate::attestation;
 use crate::boot::bundle::Bundle;
 use crate::boot::configuration::{Configuration, ConfigurationError, PATH};
@@ -121,6 +122,7 @@ pub unsafe extern "efiapi" fn uefi_main(image: Handle, system: *const SystemTabl
 struct Loaded {
     root_pointer: u64,
     configuration: Range,
+    approvals: Range,
     bundle: Bundle,
     command_line: ArrayVec<u8, COMMAND_LINE_SIZE>,
 }
@@ -149,9 +151,20 @@ fn load(firmware: &Firmware) -> Result<Loaded, Failure> {
     Ok(Loaded {
         root_pointer,
         configuration: file,
+        approvals: load_approvals(&volume),
         bundle,
         command_line: configuration.command_line.bytes().collect(),
     })
+}
+
+/// The maintainer's approvals. Without them the boot goes on, and finds no platform secret.
+fn load_approvals(volume: &Folder<'_>) -> Range {
+    let file = volume.load(approval::PATH).unwrap_or_default();
+    if file.size() > approval::LONGEST {
+        log!("the file of approvals is too long");
+        return Range::default();
+    }
+    file
 }
 
 fn load_file(volume: &Folder<'_>, path: &str) -> Result<Range, Failure> {
@@ -163,6 +176,7 @@ fn load_file(volume: &Folder<'_>, path: &str) -> Result<Range, Failure> {
 
 /// Ends the boot services, and takes the memory map and the event log along.
 fn end_boot_services(firmware: &Firmware) -> Result<Map, Failure> {
+    overwrite::request(firmware);
     let log = firmware.event_log();
     let late = final_events_table(firmware);
     let known = late.and_then(event_log::final_events);
@@ -222,6 +236,7 @@ fn hand_over(firmware: &Firmware, loaded: Loaded, map: Map) -> Handover {
     let uefi = Uefi {
         system_table: firmware.system_table(),
         configuration: loaded.configuration,
+        approvals: loaded.approvals,
         map_size: map.size,
         descriptor_size: map.descriptor_size,
     };

@@ -98,6 +98,14 @@ impl Vendor {
         }
     }
 
+    /// Makes a vCPU of domain 0's exit at undefined opcodes and gives it an enclave mode. `false` if there is no page for that.
+    #[must_use]
+    pub fn offer_enclaves(self, vcpu: &mut Vcpu) -> bool {
+        match self {
+            Self::Svm => svm::enclave::offer(vcpu),
+        }
+    }
+
     /// Fills in what a vCPU of another domain intercepts, and where it begins. `exceptions`: one bit for each that is the
     /// parent's.
     pub fn configure_domain(

@@ -15,6 +15,8 @@ bitflags! {
         const INIT = 1 << 3;
         /// The guest could take a virtual interrupt.
         const VIRTUAL_INTERRUPT = 1 << 4;
+        /// SIDT, SGDT, SLDT and STR.
+        const DESCRIPTOR_TABLE_READS = 0xf << 6;
         /// RDTSC (and, where its own intercept is missing, RDTSCP).
         const RDTSC = 1 << 14;
         /// RDPMC.
@@ -25,6 +27,8 @@ bitflags! {
         const RSM = 1 << 19;
         /// IRET, before it executes.
         const IRET = 1 << 20;
+        /// INT with a vector.
+        const SOFTWARE_INTERRUPT = 1 << 21;
         /// INVD.
         const INVD = 1 << 22;
         /// HLT.

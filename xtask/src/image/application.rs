@@ -91,17 +91,25 @@ pub fn application(elf: &[u8]) -> Result<Vec<u8>> {
 /// its checksum and the entry that would lead to a signature. Ours has no signature, and nothing
 /// behind its sections.
 pub fn authenticode_digest(image: &[u8]) -> String {
+    hexadecimal(&authenticode_hash(image))
+}
+
+/// The same as bytes.
+pub fn authenticode_hash(image: &[u8]) -> [u8; 32] {
     const CHECKSUM: usize = OPTIONAL_HEADER + 64;
     const CERTIFICATES: usize = OPTIONAL_HEADER + 112 + 4 * 8;
     let (before, rest) = image.split_at(CHECKSUM);
     let (between, rest) = rest[4..].split_at(CERTIFICATES - CHECKSUM - 4);
-    digest(&[before, between, &rest[8..]].concat())
+    Sha256::digest([before, between, &rest[8..]].concat()).into()
 }
 
 /// SHA-256 in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn relative(address: u64, base: u64) -> Result<u32> {

@@ -8,10 +8,12 @@ mod application;
 mod bundle;
 mod cpio;
 mod disk;
+mod maintainer;
 mod modules;
 mod segments;
 
-pub use application::{application, authenticode_digest, digest};
+pub use application::{application, authenticode_digest, authenticode_hash, digest};
 pub use bundle::bundle;
 pub use disk::write as write_disk;
-pub use segments::{host_programs, kernel_modules, start, system};
+pub use maintainer::Maintainer;
+pub use segments::{folder, host_programs, kernel_modules, second_kernel, start, system};

@@ -89,6 +89,13 @@ pub fn start(script: &str, files: &[(&str, &str)]) -> Vec<u8> {
     archive.finish()
 }
 
+/// The kernel's own file, for a domain 0 that starts it in its own place.
+pub fn second_kernel(kernel: &Kernel) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    add_file(&mut archive, &kernel.image, "adyton/kernel")?;
+    Ok(archive.finish())
+}
+
 /// Programs of the host's distribution with the libraries that they need, for the demonstration:
 /// what checks our results must not be ours.
 pub fn host_programs(programs: &[&str]) -> Result<Vec<u8>> {
@@ -100,6 +107,13 @@ pub fn host_programs(programs: &[&str]) -> Result<Vec<u8>> {
             add_file(&mut archive, &library, &library.to_string_lossy()[1..])?;
         }
     }
+    Ok(archive.finish())
+}
+
+/// A folder of the host's, at `place` in the guest.
+pub fn folder(folder: &Path, place: &str) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    add_folder(&mut archive, folder, &format!("{place}/"))?;
     Ok(archive.finish())
 }
 

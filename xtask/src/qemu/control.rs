@@ -30,6 +30,11 @@ impl SocketFolder {
         Ok(Self(path))
     }
 
+    /// The folder's path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The socket's path.
     pub fn socket(&self) -> PathBuf {
         self.0.join("control")

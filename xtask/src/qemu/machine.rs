@@ -82,6 +82,8 @@ pub struct Machine {
     pub variables: Option<PathBuf>,
     /// Its TPM.
     pub tpm: Option<Tpm>,
+    /// Where the TPM's state is kept from one start to the next; new at each if nowhere.
+    pub tpm_state: Option<PathBuf>,
     /// How time passes.
     pub timing: Timing,
     /// The file that its memory is, to be looked at when it has ended; ordinary memory if none.

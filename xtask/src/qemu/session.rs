@@ -62,7 +62,7 @@ pub fn spawn(
     let folder = SocketFolder::create()?;
     let tpm = machine
         .tpm
-        .map(|_| TpmEmulator::start(&folder.socket()))
+        .map(|_| TpmEmulator::start(&folder.socket(), machine.tpm_state.as_deref()))
         .transpose()?;
     let mut child = command(&folder.socket())
         .spawn()

@@ -1,4 +1,4 @@
-//! The emulator of a TPM, one for each machine that has one: `swtpm`, new and empty at each start.
+//! The emulator of a TPM, one for each machine that has one: `swtpm`, new and empty at each start unless its state is kept.
 
 use std::fs;
 use std::path::Path;
@@ -8,35 +8,76 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::control::SocketFolder;
 use super::machine::tpm_socket;
 
 /// A running `swtpm`. It ends with QEMU's connection, at the latest when dropped.
-pub struct TpmEmulator(Child);
+pub struct TpmEmulator {
+    process: Child,
+    folder: Option<SocketFolder>,
+}
 
 impl TpmEmulator {
-    /// Starts one beside QEMU's control socket, and waits until it listens.
-    pub fn start(control: &Path) -> Result<Self> {
+    /// Starts one beside QEMU's control socket, and waits until it listens. Its state lies in `kept`, or is new.
+    pub fn start(control: &Path, kept: Option<&Path>) -> Result<Self> {
         let socket = tpm_socket(control);
-        let state = control.with_file_name("tpm-state");
-        fs::create_dir_all(&state)?;
+        let own = control.with_file_name("tpm-state");
+        let control = format!("type=unixio,path={}", socket.display());
+        let arguments = [
+            "--ctrl",
+            &control,
+            "--flags",
+            "startup-clear",
+            "--terminate",
+        ];
+        Self::spawn(&arguments, kept.unwrap_or(&own), &socket, None)
+    }
+
+    /// Starts one for tools on the host: the socket `socket` in [`folder`](Self::folder).
+    pub fn alone(state: &Path) -> Result<Self> {
+        let folder = SocketFolder::create()?;
+        let socket = folder.socket().with_file_name("socket");
+        let [server, control] =
+            ["", ".ctrl"].map(|end| format!("type=unixio,path={}{end}", socket.display()));
+        let arguments = [
+            "--server",
+            &server,
+            "--ctrl",
+            &control,
+            "--flags",
+            "startup-clear,not-need-init",
+        ];
+        Self::spawn(&arguments, state, &socket, Some(folder))
+    }
+
+    /// Where the socket lies of one that is alone.
+    pub fn folder(&self) -> &Path {
+        let folder = self.folder.as_ref();
+        folder.map_or(Path::new("/"), SocketFolder::path)
+    }
+
+    fn spawn(
+        arguments: &[&str],
+        state: &Path,
+        socket: &Path,
+        folder: Option<SocketFolder>,
+    ) -> Result<Self> {
+        fs::create_dir_all(state)?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "swtpm", "socket", "--tpm2"]);
         command
             .arg("--tpmstate")
             .arg(format!("dir={}", state.display()));
-        command
-            .arg("--ctrl")
-            .arg(format!("type=unixio,path={}", socket.display()));
-        command.args(["--flags", "startup-clear", "--terminate"]);
-        let child = command
+        let process = command
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .context("cannot start swtpm")?;
-        let mut emulator = Self(child);
+        let mut emulator = Self { process, folder };
         let deadline = Instant::now() + Duration::from_secs(10);
         while !socket.exists() {
-            if let Some(status) = emulator.0.try_wait()? {
+            if let Some(status) = emulator.process.try_wait()? {
                 bail!("swtpm did not start: {status}");
             }
             if Instant::now() > deadline {
@@ -51,7 +92,7 @@ impl TpmEmulator {
 impl Drop for TpmEmulator {
     fn drop(&mut self) {
         // One that has ended already cannot be killed, and that is well.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }

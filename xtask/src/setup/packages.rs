@@ -23,6 +23,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/sbin/sfdisk", "fdisk"),
     ("/usr/bin/mformat", "mtools"),
     ("/usr/bin/g++", "g++"),
+    ("/usr/include/openssl/evp.h", "libssl-dev"),
     ("/usr/bin/tpm2_checkquote", "tpm2-tools"),
     (
         "/usr/lib/x86_64-linux-gnu/libtss2-tcti-swtpm.so.0",
@@ -30,9 +31,14 @@ const NEEDED: &[(&str, &str)] = &[
     ),
 ];
 
-/// Installs what is missing if we may, else fails with the line to type.
+/// Installs what every command needs, if we may, else fails with the line to type.
 pub fn install_missing() -> Result<()> {
-    let missing: Vec<&str> = NEEDED
+    install(NEEDED)
+}
+
+/// Installs those packages whose file is missing, if we may, else fails with the line to type.
+pub fn install(needed: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<&str> = needed
         .iter()
         .filter(|(file, _)| !is_present(Path::new(file)))
         .map(|(_, package)| *package)
@@ -47,7 +53,7 @@ pub fn install_missing() -> Result<()> {
         );
     };
     progress::step(&format!("installing {}", missing.join(", ")), || {
-        install(prefix, &missing)
+        install_packages(prefix, &missing)
     })
 }
 
@@ -85,7 +91,7 @@ fn privilege() -> Option<&'static [&'static str]> {
     }
 }
 
-fn install(prefix: &[&str], packages: &[&str]) -> Result<()> {
+fn install_packages(prefix: &[&str], packages: &[&str]) -> Result<()> {
     // Package lists are absent on a fresh image, and stale ones name files that are gone.
     let attempt = |update: bool| -> Result<bool> {
         if update {

@@ -11,6 +11,7 @@ use super::model_check;
 use super::report::{Outcome, Report};
 use super::searches;
 use crate::demo::{self, Screen};
+use crate::installation;
 use crate::licences;
 use crate::workspace::Workspace;
 
@@ -99,6 +100,16 @@ pub const STEPS: &[Step] = &[
         name: "mutants",
         tiers: &[Tier::All],
         run: searches::mutants,
+    },
+    Step {
+        name: "reboots",
+        tiers: &[Tier::Default, Tier::All],
+        run: super::reboots::run,
+    },
+    Step {
+        name: "installation",
+        tiers: &[Tier::Default, Tier::All],
+        run: installation::run,
     },
     Step {
         name: "demo",

@@ -9,6 +9,7 @@ mod definition;
 mod host;
 mod model_check;
 mod progress;
+mod reboots;
 mod remains;
 mod report;
 mod reproducible;
@@ -31,7 +32,7 @@ use crate::workspace::Workspace;
 pub use self::boot::run as run_boot;
 pub use self::definition::{Boot, Tier, read as read_boots};
 pub use self::progress::Measurement;
-pub use self::report::Outcome;
+pub use self::report::{Outcome, Report};
 pub use self::selection::Selection as Filter;
 
 /// Prints the names that a filter means.

@@ -97,7 +97,8 @@ impl<'boot> Progress<'boot> {
         let words: Vec<&str> = line[at..].split_whitespace().collect();
         match words[..] {
             ["ADYTON-READY", ..] => {
-                self.ready_after = Some(self.began.elapsed());
+                // A second kernel says it too.
+                self.ready_after.get_or_insert(self.began.elapsed());
                 self.enter(Stage::Between, GRACE);
             }
             ["ADYTON-TEST", name, "begin"] => self.begin(name),

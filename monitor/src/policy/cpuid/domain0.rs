@@ -9,6 +9,7 @@ use adyton_x86::cpuid::{
     structured_ebx, structured_ecx, structured_edx,
 };
 
+use super::enclaves::{self, ENCLAVES};
 use super::{Context, ZERO, discovery, extended_state, is_hypervisor_leaf, with_live_bits};
 
 /// Virtualization and SMX belong to the monitor; debug stores and performance capabilities to nobody.
@@ -71,6 +72,9 @@ const EXTENDED_2_EAX: u32 = extended_2_eax::UPPER_ADDRESS_IGNORE
     | extended_2_eax::AUTOMATIC_IBRS
     | extended_2_eax::CPUID_USER_DISABLE;
 
+/// Says which leaf is the highest.
+const HIGHEST: u32 = 0;
+
 /// Leaf 6, EAX: turbo, and a timer that goes on in sleep; not HWP or thermal interrupts.
 const POWER_EAX_SHOWN: u32 = 0b110;
 /// Leaf 6, ECX: APERF and MPERF.
@@ -88,6 +92,12 @@ pub fn domain0(
     }
     let mut shown = raw(leaf, subleaf);
     match leaf {
+        HIGHEST | ENCLAVES if !context.epc.is_empty() => {
+            if leaf == ENCLAVES {
+                return enclaves::leaf(subleaf, context.epc, context.allowed_xcr0);
+            }
+            shown.eax = shown.eax.max(ENCLAVES);
+        }
         FEATURES => {
             shown.ecx = with_live_bits(shown.ecx & !FEATURES_ECX, context);
             shown.edx &= !features_edx::DS;
@@ -99,7 +109,13 @@ pub fn domain0(
                 ..ZERO
             };
         }
-        STRUCTURED_FEATURES => structured(subleaf, &mut shown),
+        STRUCTURED_FEATURES => {
+            structured(subleaf, &mut shown);
+            if subleaf == 0 && !context.epc.is_empty() {
+                shown.ebx |= structured_ebx::SGX;
+                shown.ecx |= structured_ecx::SGX_LC;
+            }
+        }
         EXTENDED_STATE => {
             let available = extended_state::available(&raw);
             let instructions = extended_state::SUPERVISOR_FORM;
@@ -113,6 +129,8 @@ pub fn domain0(
         ADDRESS_SIZES => shown.ebx &= !ADDRESS_EBX,
         EXTENDED_FEATURES_2 => shown.eax &= !EXTENDED_2_EAX,
         _ if is_hidden(leaf) => shown = ZERO,
+        // Hardware repeats its highest leaf for what lies above it.
+        ..ENCLAVES if leaf > raw(HIGHEST, 0).eax => shown = ZERO,
         _ => {}
     }
     shown

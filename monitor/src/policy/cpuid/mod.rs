@@ -11,6 +11,7 @@
 
 mod child;
 mod domain0;
+mod enclaves;
 mod extended_state;
 
 #[cfg(test)]
@@ -20,6 +21,8 @@ use core::arch::x86_64::CpuidResult;
 
 use adyton_abi::discovery;
 use adyton_x86::cpuid::{HYPERVISOR, HYPERVISOR_LAST, features_ecx};
+
+use crate::memory::Range;
 
 pub use child::child;
 pub use domain0::domain0;
@@ -46,6 +49,8 @@ pub struct Context {
     pub allowed_xcr0: u64,
     /// Which instruction calls the monitor here.
     pub call: CallInstruction,
+    /// The sections of the EPC; none where enclaves are not offered.
+    pub epc: &'static [Range],
 }
 
 /// The instruction that calls the monitor.

@@ -10,6 +10,7 @@ const CONTEXT: Context = Context {
     xcr0: 7,
     allowed_xcr0: 7,
     call: CallInstruction::Vmmcall,
+    epc: &[],
 };
 
 /// Hardware that has every feature, under an emulator, with XSAVE states as EPYC has them.
@@ -178,11 +179,42 @@ fn nothing_is_invented() {
 proptest! {
     #[test]
     fn any_leaf_is_answered(leaf: u32, subleaf: u32, cr4: u64, xcr0: u64, allowed_xcr0: u64, words: [u32; 4]) {
-        let context = Context { cr4, xcr0, allowed_xcr0, call: CallInstruction::Vmcall };
+        let context = Context { cr4, xcr0, allowed_xcr0, call: CallInstruction::Vmcall, epc: &[] };
         let raw = |_, _| CpuidResult { eax: words[0], ebx: words[1], ecx: words[2], edx: words[3] };
         for leaf in [leaf, leaf & 0x8000_003f, leaf & 0x4000_03ff, EXTENDED_STATE] {
             domain0(leaf, subleaf % 70, raw, &context);
             child(leaf, subleaf % 70, raw, &context);
         }
     }
+}
+
+#[test]
+fn enclaves_are_shown_where_they_are_offered() {
+    let epc: &'static [Range] = &[Range {
+        start: 0x1000_0000,
+        end: 0x1200_0000,
+    }];
+    let offered = |leaf, subleaf| domain0(leaf, subleaf, everything, &Context { epc, ..CONTEXT });
+    let features = offered(STRUCTURED_FEATURES, 0);
+    assert_ne!(features.ebx & structured_ebx::SGX, 0);
+    assert_ne!(features.ecx & structured_ecx::SGX_LC, 0);
+    assert_eq!(offered(0x12, 2).eax, 0x1000_0001);
+    let hidden = zero(STRUCTURED_FEATURES, 0);
+    assert_eq!(hidden.ebx & structured_ebx::SGX, 0);
+    assert_eq!(zero(0x12, 0), ZERO);
+}
+
+#[test]
+fn the_leaf_of_enclaves_is_within_the_highest() {
+    let old = |leaf, subleaf| match leaf {
+        0 => CpuidResult { eax: 0xd, ..ZERO },
+        _ => everything(leaf, subleaf),
+    };
+    let epc: &'static [Range] = &[Range { start: 0, end: 1 }];
+    let context = Context { epc, ..CONTEXT };
+    assert_eq!(domain0(0, 0, old, &context).eax, 0x12);
+    assert_eq!(domain0(0, 0, old, &CONTEXT).eax, 0xd);
+    // What lies between does not exist.
+    assert_eq!(domain0(0x11, 0, old, &context), ZERO);
+    assert_ne!(domain0(0xb, 0, old, &context), ZERO);
 }

@@ -2,7 +2,9 @@
 //!
 //! Sources: APM volume 2, appendix A, and AMD's processor programming references for C001_xxxx; Intel SDM volume 4.
 
-use super::Filter::{ApicBase, Efer, Ignored, InterruptCommand, LocalVector, OnlyZero};
+use super::Filter::{
+    ApicBase, Efer, FeatureControl, Ignored, InterruptCommand, LaunchKey, LocalVector, OnlyZero,
+};
 use super::Verdict::{Deny, Filter, PassThrough};
 use super::{Entry, Verdict};
 
@@ -42,12 +44,13 @@ pub(super) const TABLE: &[Entry] = &[
     entry(0x17, 0x17, "PLATFORM_ID", READ, "identifies the package"),
     entry(0x1b, 0x1b, "APIC_BASE", (Filter(ApicBase), Filter(ApicBase)), "the monitor sends its own interrupts through the APIC and knows where its page is"),
     entry(0x2a, 0x2a, "EBL_CR_POWERON", READ, "power-on configuration"),
-    entry(0x3a, 0x3a, "FEATURE_CONTROL", DENY, "locks virtualization, which is the monitor's"),
+    entry(0x3a, 0x3a, "FEATURE_CONTROL", (Filter(FeatureControl), Deny), "locks virtualization, which is the monitor's; says that enclaves are on, if they are"),
     entry(0x3b, 0x3b, "TSC_ADJUST", KEEP, "as TSC"),
     entry(0x48, 0x48, "SPEC_CTRL", PASS, "mitigations are the kernel's own choice; a domain runs with those of the core that enters it"),
     entry(0x49, 0x49, "PRED_CMD", COMMAND, "a barrier harms nobody"),
     entry(0x79, 0x79, "BIOS_UPDT_TRIG", DENY, "loads microcode from an address: only before the monitor"),
     entry(0x8b, 0x8b, "PATCH_LEVEL", KEEP, "which microcode runs; Intel's protocol writes zero before it reads"),
+    entry(0x8c, 0x8f, "SGXLEPUBKEYHASH0-3", (Filter(LaunchKey), Filter(LaunchKey)), "whose signature lets an enclave start without a token: the monitor's own copy, one for each core"),
     entry(0x9b, 0x9b, "SMM_MONITOR_CTL", DENY, "a second monitor in SMM"),
     entry(0x9e, 0x9e, "SMBASE", DENY, "where SMM's code lies"),
     entry(0xc1, 0xc8, "PMC0-7", DENY, "counters go on in other domains and the monitor: a side channel; their overflow interrupts would hit there"),

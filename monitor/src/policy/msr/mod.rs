@@ -34,6 +34,10 @@ pub enum Filter {
     InterruptCommand,
     /// A local vector may not deliver SMI or INIT.
     LocalVector,
+    /// Locked, with the bits of enclaves set; #GP where there are none.
+    FeatureControl,
+    /// The monitor's own copy, if there are enclaves.
+    LaunchKey,
     /// A write of zero is accepted, any other raises #GP.
     OnlyZero,
     /// A write is accepted and has no effect.

@@ -102,6 +102,8 @@ fn print(verdict: Verdict) -> &'static str {
         Verdict::Filter(Filter::LocalVector) => "not SMI, INIT",
         Verdict::Filter(Filter::OnlyZero) => "only zero",
         Verdict::Filter(Filter::Ignored) => "no effect",
+        Verdict::Filter(Filter::FeatureControl) => "as fused",
+        Verdict::Filter(Filter::LaunchKey) => "kept",
     }
 }
 
@@ -110,7 +112,7 @@ fn markdown() -> String {
         "# Model-specific registers\n\n\
          What a domain may do with the processor's model-specific registers. Whatever is not listed raises #GP, as a\n\
          register does that does not exist. \"Passes\" means that the domain does it itself; \"no effect\" that a write is\n\
-         accepted and changes nothing.\n\n\
+         accepted and changes nothing; \"kept\" and \"as fused\": a copy of the monitor's, where there is an EPC, else #GP.\n\n\
          Printed from `monitor/src/policy/msr/` by `UPDATE_DOCS=1 cargo test -p adyton-monitor --lib msr`; a test compares.\n",
     );
     for (domain, title) in BOTH.into_iter().zip(["Domain 0", "Any other domain"]) {

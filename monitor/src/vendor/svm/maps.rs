@@ -42,12 +42,25 @@ pub fn all_msrs() -> HostPhysical {
     HostPhysical(&raw const *ALL_MSRS.lock() as u64)
 }
 
-/// Makes `count` ports from `first` on exit in domain 0. Before domain 0 starts.
+/// Makes `count` ports from `first` on exit in domain 0. A processor that executes an instruction at that moment may not know yet.
 pub fn trap_ports(first: u16, count: u16) {
+    change_ports(first, count, true);
+}
+
+/// Makes them exit no more.
+pub fn pass_ports(first: u16, count: u16) {
+    change_ports(first, count, false);
+}
+
+fn change_ports(first: u16, count: u16, exits: bool) {
     let mut map = DOMAIN0_IO.lock();
-    for port in first..=first.saturating_add(count - 1) {
+    for port in first..=first.saturating_add(count.saturating_sub(1)) {
         if let Some(byte) = map.0.get_mut(usize::from(port / 8)) {
-            *byte |= 1 << (port % 8);
+            let bit = 1 << (port % 8);
+            let changed = if exits { *byte | bit } else { *byte & !bit };
+            // Processors read the map meanwhile.
+            // SAFETY: a valid reference to a byte.
+            unsafe { core::ptr::from_mut(byte).write_volatile(changed) };
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod domain;
 pub mod domain0;
+pub mod enclave;
 mod exit;
 pub mod maps;
 #[cfg(not(any(test, fuzzing)))]

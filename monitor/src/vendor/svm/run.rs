@@ -14,7 +14,7 @@ use adyton_x86::svm::{Event, ExitCode, Vmcb, vmcb::tlb_control};
 
 use crate::cores::{Core, EPOCH, StackEnd};
 use crate::vcpu::{Owner, Register, Vcpu, components};
-use crate::{calls, domain0, interrupts};
+use crate::{calls, domain0, enclave, interrupts};
 
 /// The loop, with these instructions to load the vector state of the vCPU in RDI, to load what the monitor itself may have
 /// changed of it where that vCPU was the last to run, and to save that of the one in RBX.
@@ -216,6 +216,7 @@ fn resume(core: &'static Core, next: &'static mut Vcpu) -> *mut Vcpu {
 #[cold]
 #[inline(never)]
 fn attend(core: &'static Core, next: &'static mut Vcpu) -> *mut Vcpu {
+    enclave::inside::withdraw(core, next);
     core.attend(next);
     next.prepare_entry(core);
     unforeseen(next)
@@ -224,7 +225,13 @@ fn attend(core: &'static Core, next: &'static mut Vcpu) -> *mut Vcpu {
 #[cold]
 #[inline(never)]
 fn renew(core: &'static Core, next: &'static mut Vcpu) -> *mut Vcpu {
-    next.renew(core);
+    if next.is_inside() {
+        // What is forgotten is domain 0's; it comes back in by itself.
+        enclave::inside::withdraw(core, next);
+        next.prepare_entry(core);
+    } else {
+        next.renew(core);
+    }
     unforeseen(next)
 }
 

@@ -1,0 +1,126 @@
+//! A survey tells one state of the engine or says that there is none.
+
+use adyton_abi::error::Error;
+use adyton_capability::survey::{Statement, Step, Survey};
+
+use crate::support::POOLS;
+use crate::support::scene::{Scene, confidential, data, into, pages, range};
+
+const POOL: u64 = POOLS[0];
+
+/// Up to the next statement.
+fn next(scene: &mut Scene, survey: &mut Survey) -> Step {
+    loop {
+        let step = scene.engine.survey_step(survey);
+        if step != Step::Onward {
+            return step;
+        }
+    }
+}
+
+#[test]
+fn any_change_ends_it_and_looking_does_not() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL, confidential());
+    let region = scene.carve(claim, range(POOL + pages(2), 1), None, data());
+    let mut survey = scene.engine.survey(domain).unwrap();
+    let begin = Step::Tell(Statement::Begin(2));
+    assert_eq!(next(&mut scene, &mut survey), begin);
+    let _looked = scene.engine.domain_facts(domain);
+    let _looked = scene.engine.claim_at(scene.first, POOL);
+    assert!(matches!(next(&mut scene, &mut survey), Step::Tell(_)));
+    scene.engine.close(claim, region).unwrap();
+    assert_eq!(next(&mut scene, &mut survey), Step::Changed);
+    assert_eq!(next(&mut scene, &mut survey), Step::Changed);
+}
+
+#[test]
+fn a_new_one_ends_the_one_before() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL, confidential());
+    let mut first = scene.engine.survey(domain).unwrap();
+    let mut second = scene.engine.survey(domain).unwrap();
+    assert_eq!(scene.engine.survey_step(&mut first), Step::Changed);
+    assert_eq!(
+        next(&mut scene, &mut second),
+        Step::Tell(Statement::Begin(2))
+    );
+}
+
+#[test]
+fn there_is_none_of_domain_0_and_of_the_dead() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL, confidential());
+    let first = scene.first;
+    assert_eq!(
+        scene.engine.survey(first).map(drop),
+        Err(Error::Unsupported)
+    );
+    let end = scene.engine.destroy(claim, domain).unwrap();
+    scene.finish(end).unwrap();
+    assert_eq!(scene.engine.survey(domain).map(drop), Err(Error::Dead));
+}
+
+/// While a carve is being taken, who loses it still reaches it: nobody may be told that it is exclusive.
+#[test]
+fn what_is_being_taken_is_told_as_shared() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL, confidential());
+    let target = into(domain, 0x40_0000);
+    let carve = scene
+        .engine
+        .carve(claim, range(POOL + pages(2), 1), target, data())
+        .unwrap();
+    let sharing = |scene: &mut Scene| {
+        let mut survey = scene.engine.survey(domain).unwrap();
+        loop {
+            match next(scene, &mut survey) {
+                Step::Tell(Statement::Region(extent)) => return (extent.sharing, extent.peers),
+                Step::Tell(Statement::End) | Step::Changed => panic!("no region"),
+                _ => {}
+            }
+        }
+    };
+    use adyton_capability::survey::Sharing;
+    assert_eq!(sharing(&mut scene), (Sharing::Shared, 1));
+    scene.finish(carve).unwrap();
+    assert_eq!(sharing(&mut scene), (Sharing::Exclusive, 0));
+}
+
+/// Looks at pages of the store for a survey of `count` domains that share a channel with the first.
+fn looks(count: u64) -> u64 {
+    let mut scene = Scene::with_limit(60_000);
+    let claim = scene.claim(POOL, 48);
+    let hub = scene.domain(claim, POOL, confidential());
+    for index in 0..count {
+        let at = POOL + pages(2 + 3 * index);
+        let leaf = scene.domain(claim, at, confidential());
+        let channel = scene.carve(claim, range(at + pages(2), 1), None, data());
+        for (domain, place) in [(hub, pages(index)), (leaf, 0)] {
+            let source = adyton_capability::derive::Source::Region {
+                region: channel,
+                offset: 0,
+                size: pages(1),
+            };
+            let share = scene
+                .engine
+                .share(claim, source, into(domain, place), data())
+                .unwrap();
+            scene.finish(share).unwrap();
+        }
+    }
+    let before = scene.engine.store().looks.get();
+    let mut survey = scene.engine.survey(hub).unwrap();
+    while next(&mut scene, &mut survey) != Step::Tell(Statement::End) {}
+    scene.engine.store().looks.get() - before
+}
+
+#[test]
+fn its_cost_grows_as_the_closure_does() {
+    let [few, many] = [3, 12].map(looks);
+    assert!(many < 5 * few, "{few} looks for 4 domains, {many} for 13");
+}

@@ -1,0 +1,93 @@
+//! Getting evidence: about the caller's own domain from inside, about another from its owner.
+
+use alloc::vec::Vec;
+
+use adyton_abi::call::Call;
+use adyton_abi::error::Error;
+use adyton_abi::evidence::Question;
+
+use crate::calls::{self, Name};
+use crate::environment::{Environment, Refusal};
+
+/// What most evidence fits into, with the event log of a PC.
+const FIRST_SIZE: usize = 128 << 10;
+/// More than any evidence has.
+const LAST_SIZE: usize = 64 << 20;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// What the relying party sent, 8 to 64 bytes.
+    pub nonce: &'a [u8],
+    /// Data of the domain's own, up to 64 bytes.
+    pub report_data: &'a [u8],
+    /// SHA-256 of the SubjectPublicKeyInfo of a key that the domain binds.
+    pub key: Option<[u8; 32]>,
+}
+
+/// Evidence, as it goes to a verifier: about `domain`, which the caller commands, or the caller's own. An owner binds nothing.
+///
+/// # Errors
+/// What the monitor refuses; `Invalid` where a length is out of bounds.
+pub fn evidence<E: Environment>(
+    place: &E,
+    domain: Option<Name>,
+    asked: &Asked<'_>,
+) -> Result<Vec<u8>, Refusal> {
+    let invalid = Refusal {
+        call: Call::Evidence,
+        address: 0,
+        code: Error::Invalid as u64,
+    };
+    let question = Question::new(asked.nonce, asked.report_data, asked.key).ok_or(invalid)?;
+    let mut size = FIRST_SIZE;
+    loop {
+        let call = |address| calls::evidence(place, domain, address, size as u64);
+        let (outcome, mut memory) = place.filled(size, &question.to_bytes(), call);
+        match outcome {
+            Ok([offset, length]) => {
+                let end = offset.saturating_add(length) as usize;
+                memory.truncate(end);
+                memory.drain(..(offset as usize).min(memory.len()));
+                return Ok(memory);
+            }
+            Err(refusal) if refusal.is(Error::TooLarge) && size < LAST_SIZE => size *= 4,
+            Err(refusal) => return Err(refusal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::Fake;
+
+    fn asked() -> Asked<'static> {
+        Asked {
+            nonce: &[1; 8],
+            ..Asked::default()
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_asked_for_again() {
+        let place = Fake::new(0);
+        place.answer(Error::TooLarge as u64, [0; 8]);
+        place.answer(0, [4, 5, 0, 0, 0, 0, 0, 0]);
+        let found = evidence(&place, None, &asked()).expect("evidence");
+        assert_eq!(found, [0, 0, 0, 0, 1], "from the question itself");
+        let sizes: Vec<_> = place.calls().iter().map(|call| call.arguments[4]).collect();
+        assert_eq!(sizes, [128 << 10, 512 << 10]);
+    }
+
+    #[test]
+    fn a_short_nonce_is_refused_before_the_call() {
+        let place = Fake::new(0);
+        let short = Asked {
+            nonce: &[1; 7],
+            ..Asked::default()
+        };
+        let refusal = evidence(&place, None, &short).expect_err("refused");
+        assert!(refusal.is(Error::Invalid) && place.calls().is_empty());
+    }
+}

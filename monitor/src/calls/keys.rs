@@ -1,0 +1,92 @@
+//! Keys that a domain finds again after a reboot: `key`.
+//!
+//! They are made of the platform key, which this boot has or has not, and of what the caller is; nothing is kept. A signature is checked in
+//! slices, in the caller's own context, so that nobody waits for another's.
+
+use adyton_abi::error::Error;
+use adyton_abi::key::Binding;
+use adyton_capability::identity::DomainId;
+use adyton_secrets::Hash;
+use adyton_secrets::derivation::{self, class};
+use adyton_secrets::signature::{Check, Identity, SIZE, Wrong};
+
+use super::attest::Page;
+use super::{Request, Results};
+use crate::attestation::platform_key;
+use crate::domain::context::{Context, Standing};
+use crate::domain::engine;
+use crate::domain::name::Refusal;
+use crate::iommu;
+use crate::vcpu::Owner;
+
+/// `key(binding, version, signature, label × 4)` → four words.
+pub(super) fn key(request: &Request<'_>) -> Result<Results, Refusal> {
+    if request.caller.owner() == Owner::Domain0 {
+        return Err(Error::Unsupported.into());
+    }
+    let platform = platform_key::get().ok_or(Error::Unmeasured)?;
+    let [binding, version, signature, a, b, c, d, _] = request.arguments;
+    let context = request.caller.seat.context();
+    let binding = match Binding::from_number(binding).ok_or(Error::Invalid)? {
+        Binding::Measurement if version == 0 && signature == 0 => {
+            derivation::Binding::Measurement(measurement(context.id)?)
+        }
+        Binding::Measurement => return Err(Error::Invalid.into()),
+        Binding::Signer => signed(identity(request, context, signature)?, version)?,
+    };
+    let class = class(context.policy.flags, iommu::is_active());
+    let label = [a, b, c, d].map(u64::to_le_bytes);
+    let mut whole = Hash::default();
+    whole.copy_from_slice(label.as_flattened());
+    let key = platform.sealing(class, binding, &whole);
+    let words = key.as_chunks::<8>().0.iter();
+    let mut results = [0; 4];
+    for (place, bytes) in results.iter_mut().zip(words) {
+        *place = u64::from_le_bytes(*bytes);
+    }
+    Ok(Results::of(&results))
+}
+
+/// A domain's measurement.
+pub(super) fn measurement(domain: DomainId) -> Result<Hash, Error> {
+    let facts = engine::lock().domain_facts(domain);
+    Ok(facts.ok_or(Error::Dead)?.measurement)
+}
+
+/// The binding to this signer and product, at a version that is not newer.
+fn signed(identity: Identity, version: u64) -> Result<derivation::Binding, Error> {
+    if version > identity.version {
+        return Err(Error::Newer);
+    }
+    Ok(derivation::Binding::Signer {
+        signer: identity.signer,
+        product: identity.product,
+        version,
+    })
+}
+
+/// Who has signed the caller: as it has shown before, or as the structure at `signature` says, after the slices that checking takes.
+fn identity(request: &Request<'_>, context: &Context, signature: u64) -> Result<Identity, Refusal> {
+    let mut standing = context.standing.lock();
+    match &mut *standing {
+        Standing::Known(identity) => Ok(*identity),
+        Standing::Checking(check) => match check.advance() {
+            None => Err(Refusal::Again),
+            Some(Ok(identity)) => {
+                *standing = Standing::Known(identity);
+                Ok(identity)
+            }
+            Some(Err(Wrong)) => {
+                *standing = Standing::Unknown;
+                Err(Error::Signature.into())
+            }
+        },
+        Standing::Unknown if signature == 0 => Err(Error::Signature.into()),
+        Standing::Unknown => {
+            let bytes: [u8; SIZE] = Page::aligned(request, signature)?.read(0);
+            let check = Check::begin(&bytes, &measurement(context.id)?);
+            *standing = Standing::Checking(check.map_err(|Wrong| Error::Signature)?);
+            Err(Refusal::Again)
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Domain 0's way to configuration space: the two ports, and the window in memory.
+//!
+//! Through ports a function is chosen by one register and accessed by another. Choosing exits anyway, as the reset port lies
+//! inside that register; the accesses exit only while what is chosen must be looked at. So which function is chosen, and whether
+//! accesses exit, changes under one lock. In the window stores exit, as domain 0 may only read there.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use adyton_x86::pci::{HOST_BRIDGE, register};
+
+use super::permission::{Write, moves_extended};
+use crate::instructions::{input32, output32};
+use crate::iommu::hiding;
+use crate::lock::Lock;
+use crate::machine;
+use crate::vendor::svm;
+
+/// The register that chooses (PCI 3.0, section 3.2.2.3.2).
+pub const ADDRESS: u16 = 0xcf8;
+/// The register that accesses, four bytes.
+pub const DATA: u16 = 0xcfc;
+const DATA_SIZE: u16 = 4;
+const ENABLE: u32 = 1 << 31;
+
+const WORDS: usize = (1 << 16) / 64;
+/// Words for the functions of bus 0.
+const FIRST_BUS: usize = 256 / 64;
+
+/// Functions that are not domain 0's.
+static WITHDRAWN: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+/// Host bridges, of bus 0.
+static HOST_BRIDGES: [AtomicU64; FIRST_BUS] = [const { AtomicU64::new(0) }; FIRST_BUS];
+/// Functions because of which nothing is to be moved.
+static FROZEN: AtomicU32 = AtomicU32::new(0);
+
+/// Held while something is chosen, and while what is chosen is written.
+static CHOOSING: Lock<()> = Lock::new(());
+
+fn has(words: &[AtomicU64], function: u16) -> bool {
+    let word = words.get(usize::from(function / 64));
+    word.is_some_and(|word| word.load(Ordering::Acquire) & 1 << (function % 64) != 0)
+}
+
+fn set(words: &[AtomicU64], function: u16, value: bool) {
+    if let Some(word) = words.get(usize::from(function / 64)) {
+        let bit = 1 << (function % 64);
+        if value {
+            word.fetch_or(bit, Ordering::AcqRel);
+        } else {
+            word.fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The functions that are not domain 0's.
+pub(super) fn withdrawn() -> impl Iterator<Item = u16> {
+    (0..=u16::MAX).filter(|function| has(&WITHDRAWN, *function))
+}
+
+/// The register that is chosen. Some of AMD's processors have four more bits of it (family 17h's reference, CF8 extended addresses).
+const fn offset(value: u32) -> u16 {
+    (value & 0xfc | value >> 16 & 0xf00) as u16
+}
+
+/// Notes which functions of bus 0 are host bridges. While booting: nobody else uses the ports.
+pub(super) fn find_host_bridges() {
+    for function in 0..=u8::MAX {
+        let function = u16::from(function);
+        // SAFETY: reading headers has no effect, and domain 0 does not run yet.
+        let (identity, class) = unsafe {
+            (
+                probe(function, register::IDENTITY),
+                probe(function, register::CLASS),
+            )
+        };
+        if identity as u16 != u16::MAX && (class >> 16) as u16 == HOST_BRIDGE {
+            set(&HOST_BRIDGES, function, true);
+        }
+    }
+    choose(0);
+}
+
+/// # Safety
+/// Nobody else uses the ports.
+unsafe fn probe(function: u16, offset: u16) -> u32 {
+    choose(ENABLE | u32::from(function) << 8 | u32::from(offset));
+    // SAFETY: as the caller warrants.
+    unsafe { input32(DATA) }
+}
+
+fn choose(value: u32) {
+    // SAFETY: choosing has no other effect.
+    unsafe { output32(ADDRESS, value) }
+}
+
+fn chosen() -> u32 {
+    // SAFETY: reading it has no effect.
+    unsafe { input32(ADDRESS) }
+}
+
+/// Whether the function is a host bridge of bus 0.
+#[must_use]
+pub fn is_host_bridge(function: u16) -> bool {
+    has(&HOST_BRIDGES, function)
+}
+
+/// Whether a store of domain 0's to the function's configuration space goes through.
+fn permits(function: u16, write: Write) -> bool {
+    if has(&WITHDRAWN, function) || is_host_bridge(function) {
+        return false;
+    }
+    let is_frozen = FROZEN.load(Ordering::Acquire) != 0;
+    !is_frozen
+        || !write.moves_addresses()
+            && !super::window().is_some_and(|window| moves_extended(&window, function, write))
+}
+
+/// Does what domain 0 stores to the function's configuration space, if that goes through.
+pub fn while_permitted(function: u16, write: Write, perform: impl FnOnce()) {
+    let _guard = CHOOSING.lock();
+    if permits(function, write) {
+        perform();
+    }
+}
+
+/// Whether accesses must be looked at while this is chosen.
+fn is_delicate(value: u32) -> bool {
+    let write = Write {
+        offset: offset(value),
+        width: 4,
+    };
+    value & ENABLE != 0 && !permits((value >> 8) as u16, write)
+}
+
+/// Domain 0 chooses: a function that is not its own is none.
+pub fn select(value: u32) {
+    let _guard = CHOOSING.lock();
+    let value = hiding::configuration_address(&machine::get().iommus, value);
+    let value = if has(&WITHDRAWN, (value >> 8) as u16) {
+        value & !ENABLE
+    } else {
+        value
+    };
+    if is_delicate(value) {
+        svm::maps::trap_ports(DATA, DATA_SIZE);
+        choose(value);
+    } else {
+        choose(value);
+        svm::maps::pass_ports(DATA, DATA_SIZE);
+    }
+}
+
+/// Domain 0 writes `width` bytes to the port, one of [`DATA`]'s: `write` does it, if that is allowed.
+pub fn with_chosen(port: u16, width: u8, write: impl FnOnce()) {
+    let _guard = CHOOSING.lock();
+    let value = chosen();
+    let Some(behind) = port.checked_sub(DATA) else {
+        // No system reaches over the edge of the register.
+        return;
+    };
+    let wanted = Write {
+        offset: offset(value) + behind,
+        width,
+    };
+    if value & ENABLE == 0 || permits((value >> 8) as u16, wanted) {
+        write();
+    }
+}
+
+/// From now on nothing in the machine is moved to other addresses, once for each call of [`thaw`].
+pub(super) fn freeze() {
+    let _guard = CHOOSING.lock();
+    FROZEN.fetch_add(1, Ordering::AcqRel);
+    if is_delicate(chosen()) {
+        svm::maps::trap_ports(DATA, DATA_SIZE);
+    }
+}
+
+/// Ends what [`freeze`] began.
+pub(super) fn thaw() {
+    FROZEN.fetch_sub(1, Ordering::AcqRel);
+}
+
+/// The function is not domain 0's any more. If it is chosen, nothing is.
+pub(super) fn withdraw(function: u16) {
+    let _guard = CHOOSING.lock();
+    set(&WITHDRAWN, function, true);
+    let value = chosen();
+    if (value >> 8) as u16 == function {
+        choose(value & !ENABLE);
+    }
+}
+
+/// The function is domain 0's again.
+pub(super) fn give_back(function: u16) {
+    let _guard = CHOOSING.lock();
+    set(&WITHDRAWN, function, false);
+}

@@ -1,0 +1,81 @@
+//! Domain 0's stores to configuration space where it is mapped to memory: carried out, but for those that are refused
+//! ([`crate::devices::permission`]).
+
+use crate::devices::permission::Write;
+use crate::devices::ports;
+use crate::guest::fetch::FetchError;
+use crate::guest::instruction::{Direction, Register, Transfer};
+use crate::guest::walk::Fault;
+use crate::machine;
+use crate::vcpu::Vcpu;
+
+/// Carries out the store at RIP, which goes to `address`; `false` if that is no configuration space.
+pub(super) fn store(vcpu: &mut Vcpu, address: u64) -> bool {
+    let found = machine::get().segments.iter().find_map(|segment| {
+        let offset = address.checked_sub(segment.base)?;
+        let bus = u8::try_from(offset >> 20).ok()?;
+        let buses = segment.first_bus..=segment.last_bus;
+        buses.contains(&bus).then_some((segment.group, offset))
+    });
+    let Some((group, offset)) = found else {
+        return false;
+    };
+    let instruction = match vcpu.fetch() {
+        Ok(instruction) => instruction,
+        Err(FetchError::Walk(Fault::Page(fault))) => {
+            vcpu.inject_page_fault(fault.address.value(), fault.error_code);
+            return true;
+        }
+        // The tables are being changed by another core: the CPU will fetch again.
+        Err(FetchError::Walk(_)) => return true,
+        Err(FetchError::NotLongMode | FetchError::NoInstruction) => {
+            vcpu.inject_general_protection();
+            return true;
+        }
+    };
+    // Systems use nothing but moves of up to four bytes here.
+    if let Some((value, width)) = instruction
+        .transfer()
+        .and_then(|transfer| stored(vcpu, transfer))
+    {
+        let write = Write {
+            offset: (offset & 0xfff) as u16,
+            width,
+        };
+        let function = (offset >> 12) as u16;
+        // What is kept of other segment groups' functions has no number here: no function of theirs is ever given away.
+        if group == 0 {
+            ports::while_permitted(function, write, || perform(address, width, value));
+        } else {
+            perform(address, width, value);
+        }
+    }
+    vcpu.advance(instruction.length().into());
+    true
+}
+
+/// What a store stores, and how many bytes of it.
+fn stored(vcpu: &Vcpu, transfer: Transfer) -> Option<(u32, u8)> {
+    let value = match transfer.direction {
+        Direction::Store(Register { number, high_byte }) => {
+            vcpu.register_by_number(number) >> if high_byte { 8 } else { 0 }
+        }
+        Direction::StoreImmediate(value) => value,
+        Direction::Exchange(_) | Direction::Load(_) => return None,
+    };
+    matches!(transfer.width, 1 | 2 | 4).then_some((value as u32, transfer.width))
+}
+
+fn perform(address: u64, width: u8, value: u32) {
+    if !address.is_multiple_of(width.into()) {
+        return;
+    }
+    // SAFETY: in the window that the firmware describes, at a function that is domain 0's; what must not get there was held back.
+    unsafe {
+        match width {
+            1 => (address as *mut u8).write_volatile(value as u8),
+            2 => (address as *mut u16).write_volatile(value as u16),
+            _ => (address as *mut u32).write_volatile(value),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What each core remembers of leaves.
+
+use core::cell::UnsafeCell;
+
+use adyton_sgx::Progress;
+
+use super::RECORDS;
+use super::inside::Stay;
+use crate::address::PAGE_SIZE;
+use crate::cores::Core;
+use crate::once::Once;
+
+static STATES: Once<&'static [OfCore]> = Once::new();
+
+struct OfCore(UnsafeCell<State>);
+
+// SAFETY: `here` hands each one out to its own core only.
+unsafe impl Sync for OfCore {}
+
+/// One core's.
+#[derive(Default)]
+pub(super) struct State {
+    /// How far an instruction of several slices is.
+    pub(super) progress: Progress,
+    /// While it is in enclave mode.
+    pub(super) stay: Option<Stay>,
+}
+
+/// Makes the states.
+///
+/// # Panics
+/// If the enclaves' reserve is too small.
+pub(super) fn create(cores: usize) {
+    let pages = ((cores * size_of::<OfCore>()) as u64).div_ceil(PAGE_SIZE);
+    let array = RECORDS
+        .allocate_contiguous(pages, PAGE_SIZE)
+        .expect("the enclaves' reserve is too small for the cores")
+        .value() as *mut OfCore;
+    for index in 0..cores {
+        // SAFETY: the array has room for `cores` states and belongs to nobody else.
+        unsafe { array.add(index).write(OfCore(UnsafeCell::default())) };
+    }
+    // SAFETY: all elements were just written; they are never moved or freed.
+    STATES.set(unsafe { core::slice::from_raw_parts(array, cores) });
+}
+
+/// Runs `action` on the state of `core`, which is the one that runs this.
+#[inline]
+pub(super) fn here<T>(core: &Core, action: impl FnOnce(&mut State) -> T) -> Option<T> {
+    let state = STATES.try_get()?.get(core.index as usize)?;
+    // SAFETY: only its own core comes here, and no action asks for the state again.
+    Some(action(unsafe { &mut *state.0.get() }))
+}

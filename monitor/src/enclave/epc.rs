@@ -1,0 +1,119 @@
+//! Pages of the EPC: from number to address and back, and their bytes.
+//!
+//! An enclave changes its pages while it runs, on any core. So nothing here makes a reference to their bytes: they are copied, or
+//! changed as atomic words, and who copies looks at its copy.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use adyton_sgx::EpcPage;
+
+use super::sections;
+use crate::address::{HostPhysical, PAGE_SIZE};
+
+/// The page that holds this physical address; `None` outside the EPC.
+#[inline]
+#[must_use]
+pub fn page_at(address: u64) -> Option<EpcPage> {
+    let mut before = 0;
+    for section in sections() {
+        if section.contains(address) {
+            return Some(EpcPage(
+                (before + (address - section.start) / PAGE_SIZE) as u32,
+            ));
+        }
+        before += section.size() / PAGE_SIZE;
+    }
+    None
+}
+
+/// Where a page lies; `None` for a number that is none.
+#[inline]
+#[must_use]
+pub fn place(page: EpcPage) -> Option<HostPhysical> {
+    let mut offset = u64::from(page.0) * PAGE_SIZE;
+    for section in sections() {
+        if offset < section.size() {
+            return Some(HostPhysical(section.start + offset));
+        }
+        offset -= section.size();
+    }
+    None
+}
+
+/// The address of `length` bytes at `offset` of a page, if they lie in one.
+#[inline]
+fn stretch(page: EpcPage, offset: usize, length: usize) -> Option<u64> {
+    let end = offset.checked_add(length)?;
+    let start = place(page)?.value();
+    (end <= PAGE_SIZE as usize).then_some(start + offset as u64)
+}
+
+/// Copies bytes out of a page; ones where there is none.
+#[inline]
+pub fn load(page: EpcPage, offset: usize, bytes: &mut [u8]) {
+    match stretch(page, offset, bytes.len()) {
+        // SAFETY: the stretch lies in the EPC, which is RAM, mapped one to one, and nothing else of the monitor's.
+        Some(start) => unsafe {
+            core::ptr::copy_nonoverlapping(start as *const u8, bytes.as_mut_ptr(), bytes.len());
+        },
+        None => bytes.fill(0xff),
+    }
+}
+
+/// Copies bytes into a page.
+#[inline]
+pub fn store(page: EpcPage, offset: usize, bytes: &[u8]) {
+    if let Some(start) = stretch(page, offset, bytes.len()) {
+        // SAFETY: as in `load`; the leaf that stores has claimed the page, or it is the enclave's own to change.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), start as *mut u8, bytes.len()) };
+    }
+}
+
+/// An aligned word of a page.
+#[inline]
+#[must_use]
+pub fn word(page: EpcPage, offset: usize) -> Option<&'static AtomicU64> {
+    let start = stretch(page, offset, 8).filter(|start| start.is_multiple_of(8))?;
+    // SAFETY: as in `load`; it is aligned, and only ever used as an atomic word.
+    Some(unsafe { &*(start as *const AtomicU64) })
+}
+
+/// Zeroes a page.
+pub fn zero(page: EpcPage) {
+    if let Some(start) = place(page) {
+        // SAFETY: as in `store`.
+        unsafe { core::ptr::write_bytes(start.value() as *mut u8, 0, PAGE_SIZE as usize) };
+    }
+}
+
+/// Copies a page.
+pub fn copy(from: EpcPage, to: EpcPage) {
+    if from == to {
+        return;
+    }
+    if let (Some(from), Some(to)) = (place(from), place(to)) {
+        // SAFETY: as in `load` and `store`; two pages do not overlap.
+        unsafe {
+            core::ptr::copy_nonoverlapping(
+                from.value() as *const u8,
+                to.value() as *mut u8,
+                PAGE_SIZE as usize,
+            );
+        }
+    }
+}
+
+/// Replaces a word that has the value `current`.
+///
+/// # Errors
+/// What it is instead.
+pub fn compare_exchange(page: EpcPage, offset: usize, current: u64, new: u64) -> Result<(), u64> {
+    let word = word(page, offset).ok_or(!current)?;
+    word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
+        .map(|_| ())
+}
+
+/// Replaces a word; what it was.
+pub fn swap(page: EpcPage, offset: usize, new: u64) -> u64 {
+    word(page, offset).map_or(u64::MAX, |word| word.swap(new, Ordering::SeqCst))
+}

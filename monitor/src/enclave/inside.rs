@@ -1,0 +1,235 @@
+//! A core in enclave mode: how it gets there, what its exits mean, and how it leaves.
+//!
+//! What must hold: a core's [`Stay`] exists exactly while its vCPU is in enclave mode. Nothing is delivered to domain 0 in
+//! enclave mode: whatever concerns it first makes an asynchronous exit.
+
+use adyton_sgx::{Event, Fault, Outcome, Processor, Thread};
+
+use super::caller::Caller;
+use super::cores::{State, here};
+use super::spaces::{self, Key, Taken};
+use super::{judgement, registers};
+use crate::cores::Core;
+use crate::domain::memory::CallerMemory;
+use crate::domain0::WITH_ERROR_CODE;
+use crate::guest::walk::{Kind, Regime};
+use crate::vcpu::Vcpu;
+use crate::vendor::{Exit, svm};
+
+/// Error code bits of a page fault.
+const WRITE: u32 = 1 << 1;
+const USER: u32 = 1 << 2;
+const FETCH: u32 = 1 << 4;
+
+const BREAKPOINT: u8 = 3;
+/// The error code of #GP where INT3 finds no descriptor: its vector, from the interrupt table.
+const NO_BREAKPOINT_HANDLER: u32 = (BREAKPOINT as u32) << 3 | 2;
+/// ENCLU.
+const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
+
+/// What a core remembers while it is in enclave mode.
+pub(super) struct Stay {
+    pub(super) thread: Thread,
+    space: Taken,
+    regime: Regime,
+    cr4: u64,
+}
+
+/// Goes on in enclave mode, where a leaf has put the processor.
+pub(super) fn enter(
+    state: &mut State,
+    vcpu: &mut Vcpu,
+    regime: Regime,
+    thread: Thread,
+    processor: &Processor,
+) {
+    let cr4 = vcpu.cr4();
+    let key = Key {
+        tcs: thread.tcs,
+        secs: thread.secs,
+        base: thread.base,
+        size: thread.size,
+        control: [vcpu.cr0(), vcpu.cr3(), cr4, vcpu.efer()],
+    };
+    let generation = vcpu.seat.context().generation.current();
+    let space = spaces::take(key, &thread, generation).expect("there are more spaces than cores");
+    let (fs, gs) = registers::hidden(processor);
+    svm::enclave::enter(vcpu, space.root(), fs, gs, thread.debug);
+    registers::put(vcpu, processor);
+    state.stay = Some(Stay {
+        thread,
+        space,
+        regime,
+        cr4,
+    });
+}
+
+/// An exit of a core in enclave mode.
+pub(crate) fn exit(core: &'static Core, vcpu: &mut Vcpu, exit: Exit) {
+    here(core, |state| answer(core, state, vcpu, exit));
+}
+
+/// Leaves enclave mode, if the core is in it, because domain 0 is wanted.
+pub(crate) fn withdraw(core: &'static Core, vcpu: &mut Vcpu) {
+    if vcpu.is_inside() {
+        here(core, |state| leave(core, state, vcpu, Event::Other));
+    }
+}
+
+fn answer(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, exit: Exit) {
+    let event = match exit {
+        Exit::Interrupt | Exit::Nmi | Exit::Init => Event::Other,
+        Exit::Exception { vector, error } => match exception(core, state, vcpu, vector, error) {
+            Some(event) => event,
+            None => return,
+        },
+        Exit::ReadMsr | Exit::WriteMsr | Exit::Halt | Exit::InvalidateCaches => {
+            raised(Fault::general_protection())
+        }
+        // A state that a processor has after a triple fault, which no program alone brings about.
+        Exit::Shutdown | Exit::Invalid | Exit::NestedFault(_) => {
+            raised(Fault::general_protection())
+        }
+        // What the SDM calls illegal inside (volume 3D, section 38.6.1).
+        _ => raised(Fault::undefined()),
+    };
+    leave(core, state, vcpu, event);
+}
+
+/// What an exception is to the enclave; `None` if it goes on.
+fn exception(
+    core: &'static Core,
+    state: &mut State,
+    vcpu: &mut Vcpu,
+    vector: u8,
+    error: u32,
+) -> Option<Event> {
+    match vector {
+        Fault::PF => {
+            let address = vcpu.fault_address();
+            // An access of the processor's own, to a descriptor that no table holds.
+            if error & USER == 0 {
+                return Some(raised(Fault::general_protection()));
+            }
+            let kind = match error {
+                _ if error & FETCH != 0 => Kind::Execute,
+                _ if error & WRITE != 0 => Kind::Write,
+                _ => Kind::Read,
+            };
+            load(state, vcpu, address, kind).err().map(raised)
+        }
+        Fault::UD if is_enclu(state, vcpu) => leaf(core, state, vcpu),
+        Fault::GP if error == NO_BREAKPOINT_HANDLER => Some(Event::Exception {
+            vector: BREAKPOINT,
+            error: 0,
+            address: 0,
+        }),
+        _ => Some(Event::Exception {
+            vector,
+            error,
+            address: 0,
+        }),
+    }
+}
+
+/// Loads the translation that an access has missed.
+fn load(state: &mut State, vcpu: &Vcpu, address: u64, kind: Kind) -> Result<(), Fault> {
+    let Some(stay) = &state.stay else {
+        return Err(Fault::general_protection());
+    };
+    let memory = CallerMemory::new(vcpu);
+    let new = judgement::judge(memory, &stay.regime, &stay.thread, address, kind)?;
+    // Without a frame there is nothing to go on with; the reserve holds what one instruction needs.
+    stay.space
+        .load(&new)
+        .map_err(|_| Fault::general_protection())
+}
+
+/// Whether the enclave stands at ENCLU.
+fn is_enclu(state: &State, vcpu: &Vcpu) -> bool {
+    let Some(stay) = &state.stay else {
+        return false;
+    };
+    ENCLU.iter().zip(0..).all(|(byte, offset)| {
+        let address = vcpu.rip().wrapping_add(offset);
+        stay.space.translate(address).is_some_and(|host| {
+            // SAFETY: a translation of the space leads to RAM, mapped one to one. Should the enclave change the byte meanwhile, one or the
+            // other is read.
+            let found = unsafe { core::ptr::read_volatile(host as *const u8) };
+            found == *byte
+        })
+    })
+}
+
+/// Executes a leaf of the enclave's; what is to be told of it, if it cannot go on.
+fn leaf(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<Event> {
+    let stay = state.stay.take()?;
+    let mut processor = registers::of(vcpu, ENCLU.len() as u64);
+    let mut thread = Some(stay.thread);
+    let mut caller = Caller {
+        core,
+        vcpu,
+        regime: stay.regime,
+        cr4: stay.cr4,
+    };
+    let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
+    match (outcome, thread) {
+        (Outcome::Left, _) => {
+            svm::enclave::leave(vcpu, stay.thread.debug);
+            stay.space.release();
+            registers::put(vcpu, &processor);
+            return None;
+        }
+        (_, Some(thread)) => state.stay = Some(Stay { thread, ..stay }),
+        (_, None) => state.stay = Some(stay),
+    }
+    match outcome {
+        Outcome::Complete => {
+            processor.rip = processor.next;
+            registers::put(vcpu, &processor);
+            None
+        }
+        Outcome::Fault(fault) => Some(raised(fault)),
+        Outcome::Again | Outcome::Entered | Outcome::Left => None,
+    }
+}
+
+fn raised(fault: Fault) -> Event {
+    Event::Exception {
+        vector: fault.vector,
+        error: fault.error,
+        address: fault.address,
+    }
+}
+
+/// The asynchronous exit: domain 0 goes on at the pointer that it named, with the exception if it was one.
+fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) {
+    let Some(stay) = state.stay.take() else {
+        return;
+    };
+    svm::enclave::save_hidden(vcpu);
+    let mut processor = registers::of(vcpu, 0);
+    let mut caller = Caller {
+        core,
+        vcpu,
+        regime: stay.regime,
+        cr4: stay.cr4,
+    };
+    let debug = stay.thread.debug;
+    let address = adyton_sgx::asynchronous_exit(&mut caller, &stay.thread, &mut processor, event);
+    svm::enclave::leave(vcpu, debug);
+    stay.space.release();
+    registers::put(vcpu, &processor);
+    match event {
+        Event::Exception {
+            vector: Fault::PF,
+            error,
+            ..
+        } => vcpu.inject_page_fault(address, error),
+        Event::Exception { vector, error, .. } => {
+            let has_code = WITH_ERROR_CODE & 1_u32.checked_shl(vector.into()).unwrap_or(0) != 0;
+            vcpu.inject_exception(vector, has_code.then_some(error));
+        }
+        Event::Other => {}
+    }
+}

@@ -1,0 +1,129 @@
+//! SGX for domain 0 on a processor that has none: design note 007.
+//!
+//! `adyton-sgx` decides what each leaf does; this is the machine that it decides for ([`caller`](self)). What is where:
+//! the EPC ([`sections`], [`epc`]), registers of launch control ([`launch`]), instructions of domain 0's ([`undefined`]), a core in
+//! enclave mode ([`inside`]), and its tables: kept in a [`space`], judged by [`judgement`](self), shared out by `spaces`.
+//!
+//! What must hold: the EPC is in nobody's nested tables. What a page of it contains is read and written by leaves, and by the
+//! enclave that it belongs to in enclave mode.
+
+mod caller;
+mod cores;
+pub mod epc;
+mod extended;
+pub(crate) mod inside;
+mod judgement;
+pub mod launch;
+mod registers;
+mod secrets;
+pub mod space;
+mod spaces;
+pub(crate) mod undefined;
+
+use core::sync::atomic::AtomicU64;
+
+use adyton_sgx::platform::{STATE_COMPONENTS, StateComponent};
+use adyton_sgx::{Capabilities, EpcmEntry, Platform};
+
+use crate::address::PAGE_SIZE;
+use crate::frames::FrameAllocator;
+use crate::instructions::cpuid;
+use crate::memory::{EpcReserve, Layout, Range};
+use crate::once::Once;
+use crate::{log, vcpu};
+
+/// What is set aside beside the EPC: for each of its pages a record and a share of the pages for tables; and what the cores need.
+pub const RESERVE: EpcReserve = EpcReserve {
+    per_page: 64 + 128,
+    besides: 4 << 20,
+};
+
+/// The enclaves' own reserve.
+static RECORDS: FrameAllocator = FrameAllocator::new();
+
+static PLATFORM: Once<Platform<'static>> = Once::new();
+
+/// Raised whenever the EPCM gives less than before: whoever kept what it gave asks again.
+static RESTRICTIONS: AtomicU64 = AtomicU64::new(1);
+
+static SECTIONS: Once<&'static [Range]> = Once::new();
+
+/// Sets up what there is, if there is to be an EPC. While the monitor boots.
+///
+/// # Panics
+/// If the enclaves' reserve is too small.
+pub fn create(layout: &'static Layout, cores: usize) {
+    if layout.epc.is_empty() {
+        return;
+    }
+    // SAFETY: the layout has set it aside for this, and it is hidden from domain 0.
+    unsafe { RECORDS.initialize(layout.epc_reserve) };
+    let Some(secrets) = secrets::create() else {
+        log!("no enclaves: the processor has no source of randomness");
+        return;
+    };
+    let pages: u64 = layout
+        .epc
+        .iter()
+        .map(|section| section.size() / PAGE_SIZE)
+        .sum();
+    let size = (pages * size_of::<EpcmEntry>() as u64).div_ceil(PAGE_SIZE);
+    let records = RECORDS
+        .allocate_contiguous(size, PAGE_SIZE)
+        .expect("the enclaves' reserve is too small for its records");
+    // SAFETY: zeroed pages, which are entries of free pages; they belong to the array for ever and are large enough for it.
+    let epcm =
+        unsafe { core::slice::from_raw_parts(records.value() as *const EpcmEntry, pages as usize) };
+    PLATFORM.set(Platform::new(epcm, secrets, capabilities()));
+    launch::create(&RECORDS, cores);
+    self::cores::create(cores);
+    spaces::create(cores);
+    SECTIONS.set(&layout.epc);
+}
+
+/// What the processor can do for enclaves.
+fn capabilities() -> Capabilities {
+    const EXTENDED_STATE: u32 = 0xd;
+    let states = vcpu::components();
+    let mut components = [StateComponent::default(); STATE_COMPONENTS];
+    for (component, number) in components.iter_mut().zip(0..).skip(2) {
+        if states >> number & 1 != 0 {
+            let state = cpuid(EXTENDED_STATE, number);
+            *component = StateComponent {
+                offset: state.ebx,
+                size: state.eax,
+            };
+        }
+    }
+    Capabilities {
+        xfrm: u64::from(states) | 3,
+        components,
+        ..Capabilities::BASIC
+    }
+}
+
+/// What all cores share.
+///
+/// # Panics
+/// Where enclaves are not offered: nobody asks there.
+pub(crate) fn platform() -> &'static Platform<'static> {
+    PLATFORM.get()
+}
+
+/// The sections of the EPC; none where enclaves are not offered.
+#[must_use]
+pub fn sections() -> &'static [Range] {
+    SECTIONS.try_get().copied().unwrap_or(&[])
+}
+
+/// Whether enclaves are offered.
+#[must_use]
+pub fn is_offered() -> bool {
+    !sections().is_empty()
+}
+
+/// Whether this physical address lies in the EPC.
+#[must_use]
+pub fn holds(address: u64) -> bool {
+    sections().iter().any(|section| section.contains(address))
+}

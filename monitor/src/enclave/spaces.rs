@@ -1,0 +1,176 @@
+//! The machine's spaces: which thread's translations each one keeps, and which core has it.
+//!
+//! A space is kept for a thread as long as nobody needs it more. There are at least two for each core, and a core has one at a time, so one
+//! can always be had.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use adyton_sgx::{EpcPage, Thread};
+
+use super::space::{OutOfFrames, Space, Translation};
+use super::{RECORDS, RESTRICTIONS, judgement};
+use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::once::Once;
+
+/// Spaces beyond the two of each core.
+const MORE: usize = 62;
+/// How many places a thread's space is looked for in.
+const PROBES: usize = 8;
+/// The most translations that are judged at an entry, which must be short.
+const MOST_JUDGED: usize = 4096;
+
+static SPACES: Once<&'static [Slot]> = Once::new();
+
+/// Whose translations they are, and by which rules of domain 0's they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) tcs: EpcPage,
+    pub(super) secs: EpcPage,
+    pub(super) base: u64,
+    pub(super) size: u64,
+    /// CR0, CR3, CR4, EFER.
+    pub(super) control: [u64; 4],
+}
+
+/// A place for a space.
+pub(super) struct Slot {
+    is_taken: AtomicBool,
+    kept: UnsafeCell<Kept>,
+}
+
+// SAFETY: `kept` is reached only by the core that has set `is_taken`.
+unsafe impl Sync for Slot {}
+
+struct Kept {
+    key: Option<Key>,
+    space: Space,
+    /// Of domain 0's nested tables.
+    generation: u64,
+    /// [`RESTRICTIONS`] when the EPCM was last asked about all of them.
+    restrictions: u64,
+}
+
+/// A space that a core has. It goes back by [`Taken::release`].
+#[must_use]
+pub(super) struct Taken(&'static Slot);
+
+/// Makes the spaces.
+///
+/// # Panics
+/// If the enclaves' reserve is too small.
+pub(super) fn create(cores: usize) {
+    const TOO_SMALL: &str = "the enclaves' reserve is too small for the cores' tables";
+    let count = 2 * cores + MORE;
+    let pages = ((count * size_of::<Slot>()) as u64).div_ceil(PAGE_SIZE);
+    let array = RECORDS
+        .allocate_contiguous(pages, PAGE_SIZE)
+        .expect(TOO_SMALL);
+    let array = array.value() as *mut Slot;
+    for index in 0..count {
+        let slot = Slot {
+            is_taken: AtomicBool::new(false),
+            kept: UnsafeCell::new(Kept {
+                key: None,
+                space: Space::new(&RECORDS).expect(TOO_SMALL),
+                generation: 0,
+                restrictions: 0,
+            }),
+        };
+        // SAFETY: the array has room for `count` slots and belongs to nobody else.
+        unsafe { array.add(index).write(slot) };
+    }
+    // SAFETY: all elements were just written; they are never moved or freed.
+    SPACES.set(unsafe { core::slice::from_raw_parts(array, count) });
+}
+
+/// The space for a thread that has just entered, with nothing in it that is not allowed now.
+///
+/// Ordering: the thread is counted as inside already, so whoever restricts a page after this looked at the restrictions finds it there.
+pub(super) fn take(key: Key, thread: &Thread, generation: u64) -> Option<Taken> {
+    let taken = find(&key)?;
+    let kept = taken.kept();
+    let restrictions = RESTRICTIONS.load(Ordering::SeqCst);
+    let is_same = kept.key == Some(key) && kept.generation == generation;
+    if !is_same || kept.space.pages() > MOST_JUDGED {
+        kept.space.clear(&RECORDS);
+        kept.key = Some(key);
+        kept.generation = generation;
+    } else {
+        kept.space.judge();
+        if kept.restrictions != restrictions {
+            kept.space
+                .retain(|address, word| judgement::is_still_allowed(thread, address, word));
+        }
+    }
+    kept.restrictions = restrictions;
+    Some(taken)
+}
+
+fn find(key: &Key) -> Option<Taken> {
+    let slots = *SPACES.try_get()?;
+    let first = key.tcs.0 as usize % slots.len();
+    let from_first = || slots.iter().cycle().skip(first).take(slots.len());
+    for slot in from_first().take(PROBES) {
+        if let Some(taken) = slot.take() {
+            if taken.kept().key.is_some_and(|kept| kept.tcs == key.tcs) {
+                return Some(taken);
+            }
+            taken.release();
+        }
+    }
+    from_first().find_map(Slot::take)
+}
+
+impl Slot {
+    fn take(&'static self) -> Option<Taken> {
+        self.is_taken
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        Some(Taken(self))
+    }
+}
+
+impl Taken {
+    #[expect(clippy::mut_from_ref, reason = "whoever has the slot has it alone")]
+    fn kept(&self) -> &mut Kept {
+        // SAFETY: this core has set `is_taken`, and no caller keeps the reference over another call.
+        unsafe { &mut *self.0.kept.get() }
+    }
+
+    /// What CR3 gets.
+    pub(super) fn root(&self) -> HostPhysical {
+        self.kept().space.root()
+    }
+
+    /// The host address to which a linear one is translated.
+    pub(super) fn translate(&self, address: u64) -> Option<u64> {
+        self.kept().space.translate(address)
+    }
+
+    /// Loads a translation; where frames are short, in place of all others, and then of those of threads that are not inside.
+    pub(super) fn load(&self, new: &Translation) -> Result<(), OutOfFrames> {
+        let kept = self.kept();
+        if kept.space.load(&RECORDS, new).is_ok() {
+            return Ok(());
+        }
+        kept.space.clear(&RECORDS);
+        if kept.space.load(&RECORDS, new).is_ok() {
+            return Ok(());
+        }
+        for slot in SPACES.try_get().copied().unwrap_or(&[]) {
+            if let Some(other) = slot.take() {
+                let other_kept = other.kept();
+                other_kept.space.clear(&RECORDS);
+                other_kept.key = None;
+                other.release();
+            }
+        }
+        kept.space.load(&RECORDS, new)
+    }
+
+    /// Gives it back, with what is in it.
+    pub(super) fn release(self) {
+        self.0.is_taken.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,150 @@
+//! Enclave mode: a second VMCB of domain 0's vCPU, without nested paging, for its tables are the monitor's own.
+//!
+//! Everything that an enclave may not do exits: exceptions, software interrupts, ports, what shows or loads descriptor tables.
+//! Descriptor tables are empty. The address space number is the last one, which no other vCPU gets, and is flushed at each entry.
+
+use core::arch::asm;
+
+use adyton_x86::svm::vmcb::{tlb_control, virtual_interrupt};
+use adyton_x86::svm::{Event, Intercept1, Intercept2, Segment, Vmcb};
+
+use super::{last_address_space, maps};
+use crate::address::HostPhysical;
+use crate::frames::FRAMES;
+use crate::vcpu::Vcpu;
+
+/// All vectors but 2, which has an intercept of its own.
+const ALL_EXCEPTIONS: u32 = !(1 << 2);
+const EFER_SYSTEM_CALL: u64 = 1;
+const EFER_NO_EXECUTE: u64 = 1 << 11;
+/// Process-context identifiers and five levels change what CR3 means.
+const CR4_PROCESS_CONTEXTS: u64 = 1 << 17;
+const CR4_FIVE_LEVELS: u64 = 1 << 12;
+const CR4_PERFORMANCE_COUNTERS: u64 = 1 << 8;
+const CR0_WRITE_PROTECT: u64 = 1 << 16;
+const LDT: u16 = 0x82;
+const BUSY_TASK: u16 = 0x8b;
+const DR6_AT_RESET: u64 = 0xffff_0ff0;
+const DR7_AT_RESET: u64 = 0x400;
+
+/// See [`Vendor::offer_enclaves`](crate::vendor::Vendor::offer_enclaves).
+pub fn offer(vcpu: &mut Vcpu) -> bool {
+    const UNDEFINED_OPCODE: u32 = 1 << 6;
+    let Some(page) = FRAMES.allocate() else {
+        return false;
+    };
+    vcpu.other_control = page;
+    vcpu.vmcb_mut().intercept_exceptions |= UNDEFINED_OPCODE;
+    prepare(vcpu);
+    true
+}
+
+/// Fills in what never changes.
+fn prepare(vcpu: &mut Vcpu) {
+    let place = &raw const *vcpu as u64;
+    // SAFETY: the page is zeroed, which is a valid VMCB, and belongs to this vCPU.
+    let vmcb = unsafe { &mut *(vcpu.other_control.value() as *mut Vmcb) };
+    // Where the run loop finds the vCPU again.
+    vmcb.host_word = place;
+    vmcb.intercept_control_registers = u32::MAX;
+    vmcb.intercept_debug_registers = u32::MAX;
+    vmcb.intercept_exceptions = ALL_EXCEPTIONS;
+    vmcb.intercept1 = Intercept1::INTERRUPT
+        | Intercept1::NMI
+        | Intercept1::INIT
+        | Intercept1::DESCRIPTOR_TABLE_READS
+        | Intercept1::RDPMC
+        | Intercept1::CPUID
+        | Intercept1::RSM
+        | Intercept1::IRET
+        | Intercept1::SOFTWARE_INTERRUPT
+        | Intercept1::INVD
+        | Intercept1::HALT
+        | Intercept1::INVLPG
+        | Intercept1::INVLPGA
+        | Intercept1::IO
+        | Intercept1::MSR
+        | Intercept1::TASK_SWITCH
+        | Intercept1::SHUTDOWN;
+    // VMMCALL is undefined where it is not intercepted, which is what it is to be.
+    vmcb.intercept2 = Intercept2::all() - Intercept2::VMMCALL - Intercept2::RDTSCP;
+    vmcb.interrupt_control = virtual_interrupt::MASKING;
+    vmcb.io_map = maps::all_io().value();
+    vmcb.msr_map = maps::all_msrs().value();
+    vmcb.asid = last_address_space();
+    vmcb.save.ldtr = Segment {
+        attributes: LDT,
+        ..Segment::default()
+    };
+    vmcb.save.tr = Segment {
+        attributes: BUSY_TASK,
+        ..Segment::default()
+    };
+    vmcb.save.cpl = 3;
+}
+
+/// Puts what VMRUN does not move of the registers that this core has now into the control structure in use.
+#[inline]
+pub fn save_hidden(vcpu: &mut Vcpu) {
+    // SAFETY: the control structure is this vCPU's, which this core runs.
+    unsafe { asm!("vmsave rax", in("rax") vcpu.control.value(), options(nostack)) };
+}
+
+/// Takes them out of it.
+#[inline]
+fn load_hidden(vcpu: &Vcpu) {
+    // SAFETY: as in `save_hidden`; the monitor itself uses none of these registers.
+    unsafe { asm!("vmload rax", in("rax") vcpu.control.value(), options(nostack)) };
+}
+
+/// FS and GS as [`save_hidden`] found them.
+#[inline]
+pub fn segments(vcpu: &Vcpu) -> (Segment, Segment) {
+    let save = &vcpu.vmcb().save;
+    (save.fs, save.gs)
+}
+
+/// Changes to enclave mode with the tables at `root`. Registers are the caller's to set afterwards. [`save_hidden`] came before.
+#[inline]
+pub fn enter(vcpu: &mut Vcpu, root: HostPhysical, fs: Segment, gs: Segment, debug: bool) {
+    let outside = &vcpu.vmcb().save;
+    let (es, cs, ss, ds) = (outside.es, outside.cs, outside.ss, outside.ds);
+    let (cr0, cr4, efer) = (outside.cr0, outside.cr4, outside.efer);
+    let (dr6, dr7) = if debug {
+        (outside.dr6, outside.dr7)
+    } else {
+        (DR6_AT_RESET, DR7_AT_RESET)
+    };
+    exchange(vcpu);
+    let vmcb = vcpu.vmcb_mut();
+    vmcb.inject = Event::NONE;
+    vmcb.tlb_control = tlb_control::EVERYTHING;
+    vmcb.interrupt_shadow = 0;
+    let save = &mut vmcb.save;
+    (save.es, save.cs, save.ss, save.ds) = (es, cs, ss, ds);
+    (save.fs, save.gs) = (fs, gs);
+    save.cr0 = cr0 | CR0_WRITE_PROTECT;
+    save.cr3 = root.value();
+    save.cr4 = cr4 & !(CR4_PROCESS_CONTEXTS | CR4_FIVE_LEVELS | CR4_PERFORMANCE_COUNTERS);
+    save.efer = efer & !EFER_SYSTEM_CALL | EFER_NO_EXECUTE;
+    (save.dr6, save.dr7) = (dr6, dr7);
+    load_hidden(vcpu);
+}
+
+/// Changes back; with `debug` what the breakpoints have to say comes along.
+#[inline]
+pub fn leave(vcpu: &mut Vcpu, debug: bool) {
+    let dr6 = vcpu.vmcb().save.dr6;
+    exchange(vcpu);
+    if debug {
+        vcpu.vmcb_mut().save.dr6 = dr6;
+    }
+    vcpu.vmcb_mut().interrupt_shadow = 0;
+    load_hidden(vcpu);
+}
+
+#[inline]
+fn exchange(vcpu: &mut Vcpu) {
+    core::mem::swap(&mut vcpu.control, &mut vcpu.other_control);
+    vcpu.is_inside = !vcpu.is_inside;
+}

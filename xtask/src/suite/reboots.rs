@@ -1,0 +1,220 @@
+//! What survives a reboot and what does not: one machine, started again and again with the same TPM.
+//!
+//! | start | system | must find |
+//! | --- | --- | --- |
+//! | 1 | release 1 | new keys, and a counter |
+//! | 2 | release 2, another command line and initrd | the same keys and the counter: an update loses nothing |
+//! | | the same machine without us, with the owner's authority | that it can read nothing, and can delete |
+//! | 3 | release 1 | no keys: it is older now |
+//! | 4 | release 2, after the secret was deleted | other keys: what was deleted is gone, not exposed; no counter goes back |
+//!
+//! The TPM's own part of it, power cuts after each command included, is tested on the host: `monitor/src/attestation/secret/tests.rs`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use adyton_secrets::index::handle;
+use anyhow::{Context, Result, bail, ensure};
+
+use super::report::{Outcome, Report};
+use crate::build::Monitors;
+use crate::guest::{Firmware, Images, Settings};
+use crate::image;
+use crate::qemu::{Event, Session, Tpm, TpmEmulator};
+use crate::setup::Kernel;
+use crate::workspace::Workspace;
+
+/// What a program of the guest's prints before a name and what it found.
+const FOUND: &str = "ADYTON-KEPT ";
+const COUNTER: &str = "ADYTON-COUNT ";
+const STATUS: &str = "ADYTON-REBOOT status ";
+/// Seconds that a start may take.
+const PATIENCE: u64 = 240;
+
+/// What a start has found.
+#[derive(Default)]
+struct Found {
+    /// Keys, by name.
+    keys: BTreeMap<String, String>,
+    /// What a domain's counter was at first, 0 if there was none, and at last.
+    counter: [u64; 2],
+}
+
+/// The machine.
+struct Computer<'a> {
+    images: &'a Images,
+    kernel: Kernel,
+    folder: PathBuf,
+}
+
+/// Starts the machine as told above, and judges each start.
+pub fn run(workspace: &Workspace) -> Result<Vec<Report>> {
+    let images = Images::build(workspace, Monitors::PRODUCT)?;
+    let folder = workspace.target("boots/reboots");
+    let _absent = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    let kernel = Settings::default().fetch_kernel(workspace)?;
+    let computer = Computer {
+        images: &images,
+        kernel,
+        folder,
+    };
+    let mut reports = Vec::new();
+    let mut judge = |name: &str, begin: Instant, outcome: Result<()>| {
+        let outcome = match outcome {
+            Ok(()) => Outcome::Passed,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        let mut report = Report::new(format!("reboots/{name}"), outcome, begin.elapsed());
+        report.detail = "      repeat with: cargo xtask test reboots\n".to_owned();
+        reports.push(report);
+    };
+    let begin = Instant::now();
+    let first = computer.start("first", 1, KEYS)?;
+    let is_whole = first.keys.len() == 2 && first.counter[0] == 0;
+    judge("first", begin, require(is_whole, "there are no keys"));
+    let begin = Instant::now();
+    let updated = computer.start("update", 2, KEYS)?;
+    let is_same = updated.keys == first.keys;
+    judge("update", begin, require(is_same, "keys were lost"));
+    let goes_on = updated.counter[0] == first.counter[1];
+    judge("counter", begin, require(goes_on, "a counter was lost"));
+    let begin = Instant::now();
+    judge("other-system", begin, computer.other_system(true));
+    let begin = Instant::now();
+    let older = computer.start("older", 1, NO_KEYS).map(drop);
+    judge("older", begin, older);
+    let begin = Instant::now();
+    judge("deletion", begin, computer.other_system(false));
+    let begin = Instant::now();
+    let anew = computer.start("deleted", 2, KEYS)?;
+    let differs = |name: &String| {
+        let key = anew.keys.get(name);
+        key.is_some() && key != first.keys.get(name)
+    };
+    let all_differ = first.keys.keys().all(differs);
+    judge("deleted", begin, require(all_differ, "an old key is back"));
+    let begins_above = anew.counter[0] == 0 && anew.counter[1] > updated.counter[1];
+    judge(
+        "no-counter-goes-back",
+        begin,
+        require(begins_above, "a counter has gone back"),
+    );
+    Ok(reports)
+}
+
+fn require(holds: bool, otherwise: &'static str) -> Result<()> {
+    if holds { Ok(()) } else { bail!(otherwise) }
+}
+
+const KEYS: &str = "kept-secrets keys && kept-secrets signers && kept-secrets counters";
+const NO_KEYS: &str = "kept-secrets none";
+
+impl Computer<'_> {
+    fn state(&self) -> PathBuf {
+        self.folder.join("tpm")
+    }
+
+    /// Starts a release, and runs a command, which must succeed. Each start has another initrd and command line.
+    fn start(&self, name: &str, release: u64, command: &str) -> Result<Found> {
+        let settings = Settings {
+            firmware: Firmware::Uefi,
+            tpm: Some(Tpm::Crb),
+            release,
+            append: format!("quiet start={name}"),
+            ..Settings::default()
+        };
+        let script = format!("{command}; echo \"{STATUS}$?\"; poweroff -f");
+        let start = vec![image::start(&script, &[])];
+        let initrd = self.images.initrd(&self.kernel, start)?;
+        let folder = self.folder.join(name);
+        let mut machine = self
+            .images
+            .machine(&settings, &self.kernel.image, &initrd, &folder)?;
+        machine.tpm_state = Some(self.state());
+        let log = folder.join("console.log");
+        let mut session = Session::start(&machine, &log)?;
+        let found = follow(&mut session);
+        session.finish()?;
+        for file in machine.packed() {
+            fs::remove_file(file)?;
+        }
+        found.with_context(|| format!("console: {}", log.display()))
+    }
+
+    /// Another system on the same machine, with the owner's authority: it reads nothing and writes nothing. What it can do is delete.
+    fn other_system(&self, leaves: bool) -> Result<()> {
+        let secret = handle::SECRET;
+        let tpm = TpmEmulator::alone(&self.state())?;
+        let tool = |line: &str| run_tool(tpm.folder(), line);
+        // The control: it talks to that TPM.
+        ensure!(
+            tool(&format!("tpm2_nvreadpublic {secret:#x}"))?,
+            "the index is not there"
+        );
+        for line in [
+            format!("tpm2_nvread -C o {secret:#x}"),
+            format!("tpm2_nvread -C {secret:#x} {secret:#x}"),
+        ] {
+            ensure!(!tool(&line)?, "another system has read the secret");
+        }
+        if !leaves {
+            ensure!(
+                tool(&format!("tpm2_nvundefine -C o {secret:#x}"))?,
+                "the owner could not delete the secret"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Runs one of tpm2-tools on the TPM whose socket lies in `folder`; whether it succeeded.
+fn run_tool(folder: &Path, line: &str) -> Result<bool> {
+    let mut words = line.split_whitespace();
+    let output = Command::new(words.next().context("no command")?)
+        .args(words)
+        .current_dir(folder)
+        .env("TPM2TOOLS_TCTI", "swtpm:path=socket")
+        .output()?;
+    Ok(output.status.success())
+}
+
+/// Reads the console to its end.
+fn follow(session: &mut Session) -> Result<Found> {
+    let deadline = Instant::now() + Duration::from_secs(PATIENCE);
+    let (mut found, mut status) = (Found::default(), None);
+    loop {
+        match session.next(deadline) {
+            Event::Line(line) => {
+                if let Some((name, value)) = line
+                    .strip_prefix(FOUND)
+                    .and_then(|rest| rest.split_once(' '))
+                {
+                    found.keys.insert(name.to_owned(), value.to_owned());
+                }
+                if let Some(numbers) = line.strip_prefix(COUNTER) {
+                    let mut numbers = numbers.split(' ').map(str::parse);
+                    for place in &mut found.counter {
+                        *place = numbers.next().context("a number is missing")??;
+                    }
+                }
+                if let Some(number) = line.strip_prefix(STATUS) {
+                    status = Some(number.to_owned());
+                }
+            }
+            Event::Closed => break,
+            Event::Deadline => {
+                session.kill()?;
+                bail!("it took longer than {PATIENCE} seconds");
+            }
+        }
+    }
+    ensure!(
+        status.as_deref() == Some("0"),
+        "the test in domain 0 failed: status {status:?}"
+    );
+    Ok(found)
+}
