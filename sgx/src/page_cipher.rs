@@ -79,14 +79,15 @@ impl PageCipher {
     }
 
     /// The tag, after `length` bytes of the page.
-    pub fn tag(mut self, length: u64) -> Key {
+    pub fn tag(&self, length: u64) -> Key {
         let mut lengths = [0; BLOCK];
         lengths[..8].copy_from_slice(&(HEADER as u64 * 8).to_be_bytes());
         lengths[8..].copy_from_slice(&(length * 8).to_be_bytes());
-        self.hash.update(&[lengths.into()]);
+        let mut hash = self.hash.clone();
+        hash.update(&[lengths.into()]);
         let mut mask = self.first.into();
         self.cipher.encrypt_block(&mut mask);
-        let mut tag: Key = self.hash.finalize().into();
+        let mut tag: Key = hash.finalize().into();
         for (byte, mask) in tag.iter_mut().zip(mask) {
             *byte ^= mask;
         }

@@ -66,7 +66,8 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let parent = page.entry.entered(address);
         let parent = parent.and_then(|secs| self.page(secs, address));
         let parent = parent.ok_or_else(|| self.page_fault(address, Access::Write))?;
-        // Counted before the frame is looked at: what is found good after this stays so until the thread has left.
+        // Counted, then looked at: who blocks a page after this notes an epoch that lasts until the thread has left. The TCS is looked at
+        // twice, because it says in which enclave to count.
         let epoch = parent.entry.tracking().enter();
         let epoch = epoch.ok_or(Stop::GENERAL_PROTECTION)?;
         let entered = self.enter_counted::<RESUME>(page, parent, epoch, thread);
@@ -84,6 +85,9 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         epoch: u64,
         thread: &mut Option<Thread>,
     ) -> Result<(), Stop> {
+        if page.entry.entered(page.address) != Some(parent.number) {
+            return Err(self.page_fault(page.address, Access::Write));
+        }
         let secs = self.secs_head(parent.number);
         let tcs = self.tcs(page.number);
         self.check_entry(&secs, &tcs)?;
