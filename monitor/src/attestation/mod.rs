@@ -10,6 +10,7 @@ pub mod counters;
 pub mod errand;
 pub mod evidence;
 pub mod key;
+pub mod local;
 pub mod measure;
 pub mod platform_key;
 pub mod quote;
