@@ -4,8 +4,10 @@
 #[macro_use]
 mod show;
 
+mod device;
 mod end;
 mod enroll;
+mod evidence;
 mod failure;
 mod graph;
 mod identity;
@@ -50,6 +52,8 @@ Examples:
   adyton run --sandbox FILE              a sandbox: it sees nothing of you, you see all of it
   adyton tree                            who holds what, and who shares it with whom
   adyton gc                              take back what dead programs left behind
+  adyton evidence --nonce 0123456789abcdef -o evidence hello
+                                         what this machine proves about such a domain
   adyton verify EVIDENCE --nonce 0123456789abcdef --policy policy.toml --anchors anchors.toml
                                          whether another machine runs what it should";
 
@@ -58,7 +62,7 @@ enum Command {
     /// Tell what the monitor is, what it has, what it protects and what it does not
     Status,
     /// Run a payload in a domain of its own, with this terminal as its console
-    Run(run::Options),
+    Run(run::Invocation),
     /// List claims and the domains in them
     Ls,
     /// Show the composition: domains in domains, their memory, and what is shared
@@ -80,10 +84,18 @@ enum Command {
     Gc,
     /// Print the monitor's log (for root; there are no contents of domains in it)
     Log,
+    /// PCI functions: list them, take one from the kernel for a domain, give it back
+    #[command(subcommand)]
+    Device(device::Command),
     /// Compute the measurement that a payload's domain will have, without a monitor
     ///
     /// Takes what `run` takes, and says what `inspect` will show and what a policy names.
     Measure(measure::Options),
+    /// Write what this machine proves about a payload's domain: evidence for `verify`
+    ///
+    /// Builds the domain as `run` would, and does not start it. Evidence that its owner asks for binds no key: a payload that
+    /// speaks to others asks itself (`--attest`). `run --evidence` writes it about a domain that then runs.
+    Evidence(evidence::Options),
     /// Decide about evidence from another machine
     ///
     /// Exit status: 0 accepted, 2 refused, 1 if nothing could be decided, as where a file is missing.
@@ -137,7 +149,9 @@ fn main() -> miette::Result<ExitCode> {
         Command::Kill { target } => end::kill(&arguments, target).map(done),
         Command::Gc => end::collect(&arguments).map(done),
         Command::Log => log::print(&arguments).map(done),
+        Command::Device(command) => device::run(&arguments, command).map(done),
         Command::Measure(options) => measure::print(&arguments, options).map(done),
+        Command::Evidence(options) => evidence::print(&arguments, options).map(done),
         Command::Verify(options) => verify::print(&arguments, options),
         Command::Graph(options) => graph::print(options).map(done),
         Command::Identity => identity::print(&arguments).map(done),

@@ -42,7 +42,7 @@ impl Name {
         key: Key([0, 0]),
     };
 
-    fn arguments(self, rest: [u64; 5]) -> [u64; 8] {
+    pub(crate) fn arguments(self, rest: [u64; 5]) -> [u64; 8] {
         let [low, high] = self.key.0;
         let [a, b, c, d, e] = rest;
         [self.address, low, high, a, b, c, d, e]
@@ -58,7 +58,7 @@ pub fn once(place: &impl Environment, request: Request) -> Result<[u64; 8], Refu
 }
 
 /// Executes `request` with a new token, again while the claim is busy with another's call.
-fn patiently(place: &impl Environment, request: Request) -> Result<[u64; 8], Refusal> {
+pub(crate) fn patiently(place: &impl Environment, request: Request) -> Result<[u64; 8], Refusal> {
     let request = request.with_token(place.entropy());
     let mut tries = 0;
     loop {

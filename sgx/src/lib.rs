@@ -20,7 +20,7 @@ pub mod fault;
 pub mod keys;
 pub mod leaf;
 pub mod machine;
-mod measurement;
+pub mod measurement;
 pub mod outcome;
 mod page_cipher;
 pub mod platform;

@@ -65,9 +65,10 @@ impl PageCipher {
             *block = self.counter_block(self.counter).into();
         }
         self.cipher.encrypt_blocks(&mut stream);
-        let stream = stream.iter().flatten();
-        for (byte, mask) in bytes.iter_mut().zip(stream) {
-            *byte ^= mask;
+        let (blocks, _) = bytes.as_chunks_mut::<BLOCK>();
+        for (block, mask) in blocks.iter_mut().zip(stream) {
+            let sum = u128::from_ne_bytes(*block) ^ u128::from_ne_bytes(mask.into());
+            *block = sum.to_ne_bytes();
         }
     }
 

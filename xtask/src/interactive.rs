@@ -150,6 +150,7 @@ impl Options {
             iommu: self.iommu,
             second_kernel: false,
             host_programs: Vec::new(),
+            sgx_selftests: false,
             qemu: self
                 .qemu_arguments
                 .split_whitespace()

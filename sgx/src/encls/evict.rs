@@ -11,7 +11,7 @@ use crate::processor::Register;
 use crate::structures::{Pageinfo, Pcmd, Secinfo};
 
 /// Bytes that one slice encrypts or decrypts.
-pub(super) const SLICE: usize = 1024;
+pub(super) const SLICE: usize = 2048;
 /// Bytes of a page.
 const BYTES: usize = PAGE as usize;
 

@@ -177,10 +177,9 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if let Some(parent) = parent {
             parent.entry.count_child();
         }
+        // Nothing is left to be tracked: nobody could translate to the page while it was not there, and what was changed before it went
+        // out was tracked then.
         page.entry.occupy(attributes, address);
-        if let Some(parent) = parent {
-            page.entry.set_epoch(parent.entry.tracking().epoch());
-        }
         if kind == PageType::Secs {
             self.machine.created(page.number);
         }

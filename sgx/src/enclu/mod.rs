@@ -79,13 +79,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         access: Access,
     ) -> Result<Page<'e>, Stop> {
         let page = self.epc(address, access)?;
-        let attributes = page.entry.access(secs, address & !(PAGE - 1));
-        let allowed = attributes.is_some_and(|attributes| match access {
-            Access::Read => attributes.read,
-            Access::Write => attributes.write,
-            Access::Execute => attributes.execute,
-        });
-        if allowed {
+        if page.entry.allows(secs, address & !(PAGE - 1), access) {
             Ok(page)
         } else {
             Err(self.page_fault(address, access))

@@ -35,6 +35,7 @@ fn measure(words: &[&str]) -> Result<()> {
         }
         ["carve"] => devices::carve(),
         ["disk"] => devices::disk(),
+        ["message"] => devices::message(),
         ["building"] => sizes::building(),
         ["ragged"] => sizes::ragged(),
         ["ranges"] => sizes::ranges(),
