@@ -14,19 +14,21 @@ use crate::meter::{PAGE, now, report, report_instructions, report_longest_call};
 const NONCE: &[u8] = b"a nonce of a measurement";
 /// Pages of the claim for each domain, so that it has enough of the monitor's memory too.
 const STRIDE: u64 = 16 * PAGE;
-/// Pages of monitor memory for each domain; the hub has tables for a channel to each.
-const QUOTA: u64 = 12;
+/// Pages of monitor memory for each domain.
+const QUOTA: u64 = 8;
+/// Of the hub, which has tables for a channel to each.
+const HUB_QUOTA: u64 = 16;
 
 /// A hub, and `count - 1` domains that each have a channel to it which nobody else reaches.
 pub fn evidence(count: u64) -> Result<()> {
-    let claim = pool()?.claim((2 << 20) + count * STRIDE)?;
+    let claim = pool()?.claim((8 << 20) + count * STRIDE)?;
     let build = |quota| -> Result<Domain> {
         let domain: Domain = Building::create(&claim, policy(Flags::CONFIDENTIAL), quota)?;
         domain.add_vcpu(Entry::default())?;
         domain.cores(0, 0)?;
         Ok(domain)
     };
-    let hub = build(QUOTA + count)?;
+    let hub = build(HUB_QUOTA)?;
     let mut leaves = Vec::new();
     for index in 1..count {
         let leaf = build(QUOTA)?;
