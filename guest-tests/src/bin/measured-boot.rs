@@ -12,11 +12,12 @@ fn main() -> Result<()> {
         ["refusals"] => measured::refusals(),
         ["write", folder, nonce] => measured::write(folder, nonce),
         ["anchors"] => measured::anchors(),
+        ["time"] => measured::time(),
         ["slices"] => measured::slices(),
         ["domains"] => measured::domains(),
         ["unmeasured"] => measured::unmeasured(),
         _ => bail!(
-            "measured-boot quote | applications N | refusals | domains | write FOLDER NONCE | anchors | slices | unmeasured"
+            "measured-boot quote | applications N | refusals | domains | write FOLDER NONCE | anchors | time | slices | unmeasured"
         ),
     }
 }

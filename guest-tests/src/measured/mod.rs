@@ -160,6 +160,22 @@ fn own_events(events: &[Event<'_>], statement: &Statement) -> Result<()> {
     Ok(())
 }
 
+/// What measuring took of the boot, by the monitor's log.
+///
+/// # Errors
+/// If the log does not say.
+pub fn time() -> Result<()> {
+    let output = std::process::Command::new("adyton").arg("log").output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text
+        .lines()
+        .find_map(|line| line.split_once("the boot is measured, in "));
+    let ticks = line.context("the log does not say")?.1;
+    let ticks = ticks.split_whitespace().next().context("a number")?;
+    println!("ADYTON-BENCH boot {ticks} instructions");
+    Ok(())
+}
+
 /// Measures the longest time that a slice of these calls holds a core.
 ///
 /// # Errors

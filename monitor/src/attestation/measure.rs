@@ -8,6 +8,7 @@ use super::counters::{self, SLOTS};
 use super::quote::{Desk, QuoteInput};
 use super::{LOG, LONGEST_PUBLIC, PLATFORM, Platform, key, platform_key, secret};
 use crate::boot::handover::Handover;
+use crate::instructions::time_stamp;
 use crate::lock::Lock;
 use crate::log;
 use crate::memory::Range;
@@ -45,11 +46,13 @@ impl From<LogError> for Unmeasured {
 /// # Safety
 /// Once, while the monitor boots: what was loaded is still where it was, and is not changed before domain 0 starts.
 pub unsafe fn measure(handover: &Handover) {
+    let begin = time_stamp();
     // SAFETY: as the caller warrants.
     match unsafe { try_to_measure(handover) } {
         Ok(platform) => {
             PLATFORM.set(platform);
-            log!("the boot is measured");
+            let ticks = time_stamp().saturating_sub(begin);
+            log!("the boot is measured, in {ticks} ticks");
         }
         Err(reason) => {
             if key::public().is_none() && key::create(None).is_none() {

@@ -4,6 +4,7 @@
 
 mod devices;
 mod entering;
+mod evidence;
 mod exits;
 mod kvm;
 mod meter;
@@ -40,6 +41,7 @@ fn measure(words: &[&str]) -> Result<()> {
         ["ragged"] => sizes::ragged(),
         ["ranges"] => sizes::ranges(),
         ["scale", count] => scale::scale(count.parse()?),
+        ["evidence", count] => evidence::evidence(count.parse()?),
         ["exits", kind] => exits::exits(kind),
         ["throughput"] => throughput::throughput(),
         other => bail!("no measurement {other:?}"),
