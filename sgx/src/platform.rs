@@ -37,7 +37,7 @@ pub const STATE_COMPONENTS: usize = 20;
 /// What the processor offers; CPUID leaf 12H is made of it ([`Capabilities::leaf`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// ATTRIBUTES.FLAGS that an enclave may have, see [`attributes`](crate::platform::attribute).
+    /// ATTRIBUTES.FLAGS that an enclave may have, see [`attribute`].
     pub attributes: u64,
     /// ATTRIBUTES.XFRM that an enclave may have, includes 3.
     pub xfrm: u64,
@@ -105,7 +105,7 @@ impl Capabilities {
     #[must_use]
     pub fn leaf(&self, subleaf: u32) -> [u32; 4] {
         match subleaf {
-            // SGX1, SGX2, not ENCLV, ETRACKC/ERDINFO/ELDBC/ELDUC (bits 6 is OSS), EDECCSSA.
+            // SGX1; SGX2; ETRACKC, ERDINFO, ELDBC and ELDUC; EDECCSSA.
             0 => {
                 const LEAVES: u32 = 1 << 0 | 1 << 1 | 1 << 6 | 1 << 11;
                 let sizes = u32::from(self.size_32) | u32::from(self.size_64) << 8;

@@ -111,3 +111,40 @@ fn subtract_product(difference: &mut [u64], factor: u64, number: &Number) -> Opt
     }
     (borrow == 0).then_some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Number, square};
+    use crate::structures::Sigstruct;
+
+    fn small(value: u8) -> [u8; 384] {
+        let mut bytes = [0; 384];
+        bytes[0] = value;
+        bytes
+    }
+
+    fn squared(modulus: u8, signature: u8, quotient: u8) -> Option<Number> {
+        let mut shown = Sigstruct::zeroed();
+        shown.set_modulus(&small(modulus));
+        shown.set_signature(&small(signature));
+        shown.set_q1(&small(quotient));
+        square(&shown)
+    }
+
+    #[test]
+    fn only_the_quotient_itself_will_do() {
+        let four = squared(13, 11, 9);
+        assert_eq!(four.map(|number| number[0]), Some(4));
+        // 121 is also 8 * 13 + 17, and 10 * 13 less 9.
+        assert_eq!(squared(13, 11, 8), None);
+        assert_eq!(squared(13, 11, 10), None);
+        assert_eq!(squared(0, 11, 9), None);
+    }
+
+    #[test]
+    fn a_signature_is_less_than_its_modulus() {
+        assert!(squared(13, 12, 11).is_some());
+        assert_eq!(squared(13, 13, 13), None);
+        assert_eq!(squared(13, 14, 15), None);
+    }
+}

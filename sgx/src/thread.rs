@@ -7,7 +7,7 @@ use crate::processor::Segment;
 pub const XSAVE_PAGES: usize = 4;
 
 /// A core in enclave mode. The machine keeps it beside the vCPU and passes it to each `ENCLU` inside, and to
-/// [`asynchronous_exit`](crate::outcome).
+/// [`asynchronous_exit`](crate::asynchronous_exit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thread {
     /// CR_ACTIVE_SECS.

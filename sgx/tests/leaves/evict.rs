@@ -537,6 +537,28 @@ fn a_version_array_goes_out_with_its_last_versions() {
     world.refuses(Encls::Eldu, operands, code(ErrorCode::MacCompareFail));
 }
 
+/// A page whose version was written while its array went out comes back with that version.
+#[test]
+fn a_version_that_is_written_meanwhile_is_not_lost() {
+    let mut world = World::new();
+    let enclave = world.enclave(PLAIN);
+    let (versions, upper) = (world.versions(), world.versions());
+    let page = enclave.page(DATA);
+    world.block(&enclave, page);
+    let array = world.room();
+    let evict = [array.info, epc(versions), epc(upper)];
+    assert_eq!(world.encls_slice(Encls::Ewb, evict), Outcome::Again);
+    let mut other = adyton_sgx::Progress::new();
+    std::mem::swap(&mut world.progress, &mut other);
+    let out = world.write_out(page, epc(versions));
+    std::mem::swap(&mut world.progress, &mut other);
+    assert_eq!(world.encls(Encls::Ewb, evict), OK);
+    let back = world.back(array, versions, 0, epc(upper));
+    assert_eq!(world.encls(Encls::Eldu, back), OK);
+    let operands = world.back(out, page, epc(enclave.secs), epc(versions));
+    assert_eq!(world.encls(Encls::Eldu, operands), OK);
+}
+
 #[test]
 fn pages_that_a_thread_needs_stay_until_it_has_left() {
     let mut world = World::new();

@@ -395,6 +395,10 @@ fn eaccept_checks_its_operands() {
         assert!(claim.is_some());
         assert_eq!(world.enclu(Enclu::Eaccept, [secinfo, target, 0]), GP);
     }
+    // All is as described, but not the place.
+    world.map(BASE + 0xF000, Target::Epc(page));
+    let mismatch = code(ErrorCode::PageAttributesMismatch);
+    world.refuses_user(Enclu::Eaccept, [secinfo, BASE + 0xF000, 0], mismatch);
     assert_eq!(world.encls(Encls::Eblock, [0, epc(page), 0]), OK);
     world.refuses_user(
         Enclu::Eaccept,
