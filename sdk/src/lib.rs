@@ -15,6 +15,7 @@ mod call;
 mod console;
 mod device;
 mod division;
+mod enclaves;
 mod error;
 mod liveness;
 mod map;
@@ -39,6 +40,7 @@ pub use adyton_compose::{calls, domain::ALL_RIGHTS, domain::READ_WRITE, listing,
 pub use console::{Console, Outcome};
 pub use device::{Device, prepare};
 pub use division::divide;
+pub use enclaves::{Enclave, enclaves};
 pub use error::Error;
 pub use map::Linux;
 pub use measurement::measurement;

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod devices;
+mod enclaves;
 mod entering;
 mod exits;
 mod kvm;
@@ -34,6 +35,7 @@ fn measure(words: &[&str]) -> Result<()> {
             Ok(())
         }
         ["carve"] => devices::carve(),
+        ["enclaves"] => enclaves::enclaves(),
         ["disk"] => devices::disk(),
         ["building"] => sizes::building(),
         ["ragged"] => sizes::ragged(),
