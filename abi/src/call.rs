@@ -132,6 +132,10 @@ calls! {
     /// `counter(control or 0, key or 0, operation, selector; token)` → by operation:
     /// [`Operation`](crate::counter::Operation). A domain's monotonic counter, which survives reboots.
     Counter = 27,
+    /// `enrol(page, step, offset; token)`: shows who made the TPM, and answers a challenge that only
+    /// the TPM of the attestation key can answer: [`EnrolmentPage`](crate::enrolment::EnrolmentPage).
+    /// Domain 0. `page` is page-aligned and the caller's to write.
+    Enrol = 28,
     /// `assign(control, key, function, address, place, rights and attributes; token)` → region, bytes. Gives a PCI
     /// function exclusively to the domain, its registers at guest-physical `place`. `address`: where the caller has mapped its
     /// first base address, as a whole or the first 4 MiB of it; `function`: bus << 8 | device << 3 | function, of domain 0's callers.

@@ -117,6 +117,16 @@ impl<S: Store> Engine<S> {
             .filter(|facts| facts.resource == Resource::Device)
     }
 
+    /// Who has the device with this number: domain 0, or who it was given to last on its way down.
+    #[must_use]
+    pub fn device_holder(&self, number: u64) -> Option<DomainId> {
+        let mut here = self.machine_devices_link_at(self.first_domain, number)?;
+        while let Some(child) = self.child_at(here, number) {
+            here = child;
+        }
+        Some(self.store.domain(self.store.node(here).owner?).id)
+    }
+
     /// The device that was derived from all of domain 0's with this number, if one was: who has it, and where.
     #[must_use]
     pub fn device_facts(&self, number: u64) -> Option<RegionFacts> {

@@ -47,6 +47,11 @@ pub enum Failure {
         "{0} is not a window: write NUMBER=SIZE, with :r behind if the domain may only read it"
     )]
     Window(String),
+    /// Not a device.
+    #[error(
+        "{0} is not a device: write VENDOR:DEVICE:CLASS=SIZE, as `adyton device ls` shows them"
+    )]
+    Device(String),
     /// Not a size.
     #[error("{0} is not a size: write bytes, or a number with K, M or G")]
     Size(String),

@@ -1,6 +1,7 @@
 //! `adyton measure`: the measurement of a domain that does not exist yet.
 
 use adyton::Image;
+use adyton::devices::Kind;
 
 use crate::Arguments;
 use crate::failure::Failure;
@@ -9,11 +10,15 @@ use crate::show::{hexadecimal, parse_size};
 
 /// What the domain would get.
 #[derive(clap::Args)]
+#[group(id = "measured")]
 pub struct Options {
     /// A shared window besides the console, as programs that build domains themselves may add: number, size, and :r where the
     /// domain may only read
     #[arg(long = "window", value_name = "NUMBER=SIZE[:r]")]
     windows: Vec<String>,
+    /// A PCI function that it will be given: vendor, device and class in hexadecimal, and the bytes of its registers
+    #[arg(long, value_name = "VENDOR:DEVICE:CLASS=SIZE")]
+    device: Option<String>,
     #[command(flatten)]
     program: run::Options,
 }
@@ -29,6 +34,10 @@ pub fn print(arguments: &Arguments, options: &Options) -> Result<(), Failure> {
         *slot.ok_or_else(|| Failure::Window(text.clone()))? = size;
         program.read_only[number] = read_only;
     }
+    if let Some(text) = &options.device {
+        let kind = device(text).ok_or_else(|| Failure::Device(text.clone()))?;
+        program.device = Some(kind);
+    }
     let measurement = hexadecimal(&adyton::measurement(&program)?);
     if arguments.json {
         say!("{:#}", serde_json::json!({ "measurement": measurement }));
@@ -36,6 +45,18 @@ pub fn print(arguments: &Arguments, options: &Options) -> Result<(), Failure> {
         say!("{measurement}");
     }
     Ok(())
+}
+
+fn device(text: &str) -> Option<Kind> {
+    let (names, size) = text.split_once('=')?;
+    let mut names = names.split(':');
+    let mut number = || u32::from_str_radix(names.next()?, 16).ok();
+    Some(Kind {
+        vendor: number()?.try_into().ok()?,
+        device: number()?.try_into().ok()?,
+        class: number()?,
+        size: parse_size(size)?,
+    })
 }
 
 fn window(text: &str) -> Option<(usize, u64, bool)> {

@@ -7,10 +7,13 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::{fs, io, thread};
 
-use adyton::{Console, Domain, Exit, Flags, Image, Loaded, Outcome, Program, Vcpu};
+use adyton::{
+    Console, Domain, Exit, Flags, Function, Image, Loaded, Outcome, Program, READ_WRITE, Vcpu,
+};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::Arguments;
+use crate::evidence;
 use crate::failure::Failure;
 use crate::show::parse_size;
 
@@ -26,6 +29,9 @@ pub struct Options {
     /// Let the payload build domains of its own in its pool
     #[arg(long)]
     compose: bool,
+    /// Let the payload ask for evidence about itself
+    #[arg(long)]
+    attest: bool,
     /// Private memory besides the image: bytes, or with K, M, G
     #[arg(long, value_name = "SIZE", default_value = "1M")]
     memory: String,
@@ -35,12 +41,28 @@ pub struct Options {
     /// vCPUs
     #[arg(long, value_name = "N", default_value_t = 1)]
     vcpus: u64,
+    /// Give it a PCI function, as `adyton device ls` shows it: 00:04.0
+    #[arg(long, value_name = "FUNCTION")]
+    function: Option<String>,
     /// The payload: a static ELF file linked against `adyton-runtime`. A plain name is also looked for in
     /// $ADYTON_PAYLOADS, /payloads and /usr/lib/adyton/payloads
     file: PathBuf,
     /// Its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
+}
+
+/// What the domain gets, and what is asked about it.
+#[derive(clap::Args)]
+pub struct Invocation {
+    /// Write evidence about the domain into this file before it starts
+    #[arg(long, value_name = "FILE", requires = "nonce")]
+    evidence: Option<PathBuf>,
+    /// The nonce for that: 8 to 64 bytes in hexadecimal
+    #[arg(long, value_name = "HEX", requires = "evidence")]
+    nonce: Option<String>,
+    #[command(flatten)]
+    program: Options,
 }
 
 impl Options {
@@ -52,6 +74,9 @@ impl Options {
         };
         if self.debug {
             flags = flags | Flags::DEBUG;
+        }
+        if self.attest {
+            flags = flags | Flags::MAY_ATTEST;
         }
         if self.compose {
             flags | Flags::MAY_COMPOSE
@@ -81,12 +106,26 @@ impl Options {
 /// Exit status where the payload has none of its own.
 const ENDED_OTHERWISE: u8 = 125;
 
-pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure> {
+pub fn run(arguments: &Arguments, invocation: &Invocation) -> Result<ExitCode, Failure> {
+    let options = &invocation.program;
     let file = options.read()?;
-    let program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
+    let mut program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
+    let function = match &options.function {
+        Some(name) => Some(Function::find(name)?),
+        None => None,
+    };
+    if let Some(function) = &function {
+        program.device = Some(function.facts()?.kind());
+    }
     let claim = arguments.pool()?.claim(program.claim_size())?;
     let loaded = program.build(&claim)?;
+    if let Some(function) = &function {
+        function.assign(&loaded.domain, loaded.plan.device().base, READ_WRITE)?;
+    }
     loaded.domain.seal()?;
+    if let (Some(file), Some(nonce)) = (&invocation.evidence, &invocation.nonce) {
+        evidence::write(&loaded.domain, nonce, file)?;
+    }
     let console = Console::of(&loaded);
     let Loaded {
         vcpus,

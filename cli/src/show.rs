@@ -129,6 +129,7 @@ pub fn attributes(attributes: Attributes) -> String {
         (Attributes::MEASURED, " measured"),
         (Attributes::VITAL, " vital"),
         (Attributes::POOL, " pool"),
+        (Attributes::DEVICE, " device"),
     ];
     text.extend(
         names

@@ -29,6 +29,8 @@ pub struct Part {
     pub attributes: Attributes,
     /// Whether it is shared, not carved.
     pub shared: bool,
+    /// Of a device's registers its kind, see [`Kind::word`](crate::devices::Kind::word); of memory 0.
+    pub device: u64,
     /// What it holds, where that is measured.
     pub contents: Vec<u8>,
 }

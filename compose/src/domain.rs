@@ -12,6 +12,7 @@ use spin::Mutex;
 
 use crate::calls::{self, Acceptance, Entry, Name, Placement};
 use crate::claim::{Claim, Failure, Pages};
+use crate::devices::{self, Assignment};
 use crate::environment::{Environment, Refusal};
 use crate::evidence::{Asked, evidence};
 use crate::vcpu::Vcpu;
@@ -159,6 +160,14 @@ impl<E: Environment> Domain<E> {
     /// What the monitor refuses.
     pub fn cores(&self, first: u64, count: u64) -> Result<RegionName, Refusal> {
         self.call(|place, name| calls::cores(place, name, first, count))
+    }
+
+    /// Gives the domain a PCI function, whose registers appear at guest-physical `what.place`: the region, and how many bytes they take.
+    ///
+    /// # Errors
+    /// What the monitor refuses.
+    pub fn assign(&self, what: Assignment) -> Result<(RegionName, u64), Refusal> {
+        self.call(|place, name| devices::assign(place, name, what))
     }
 
     /// Accepts an offer for the domain, before it is sealed.

@@ -18,6 +18,7 @@ pub mod blueprint;
 pub mod calls;
 pub mod claim;
 pub mod convention;
+pub mod devices;
 pub mod domain;
 pub mod environment;
 pub mod evidence;

@@ -137,6 +137,12 @@ impl Plan {
         (heap, windows, cursor.take(sizes.pool, LARGE_PAGE))
     }
 
+    /// Where the registers of a device go.
+    #[must_use]
+    pub fn device(&self) -> Range {
+        self.windows.get(OFFER_WINDOW).copied().unwrap_or_default()
+    }
+
     /// The windows that are memory, with their numbers.
     pub fn shared(&self) -> impl Iterator<Item = (usize, Range)> {
         let memory = self.windows.into_iter().enumerate().take(OFFER_WINDOW);

@@ -10,6 +10,8 @@ use adyton_abi::{PAGE_SIZE, VERSION};
 use crate::blueprint::{Blueprint, Part};
 use crate::calls::Placement;
 use crate::claim::{Claim, Failure, Pages};
+use crate::convention::OFFER_WINDOW;
+use crate::devices::Kind;
 use crate::domain::{ALL_RIGHTS, Domain, READ_WRITE};
 use crate::environment::{Environment, Refusal};
 use crate::image::Image;
@@ -46,12 +48,19 @@ pub struct Program<'data> {
     pub quota: Option<u64>,
     /// The cores it may run on, first and count; `None`: all of the caller's.
     pub cores: Option<(u64, u64)>,
+    /// A PCI function that it will be given between [`Program::build`] and its seal, at [`Plan::device`].
+    pub device: Option<Kind>,
 }
 
 /// Attributes of the part that is measured, of the heap, and of the pool.
 const PRIVATE: Attributes = ALL_RIGHTS.union(Attributes::MEASURED);
 const HEAP: Attributes = READ_WRITE;
 const POOL: Attributes = ALL_RIGHTS.union(Attributes::POOL);
+
+/// Attributes of a device's registers: it is always reset before anybody else gets it.
+const DEVICE: Attributes = READ_WRITE
+    .union(Attributes::CLEAN)
+    .union(Attributes::DEVICE);
 
 /// Exceptions that a confidential payload cannot handle itself: double faults.
 const DOUBLE_FAULT: u32 = 1 << 8;
@@ -85,6 +94,7 @@ impl<'data> Program<'data> {
             read_only: [false; WINDOWS],
             quota: None,
             cores: None,
+            device: None,
         }
     }
 
@@ -98,12 +108,16 @@ impl<'data> Program<'data> {
     /// Where everything will lie.
     #[must_use]
     pub fn plan(&self) -> Plan {
+        let mut windows = self.windows;
+        if let (Some(device), Some(window)) = (self.device, windows.get_mut(OFFER_WINDOW)) {
+            *window = device.size;
+        }
         let sizes = Sizes {
             vcpus: self.vcpus,
             stack: self.stack,
             heap: self.heap,
             pool: self.pool,
-            windows: self.windows,
+            windows,
             arguments: self.argument_bytes().len() as u64,
         };
         Plan::new(&self.image, &sizes)
@@ -238,6 +252,7 @@ impl<'data> Program<'data> {
             range,
             attributes,
             shared,
+            device: 0,
             contents: Vec::new(),
         };
         let windows = plan
@@ -250,6 +265,12 @@ impl<'data> Program<'data> {
             contents,
             ..part(plan.private, PRIVATE, false)
         });
+        if let Some(device) = self.device {
+            parts.push(Part {
+                device: device.word(),
+                ..part(plan.device(), DEVICE, false)
+            });
+        }
         parts.retain(|part| part.range.size != 0);
         parts.sort_by_key(|part| part.range.base);
         Ok(Blueprint {

@@ -35,6 +35,8 @@ pub struct Region<'a> {
     pub attributes: Attributes,
     /// Whether it was shared, not carved.
     pub shared: bool,
+    /// Of a device's registers its kind: vendor, device << 16, class << 32; of memory 0.
+    pub device: u64,
     /// What it holds, where it is measured: zeros follow up to its size.
     pub contents: &'a [u8],
 }
@@ -85,7 +87,7 @@ fn add(stream: &mut Sha256, policy: Policy, region: &Region<'_>) {
             attributes.word(),
             shared,
             measured_word,
-            0,
+            region.device,
         ],
     );
     if measured {
@@ -159,6 +161,7 @@ mod tests {
                 size: 0x3000,
                 attributes: private,
                 shared: false,
+                device: 0,
                 contents: &[7; 10],
             },
             Region {
@@ -166,6 +169,7 @@ mod tests {
                 size: 0x1000,
                 attributes: window,
                 shared: true,
+                device: 0,
                 contents: &[],
             },
         ];

@@ -5,6 +5,8 @@
 //! registers, here a program of root's. On a machine without an IOMMU the same program reads and writes a
 //! confidential domain (`device-unprotected`), which shows that it is the IOMMU that keeps it out.
 
+pub mod assigned;
+mod configuration;
 mod edu;
 mod hidden;
 pub mod load;
@@ -37,6 +39,18 @@ pub const TESTS: &[crate::Test] = &[
     ("iommu-is-hidden", hidden::is_hidden),
     ("iommu-is-there", hidden::is_there),
     ("device-disk-while-carved", load::disk_while_carved),
+    ("assigned-driven", assigned::driven),
+    ("assigned-reach", assigned::reach),
+    ("assigned-in-flight", assigned::in_flight),
+    ("assigned-again", assigned::again),
+    ("assigned-disk", assigned::disk),
+    ("assigned-messages", assigned::messages),
+    ("assigned-hidden", configuration::hidden),
+    ("assigned-frozen", configuration::frozen),
+    ("assigned-refused", configuration::refused),
+    ("assigned-configuration", configuration::holder),
+    ("configuration-moved", configuration::moved),
+    ("host-bridge", configuration::host_bridge),
 ];
 
 const PAGE: u64 = 4096;

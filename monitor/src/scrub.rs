@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::address::PAGE_SIZE;
 use crate::attestation::platform_key;
 use crate::cores;
+use crate::devices;
 use crate::frames::FRAMES;
 use crate::instructions::write_back_caches;
 use crate::memory::{LARGE_PAGE, Layout, Range};
@@ -71,12 +72,13 @@ fn page(vcpu: &Vcpu) -> Range {
 /// Zeroes all of the pool that was ever claimed, the registers of all domains and the platform key, and writes it back from the caches.
 ///
 /// Called before every reset, power-off and shutdown that passes through the monitor, and by its panic handler. The other cores
-/// are stopped first, so that no domain writes behind the scrubbing.
+/// and the devices that domains drive are stopped first, so that nothing is written behind the scrubbing.
 pub fn everything() {
     let Some(noted) = NOTED.try_get() else {
         return;
     };
     cores::stop_others();
+    devices::silence_all();
     for start in noted.claims.places() {
         // SAFETY: the pool is RAM, mapped one to one, and nothing of the monitor's lies in it.
         unsafe { core::ptr::write_bytes(start as *mut u8, 0, LARGE_PAGE as usize) };

@@ -35,6 +35,7 @@ const WEIGHTS: &[(Call, u64)] = &[
     (Call::Quote, 1),
     (Call::Key, 1),
     (Call::Counter, 1),
+    (Call::Enrol, 1),
     (Call::EventLog, 1),
     (Call::Evidence, 1),
     (Call::Assign, 2),
@@ -146,6 +147,10 @@ impl Chooser<'_> {
             Call::Counter => {
                 let (operation, selector) = (self.dice.below(6), self.dice.below(20));
                 self.named(0, 0, [operation, selector, 0, 0, 0])
+            }
+            Call::Enrol => {
+                let (page, step) = (self.page(None), self.dice.below(3));
+                plain([page, step, 0, 0])
             }
             Call::Exit => {
                 let word = self.dice.word();

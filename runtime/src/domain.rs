@@ -6,11 +6,13 @@ use adyton_abi::call::Information;
 use adyton_abi::start::{Range, StartPage};
 use adyton_compose::calls;
 use adyton_compose::claim::Claim;
+use adyton_compose::convention::OFFER_WINDOW;
 use adyton_compose::environment::Refusal;
 use adyton_compose::evidence::{Asked, evidence};
 use adyton_compose::ring::Window;
 
 use crate::call::Inside;
+use crate::device::Device;
 use crate::start;
 
 /// The running domain, on one of its vCPUs.
@@ -73,6 +75,13 @@ impl Domain {
             .get(index)
             .filter(|range| range.size != 0)?;
         Some(Window::new(Inside, range.base, range.size, None))
+    }
+
+    /// The PCI function that the owner gave, if the domain has addresses for one.
+    #[must_use]
+    pub fn device(&self) -> Option<Device> {
+        let range = self.page.windows.get(OFFER_WINDOW).copied()?;
+        (range.size != 0).then(|| Device::new(range))
     }
 
     /// The domain's own pool; size 0 if it has none.

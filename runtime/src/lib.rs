@@ -13,6 +13,7 @@ extern crate alloc;
 mod call;
 pub mod console;
 mod descriptor;
+pub mod device;
 mod domain;
 pub mod exception;
 #[cfg(not(test))]

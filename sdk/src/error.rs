@@ -39,6 +39,14 @@ pub enum Error {
     /// No claim at that place.
     #[error("there is no claim at offset {0:#x} of the pool")]
     NoClaim(u64),
+    /// No such PCI function.
+    #[error("there is no PCI function {0}")]
+    NoFunction(String),
+    /// The kernel uses the PCI function.
+    #[error(
+        "the kernel's driver {1} has the PCI function {0}: `adyton device assign {0}` takes it from there"
+    )]
+    Bound(String, String),
     /// The operating system refused.
     #[error("{what}: {source}")]
     System {

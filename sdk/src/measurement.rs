@@ -36,6 +36,7 @@ fn region(part: &Part) -> Region<'_> {
         size: part.range.size,
         attributes: part.attributes,
         shared: part.shared,
+        device: part.device,
         contents: &part.contents,
     }
 }

@@ -137,7 +137,7 @@ impl Reading {
                     a.place + a.size <= b.place
                 })?);
             }
-            key::DEVICES => self.devices = Some(list(decoder, read_device, |a, b| a <= b)?),
+            key::DEVICES => self.devices = Some(list(decoder, read_device, |_, _| true)?),
             _ if is_domain_information(key) => decoder.skip()?,
             _ => return Err(Malformed::UnknownKey(key)),
         }
@@ -210,7 +210,7 @@ fn read_region(decoder: &mut Decoder<'_>) -> Result<Region, Malformed> {
     if place.checked_add(size).is_none_or(|end| end <= place) {
         return Err(Malformed::Range);
     }
-    let attributes = Attributes::from_word(decoder.unsigned()?)
+    let attributes = Attributes::from_answer(decoder.unsigned()?)
         .filter(|attributes| !attributes.contains(Attributes::NOBODY))
         .ok_or(Malformed::Range)?;
     let sharing = match decoder.unsigned()? {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -26,7 +26,8 @@ const MASTER: u8 = 1 << 2;
 
 /// The device.
 pub struct Edu {
-    registers: u64,
+    /// Where they are mapped.
+    pub registers: u64,
     /// Device and function, on bus 0.
     pub function: u8,
 }
@@ -34,7 +35,11 @@ pub struct Edu {
 impl Edu {
     /// Finds it, switches it on and maps its registers.
     pub fn open() -> Result<Self> {
-        let folder = find()?;
+        Self::at(&find()?)
+    }
+
+    /// Switches on the one with this folder, and maps its registers.
+    pub fn at(folder: &Path) -> Result<Self> {
         fs::write(folder.join("enable"), "1")?;
         let path = folder.join("config");
         let configuration = File::options().read(true).write(true).open(path)?;
@@ -65,13 +70,22 @@ impl Edu {
         self.copy(BUFFER, physical, bytes, TO_MEMORY)
     }
 
-    fn copy(&self, from: u64, to: u64, bytes: u64, direction: u64) -> Result<()> {
-        // More would end QEMU.
-        ensure!(bytes < 4096);
+    /// Begins to copy 64 bytes from its buffer to memory, and does not wait: that takes a tenth of a second.
+    pub fn begin_write(&self, physical: u64) {
+        self.begin(BUFFER, physical, 64, TO_MEMORY);
+    }
+
+    fn begin(&self, from: u64, to: u64, bytes: u64, direction: u64) {
         raw::store(self.registers + SOURCE, from);
         raw::store(self.registers + DESTINATION, to);
         raw::store(self.registers + COUNT, bytes);
         raw::store(self.registers + COMMAND, START | direction);
+    }
+
+    fn copy(&self, from: u64, to: u64, bytes: u64, direction: u64) -> Result<()> {
+        // More would end QEMU.
+        ensure!(bytes < 4096);
+        self.begin(from, to, bytes, direction);
         let begin = Instant::now();
         while raw::load(self.registers + COMMAND) & START != 0 {
             ensure!(

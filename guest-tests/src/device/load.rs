@@ -56,6 +56,18 @@ fn come_and_go() -> Result<()> {
     Ok(())
 }
 
+/// Waits until something holds, ten seconds at most.
+pub fn until(holds: impl Fn() -> bool) -> bool {
+    let begin = Instant::now();
+    while !holds() {
+        if begin.elapsed() > Duration::from_secs(10) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    true
+}
+
 /// The disk, opened so that data goes between it and the program's memory without another copy.
 ///
 /// # Errors
@@ -65,14 +77,8 @@ pub fn disk() -> Result<File> {
         let status = Command::new("modprobe").arg(module).status()?;
         ensure!(status.success(), "modprobe {module} failed");
     }
-    let begin = Instant::now();
-    while !std::path::Path::new("/dev/vda").exists() {
-        ensure!(
-            begin.elapsed() < Duration::from_secs(10),
-            "there is no disk"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let found = until(|| std::path::Path::new("/dev/vda").exists());
+    ensure!(found, "there is no disk");
     let mut options = File::options();
     options.read(true).write(true);
     let disk = options.custom_flags(OFlag::O_DIRECT.bits());

@@ -7,6 +7,7 @@
 //! What must hold: PCR 12 is extended here and nowhere else, never after [`measure`]; the secret half of the key is read by nothing but signing.
 
 pub mod counters;
+pub mod enrolment;
 pub mod errand;
 pub mod evidence;
 pub mod key;

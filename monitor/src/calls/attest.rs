@@ -38,11 +38,11 @@ impl Page {
         if !address.is_multiple_of(PAGE_SIZE) {
             return Err(Error::Alignment.into());
         }
-        Self::at(request.caller, address)
+        Self::of_caller(request.caller, address)
     }
 
     /// The page at `address`, which the caller may write, by its own tables and by its nested rights.
-    fn at(caller: &Vcpu, address: u64) -> Result<Self, Refusal> {
+    fn of_caller(caller: &Vcpu, address: u64) -> Result<Self, Refusal> {
         let place = name::walk(caller, address)?.place;
         let base = CallerMemory::new(caller).writable(place.page());
         let base = base.ok_or(Error::NotPool)?;
@@ -171,7 +171,7 @@ impl Buffer<'_> {
         let mut done = 0;
         while done < length {
             let at = offset + done;
-            let page = Page::at(self.caller, self.address + at / PAGE_SIZE * PAGE_SIZE)?;
+            let page = Page::of_caller(self.caller, self.address + at / PAGE_SIZE * PAGE_SIZE)?;
             visit(&page, done as usize, (at % PAGE_SIZE) as usize)?;
             done += PAGE_SIZE - at % PAGE_SIZE;
         }
@@ -235,7 +235,7 @@ pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
         token,
     };
     let question = || {
-        let bytes: [u8; QUESTION_SIZE] = Page::at(request.caller, address)?.read(0);
+        let bytes: [u8; QUESTION_SIZE] = Page::aligned(request, address)?.read(0);
         Ok(Question::read(subject, !own, &bytes)?)
     };
     let extent = DESK.lock().serve(client, question, &buffer)?;

@@ -71,8 +71,9 @@ fn given(request: &Request<'_>, function: u64, address: u64) -> Result<Given, Re
         if facts.holder != Holder::System {
             return Err(Error::Overlap.into());
         }
-        let place = walk(request, address, facts.first.size())?;
-        if place != facts.first.start {
+        // Of what is not the function's, no page is looked at but the first.
+        let start = name::walk(request.caller, address)?.place.value();
+        if start != facts.first.start || walk(request, address, facts.first.size())? != start {
             return Err(Error::NotDevice.into());
         }
         return Ok(Given::Function(function));

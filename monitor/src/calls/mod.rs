@@ -12,6 +12,7 @@ mod claims;
 mod counters;
 mod devices;
 mod domains;
+mod enrol;
 mod keys;
 mod look;
 mod naming;
@@ -186,6 +187,7 @@ fn carry_out(core: &'static Core, caller: &Vcpu, call: Call) -> Result<Results, 
         Call::Evidence => attest::evidence(&request),
         Call::Key => keys::key(&request),
         Call::Counter => counters::counter(&request),
+        Call::Enrol => enrol::enrol(&request),
         Call::Claim => claims::claim(&request),
         Call::Release => claims::release(&request),
         Call::Create => domains::create(&request),

@@ -1,4 +1,4 @@
-//! PCI functions as domains drive them: which are in a domain's hands, and how they get there and back. Design note 007.
+//! PCI functions as domains drive them: which are in a domain's hands, and how they get there and back. Design note 010.
 //!
 //! The engine decides who has a function ([`adyton_capability::device`]); its effects arrive here, under the engine's lock. A function that is
 //! no longer domain 0's has an entry in the [registry](Registry) until it is domain 0's again: [`begin`] looks at it and makes the entry, [`detach`]
@@ -141,7 +141,10 @@ pub fn find(machine: &Machine) {
     };
     let mut sizes = [Sizes::default(); FUNCTIONS];
     for (function, sizes) in (0..).zip(&mut sizes) {
-        if window.is_present(function) && !ports::is_host_bridge(function) {
+        if ports::is_host_bridge(function) {
+            // What a host bridge decodes is the machine's memory map, which is not found in base addresses.
+            *sizes = Sizes::nothing();
+        } else if window.is_present(function) {
             *sizes = registers::measure(&mut window, function);
         }
     }
@@ -397,6 +400,14 @@ pub fn lead(number: u64, domain: DomainId, root: HostPhysical, first: bool) -> S
     }
     entry.since = 0;
     Step::Done
+}
+
+/// Takes the right to access memory from every function that is not domain 0's: before memory is scrubbed for good. Without a lock, which a
+/// panic could have left held.
+pub fn silence_all() {
+    if let Some(mut window) = window() {
+        ports::withdrawn().for_each(|function| quiet::silence(&mut window, function));
+    }
 }
 
 /// The kind of the device, for a measurement; 0 if it has no entry.

@@ -52,6 +52,16 @@ fn set(words: &[AtomicU64], function: u16, value: bool) {
     }
 }
 
+/// The functions that are not domain 0's.
+pub(super) fn withdrawn() -> impl Iterator<Item = u16> {
+    (0..=u16::MAX).filter(|function| has(&WITHDRAWN, *function))
+}
+
+/// The register that is chosen. Some of AMD's processors have four more bits of it (family 17h's reference, CF8 extended addresses).
+const fn offset(value: u32) -> u16 {
+    (value & 0xfc | value >> 16 & 0xf00) as u16
+}
+
 /// Notes which functions of bus 0 are host bridges. While booting: nobody else uses the ports.
 pub(super) fn find_host_bridges() {
     for function in 0..=u8::MAX {
@@ -116,7 +126,7 @@ pub fn while_permitted(function: u16, write: Write, perform: impl FnOnce()) {
 /// Whether accesses must be looked at while this is chosen.
 fn is_delicate(value: u32) -> bool {
     let write = Write {
-        offset: (value & 0xfc) as u16,
+        offset: offset(value),
         width: 4,
     };
     value & ENABLE != 0 && !permits((value >> 8) as u16, write)
@@ -149,7 +159,7 @@ pub fn with_chosen(port: u16, width: u8, write: impl FnOnce()) {
         return;
     };
     let wanted = Write {
-        offset: (value & 0xfc) as u16 + behind,
+        offset: offset(value) + behind,
         width,
     };
     if value & ENABLE == 0 || permits((value >> 8) as u16, wanted) {

@@ -61,10 +61,7 @@ pub fn measure(space: &mut impl Configuration, function: u16) -> Sizes {
     let before = space.read16(function, register::COMMAND);
     let off = before & !(command::PORTS | command::MEMORY | command::MASTER);
     space.write(function, register::COMMAND, 2, off.into());
-    let mut sizes = Sizes {
-        known: true,
-        ..Sizes::default()
-    };
+    let mut sizes = Sizes::nothing();
     let count = count(header(space, function));
     let mut index = 0;
     while index < count {
@@ -103,6 +100,15 @@ const fn is_memory(low: u32) -> bool {
 }
 
 impl Sizes {
+    /// Those of a function that is there and decodes nothing.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            known: true,
+            ..Self::default()
+        }
+    }
+
     /// Where the registers lie at present. `None` if one of them lies nowhere.
     pub fn locate(&self, space: &impl Configuration, function: u16) -> Option<AllRegisters> {
         let mut found = AllRegisters::new();

@@ -79,6 +79,8 @@ impl CallerMemory {
                 return None;
             }
         }
+        // A domain's tables may also lead to a device that it drives, and devices do not reach each other's registers.
+        let rights = rights.union(Rights::DEVICE.only_if(!self.is_domain0));
         let found = self.context.view.translate(&FRAMES, place)?;
         found.rights.contains(rights).then_some(found.address)
     }

@@ -237,7 +237,7 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) 
         cr4: stay.cr4,
     };
     let debug = stay.thread.debug;
-    let address = adyton_sgx::asynchronous_exit(&mut caller, stay.thread, &mut processor, event);
+    let address = adyton_sgx::asynchronous_exit(&mut caller, &stay.thread, &mut processor, event);
     svm::enclave::leave(vcpu, debug);
     stay.space.release();
     registers::put(vcpu, &processor);

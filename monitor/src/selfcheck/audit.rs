@@ -5,10 +5,13 @@
 //! only the memory that the engine knows is compared, and that the monitor's own is not in them. Takes long, under the engine's
 //! lock.
 
+use adyton_abi::region::Attributes;
+use adyton_capability::node::Resource;
 use adyton_capability::reach::Reach;
 use adyton_capability::{Engine, Violation};
 
 use crate::address::{GuestPhysical, PAGE_SIZE};
+use crate::devices;
 use crate::domain::context::Context;
 use crate::domain::engine;
 use crate::domain::store::{FrameStore, WORDS};
@@ -109,6 +112,9 @@ impl Count {
     /// Compares one part of a domain's space with its tables.
     fn reach(&mut self, view: View, reach: Reach) -> Option<Fault> {
         let mut fault = None;
+        if reach.resource == Resource::Device {
+            return self.device(view, reach);
+        }
         let rights = Rights::from(reach.rights);
         for offset in (0..reach.size).step_by(PAGE_SIZE as usize) {
             let place = reach.place + offset;
@@ -125,6 +131,34 @@ impl Count {
             self.expected += u64::from(expected.is_some());
             if found != expected {
                 fault = fault.or(Some(Fault::Missing(place)));
+            }
+        }
+        fault
+    }
+}
+
+impl Count {
+    /// Compares the registers of a device with the tables. Between the stretches that base addresses decode there is nothing.
+    fn device(&mut self, view: View, reach: Reach) -> Option<Fault> {
+        let pages = (0..reach.size).step_by(PAGE_SIZE as usize);
+        let found = |offset: u64| {
+            let found = view.translate(&FRAMES, GuestPhysical(reach.place + offset));
+            found.map(|found| (found.address.value(), found.rights))
+        };
+        if !reach.settled {
+            self.unsettled += pages.filter(|offset| found(*offset).is_some()).count() as u64;
+            return None;
+        }
+        let mut fault = None;
+        for offset in pages {
+            let part = devices::part(reach.base, offset).filter(|part| part.offset == offset);
+            let readable = reach.rights.contains(Attributes::READ);
+            let expected = part
+                .filter(|_| readable)
+                .map(|part| (part.base, Rights::READ_WRITE));
+            self.expected += u64::from(expected.is_some());
+            if found(offset) != expected {
+                fault = fault.or(Some(Fault::Missing(reach.place + offset)));
             }
         }
         fault

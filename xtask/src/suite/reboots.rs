@@ -2,11 +2,11 @@
 //!
 //! | start | system | must find |
 //! | --- | --- | --- |
-//! | 1 | release 1 | new keys |
-//! | 2 | release 2, another command line and initrd | the same keys: an update loses nothing |
+//! | 1 | release 1 | new keys, and a counter |
+//! | 2 | release 2, another command line and initrd | the same keys and the counter: an update loses nothing |
 //! | | the same machine without us, with the owner's authority | that it can read nothing, and can delete |
 //! | 3 | release 1 | no keys: it is older now |
-//! | 4 | release 2, after the secret was deleted | other keys: what was deleted is gone, not exposed |
+//! | 4 | release 2, after the secret was deleted | other keys: what was deleted is gone, not exposed; no counter goes back |
 //!
 //! The TPM's own part of it, power cuts after each command included, is tested on the host: `monitor/src/attestation/secret/tests.rs`.
 
@@ -29,12 +29,19 @@ use crate::workspace::Workspace;
 
 /// What a program of the guest's prints before a name and what it found.
 const FOUND: &str = "ADYTON-KEPT ";
+const COUNTER: &str = "ADYTON-COUNT ";
 const STATUS: &str = "ADYTON-REBOOT status ";
 /// Seconds that a start may take.
 const PATIENCE: u64 = 240;
 
-/// What a start has found, by name.
-type Found = BTreeMap<String, String>;
+/// What a start has found.
+#[derive(Default)]
+struct Found {
+    /// Keys, by name.
+    keys: BTreeMap<String, String>,
+    /// What a domain's counter was at first, 0 if there was none, and at last.
+    counter: [u64; 2],
+}
 
 /// The machine.
 struct Computer<'a> {
@@ -67,11 +74,14 @@ pub fn run(workspace: &Workspace) -> Result<Vec<Report>> {
     };
     let begin = Instant::now();
     let first = computer.start("first", 1, KEYS)?;
-    let is_whole = first.len() == 2;
+    let is_whole = first.keys.len() == 2 && first.counter[0] == 0;
     judge("first", begin, require(is_whole, "there are no keys"));
     let begin = Instant::now();
     let updated = computer.start("update", 2, KEYS)?;
-    judge("update", begin, require(updated == first, "keys were lost"));
+    let is_same = updated.keys == first.keys;
+    judge("update", begin, require(is_same, "keys were lost"));
+    let goes_on = updated.counter[0] == first.counter[1];
+    judge("counter", begin, require(goes_on, "a counter was lost"));
     let begin = Instant::now();
     judge("other-system", begin, computer.other_system(true));
     let begin = Instant::now();
@@ -82,11 +92,17 @@ pub fn run(workspace: &Workspace) -> Result<Vec<Report>> {
     let begin = Instant::now();
     let anew = computer.start("deleted", 2, KEYS)?;
     let differs = |name: &String| {
-        anew.get(name)
-            .is_some_and(|key| Some(key) != first.get(name))
+        let key = anew.keys.get(name);
+        key.is_some() && key != first.keys.get(name)
     };
-    let all_differ = first.keys().all(differs);
+    let all_differ = first.keys.keys().all(differs);
     judge("deleted", begin, require(all_differ, "an old key is back"));
+    let begins_above = anew.counter[0] == 0 && anew.counter[1] > updated.counter[1];
+    judge(
+        "no-counter-goes-back",
+        begin,
+        require(begins_above, "a counter has gone back"),
+    );
     Ok(reports)
 }
 
@@ -94,7 +110,7 @@ fn require(holds: bool, otherwise: &'static str) -> Result<()> {
     if holds { Ok(()) } else { bail!(otherwise) }
 }
 
-const KEYS: &str = "kept-secrets keys && kept-secrets signers";
+const KEYS: &str = "kept-secrets keys && kept-secrets signers && kept-secrets counters";
 const NO_KEYS: &str = "kept-secrets none";
 
 impl Computer<'_> {
@@ -169,7 +185,7 @@ fn run_tool(folder: &Path, line: &str) -> Result<bool> {
 /// Reads the console to its end.
 fn follow(session: &mut Session) -> Result<Found> {
     let deadline = Instant::now() + Duration::from_secs(PATIENCE);
-    let (mut found, mut status) = (Found::new(), None);
+    let (mut found, mut status) = (Found::default(), None);
     loop {
         match session.next(deadline) {
             Event::Line(line) => {
@@ -177,7 +193,13 @@ fn follow(session: &mut Session) -> Result<Found> {
                     .strip_prefix(FOUND)
                     .and_then(|rest| rest.split_once(' '))
                 {
-                    found.insert(name.to_owned(), value.to_owned());
+                    found.keys.insert(name.to_owned(), value.to_owned());
+                }
+                if let Some(numbers) = line.strip_prefix(COUNTER) {
+                    let mut numbers = numbers.split(' ').map(str::parse);
+                    for place in &mut found.counter {
+                        *place = numbers.next().context("a number is missing")??;
+                    }
                 }
                 if let Some(number) = line.strip_prefix(STATUS) {
                     status = Some(number.to_owned());

@@ -5,9 +5,9 @@ use std::time::Instant;
 use adyton::abi::call::Information;
 use adyton::abi::region::Attributes;
 use adyton::{Linux, Monitor, calls};
-use adyton_guest_tests::device::load;
+use adyton_guest_tests::device::{assigned, load};
 use adyton_guest_tests::fixture::{ROOM, pool};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::entering::{ROUNDS, fewest};
 use super::meter::report_instructions as report;
@@ -37,6 +37,30 @@ pub fn carve() -> Result<()> {
     let flushes = (Monitor::ask()?.iommu_flushes - before) / u64::from(ROUNDS);
     println!("ADYTON-BENCH flushes-per-carve-and-revoke {flushes} flushes");
     Ok(())
+}
+
+/// A device's interrupt that comes to its domain as a message in memory, and the round trip of an exit and an entry, which is the least that one
+/// would cost that its domain's owner is told of first.
+pub fn message() -> Result<()> {
+    let function = assigned::edu_function()?;
+    let mut driven = assigned::drive("driver", &function)?;
+    let (mut ticks, mut failed) = (u64::MAX, None);
+    for _ in 0..ROUNDS {
+        let [message, took] = driven.ask([assigned::ask::INTERRUPT, 1, 0, 0])?;
+        ensure!(message != 0, "no message came");
+        ticks = ticks.min(took);
+    }
+    report("message-in-memory", ticks);
+    let round_trip = fewest(|| {
+        if let Err(error) = driven.ask([assigned::ask::PAGES, 0, 0, 0]) {
+            failed = Some(error);
+        }
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    report("round-trip-to-the-owner", round_trip);
+    driven.end()
 }
 
 /// Reading a disk, without a copy; how often domain 0 left for the monitor meanwhile, if there is one.

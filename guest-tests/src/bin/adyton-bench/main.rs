@@ -37,6 +37,7 @@ fn measure(words: &[&str]) -> Result<()> {
         ["carve"] => devices::carve(),
         ["enclaves"] => enclaves::enclaves(),
         ["disk"] => devices::disk(),
+        ["message"] => devices::message(),
         ["building"] => sizes::building(),
         ["ragged"] => sizes::ragged(),
         ["ranges"] => sizes::ranges(),

@@ -248,7 +248,7 @@ impl World {
     /// An event inside; what CR2 would be.
     pub fn event(&mut self, event: Event) -> u64 {
         let thread = self.thread.take().expect("inside");
-        asynchronous_exit(&mut self.machine, thread, &mut self.processor, event)
+        asynchronous_exit(&mut self.machine, &thread, &mut self.processor, event)
     }
 
     fn answer(&self) -> Answer {
