@@ -40,6 +40,8 @@ pub struct Settings {
     pub firmware: Firmware,
     /// The machine's TPM.
     pub tpm: Option<Tpm>,
+    /// Whether firmware knows the request to clear memory at a reset.
+    pub overwrite_request: bool,
     /// The number of the monitor's release.
     pub release: u64,
     /// Whether firmware starts another application before the monitor.
@@ -82,6 +84,7 @@ impl Default for Settings {
             machine: Board::Q35,
             firmware: Firmware::Pvh,
             tpm: None,
+            overwrite_request: false,
             release: 1,
             evil_first: false,
             processor: "EPYC,+svm".to_owned(),
@@ -154,6 +157,9 @@ impl Images {
             Firmware::Uefi => {
                 let variables = folder.join("variables");
                 fs::copy(FIRMWARE_VARIABLES, &variables).context(FIRMWARE_VARIABLES)?;
+                if settings.overwrite_request {
+                    image::write_variables(&variables, &image::OVERWRITE)?;
+                }
                 Some(variables)
             }
         };
@@ -211,6 +217,23 @@ impl Images {
             false => self.monitor(),
         };
         Ok(direct(monitor?, module))
+    }
+
+    /// A program of domain 0's, which runs on the host as well.
+    pub fn program(&self, name: &str) -> Result<&Path> {
+        let mut programs = self.programs.programs.iter();
+        let found = programs.find(|path| path.file_name().is_some_and(|file| file == name));
+        Ok(found.with_context(|| format!("there is no program {name}"))?)
+    }
+
+    /// The folder with the payloads' files.
+    pub fn payloads(&self) -> Result<&Path> {
+        let first = self
+            .programs
+            .payloads
+            .first()
+            .and_then(|path| path.parent());
+        first.context("there are no payloads")
     }
 
     /// The monitor's ELF file.

@@ -19,6 +19,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     ("/usr/bin/swtpm", "swtpm"),
+    ("/usr/bin/swtpm_setup", "swtpm-tools"),
     ("/usr/bin/tpm2_checkquote", "tpm2-tools"),
     ("/sbin/sfdisk", "fdisk"),
     ("/usr/bin/mformat", "mtools"),
