@@ -175,6 +175,10 @@ pub enum Information {
     /// Devices: IOMMUs, flushes of theirs so far; to domain 0 also: accesses that they have blocked and logged, and of the last one the
     /// device (bus << 8 | device << 3 | function) and the address; times that a log ran over.
     Devices = 8,
+    /// Enclaves, for domain 0. Argument 1: an EPC page to begin with, from 0. Results: the page to go on with, 0 at the end; the number of an
+    /// enclave that was found on the way, 0 for none; bytes of its address space, pages that it has, threads inside, ATTRIBUTES. With bit
+    /// 63 the page is that of an enclave found before (one less than where to go on): its MRENCLAVE in 4 words, once it is initialized.
+    Enclaves = 12,
     /// A PCI function, argument 1: for domain 0 its number (bus << 8 | device << 3 | function), for others the
     /// guest-physical address of its registers. Results: vendor | device << 16 | class << 32; who has it (0 domain 0, 1 nobody, 2 the
     /// caller, 3 another domain); bytes of its registers; in 3 words two by two 32 bits, where each base address begins in them (in
@@ -196,6 +200,7 @@ impl Information {
             6 => Self::Counter,
             7 => Self::Selfcheck,
             8 => Self::Devices,
+            12 => Self::Enclaves,
             14 => Self::Device,
             _ => return None,
         })

@@ -2,8 +2,11 @@
 
 use crate::Arguments;
 use crate::failure::Failure;
-use crate::show::{BOLD, FAINT, GREEN, YELLOW, attributes, colour, id, kind, sharing, size};
+use crate::show::{
+    BOLD, FAINT, GREEN, YELLOW, attributes, colour, hexadecimal, id, kind, sharing, size,
+};
 use crate::snapshot::{self, Domain};
+use adyton::Enclave;
 
 pub fn print(arguments: &Arguments) -> Result<(), Failure> {
     let pool = arguments.pool()?;
@@ -13,9 +16,10 @@ pub fn print(arguments: &Arguments) -> Result<(), Failure> {
         say!("{:#}", serde_json::Value::from(values));
         return Ok(());
     }
+    let enclaves = adyton::enclaves()?;
     say!("{} this Linux", colour(BOLD, "domain 0"));
     for (index, claim) in claims.iter().enumerate() {
-        let last = index + 1 == claims.len();
+        let last = index + 1 == claims.len() + enclaves.len();
         let (branch, below) = arms("", last);
         say!(
             "{branch}{} {}",
@@ -24,7 +28,44 @@ pub fn print(arguments: &Arguments) -> Result<(), Failure> {
         );
         domains(&claim.domains, &below);
     }
+    for (index, enclave) in enclaves.iter().enumerate() {
+        print_enclave(enclave, index + 1 == enclaves.len());
+    }
     Ok(())
+}
+
+/// An enclave: its pages are nobody else's, and what it shares is the memory of the process that it is in.
+fn print_enclave(enclave: &Enclave, last: bool) {
+    let (branch, below) = arms("", last);
+    let is_debug = enclave.attributes & Enclave::DEBUG != 0;
+    let (kind, tint) = if is_debug {
+        ("SGX enclave for debugging", YELLOW)
+    } else {
+        ("SGX enclave", GREEN)
+    };
+    let state = match &enclave.measurement {
+        Some(digest) => hexadecimal(digest),
+        None => "not initialized".to_owned(),
+    };
+    let name = format!("enclave {}", enclave.number);
+    say!(
+        "{branch}{} {} {}",
+        colour(BOLD, &name),
+        colour(tint, kind),
+        colour(FAINT, &state)
+    );
+    say!(
+        "{below}   {:>10} of {:<16} {}",
+        size(enclave.memory),
+        size(enclave.size),
+        colour(GREEN, "exclusive")
+    );
+    say!(
+        "{below}   {:>10} {:<19} {}",
+        "",
+        "its process",
+        colour(YELLOW, "shared")
+    );
 }
 
 /// The arm of a branch after `before`, and what stands before the branches below it.

@@ -42,6 +42,8 @@ pub enum Command {
     Port = 14,
     /// MOV DS with the first operand.
     LoadSegment = 15,
+    /// Adds words from eight pages from the first operand on and from the second operand.
+    TouchEight = 16,
     /// Adds the second operand to RIP in the frame whose GPRSGX the first one names.
     StepOver = 100,
 }
@@ -88,6 +90,8 @@ enclave_code:
     je 24f
     cmp rdi, 15
     je 25f
+    cmp rdi, 16
+    je 26f
 80: // Out again, without the registers that were used.
     mov rbx, r11
     xor r11d, r11d
@@ -161,6 +165,12 @@ enclave_code:
 24: in al, 0x80
     jmp 80b
 25: mov ds, esi
+    jmp 80b
+26: mov rax, [rdx]
+    .irp page, 0, 1, 2, 3, 4, 5, 6, 7
+    add rax, [rsi + 4096 * \page]
+    .endr
+    mov [r8], rax
     jmp 80b
 90: // Steps over the exception in the frame whose GPRSGX the first operand names: RIP there is 136 in.
     add [rsi + 136], rdx

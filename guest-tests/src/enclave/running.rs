@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("enclave-runs", runs),
     ("enclave-is-interrupted", is_interrupted),
     ("enclave-exceptions", exceptions),
+    ("enclave-listed", listed),
 ];
 
 /// EINIT accepts what was measured, and nothing else.
@@ -106,5 +107,32 @@ fn exceptions() -> Result<()> {
             super::name(command)
         );
     }
+    Ok(())
+}
+
+/// The monitor shows an enclave for as long as there is one, with the measurement that was computed beforehand.
+fn listed() -> Result<()> {
+    let image = image(Attributes::PLAIN);
+    let find = |measurement: Option<[u8; 32]>| -> Result<Vec<adyton::Enclave>> {
+        let mut all = adyton::enclaves()?;
+        all.retain(|enclave| enclave.measurement == measurement);
+        Ok(all)
+    };
+    let measurement = Some(image.measurement());
+    ensure!(
+        find(measurement)?.is_empty(),
+        "it is there before it is made"
+    );
+    let enclave = Enclave::build(&image)?;
+    ensure!(find(None)?.len() == 1, "it is not shown before EINIT");
+    enclave.initialize(&signature::sign(&image.measurement(), image.attributes))?;
+    let found = find(measurement)?;
+    let pages = image.pages.len() as u64 + 1;
+    ensure!(
+        found.len() == 1 && found[0].memory == pages * PAGE as u64 && found[0].size == image.size,
+        "{found:?}"
+    );
+    drop(enclave);
+    ensure!(find(measurement)?.is_empty(), "it is there after its end");
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::domain::name::{self, Refusal};
 use crate::domain::store::WORDS;
 use crate::frames::FRAMES;
 use crate::vcpu::Owner;
-use crate::{attestation, iommu, log, machine, random, selfcheck};
+use crate::{attestation, enclave, iommu, log, machine, random, selfcheck};
 
 /// The monitor's version as one word: major, minor, patch.
 const MONITOR_VERSION: u64 = parse(env!("CARGO_PKG_VERSION_MAJOR")) << 32
@@ -82,6 +82,10 @@ pub(super) fn information(request: &Request<'_>) -> Result<Results, Refusal> {
             let is_system = request.caller.owner() == Owner::Domain0;
             Results::of(words.get(..if is_system { 6 } else { 2 }).unwrap_or(&[]))
         }
+        Information::Enclaves if request.caller.owner() == Owner::Domain0 => {
+            Results::of(&enclave::listing::information(request.arguments[1]))
+        }
+        Information::Enclaves => return Err(Error::Invalid.into()),
         Information::Device => super::devices::information(request)?,
         Information::Log if request.caller.owner() == Owner::Domain0 => {
             let (address, size) = log::place();

@@ -14,6 +14,7 @@ mod extended;
 pub(crate) mod inside;
 mod judgement;
 pub mod launch;
+pub(crate) mod listing;
 mod registers;
 mod secrets;
 pub mod space;

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod devices;
+mod enclaves;
 mod entering;
 mod evidence;
 mod exits;
@@ -35,6 +36,7 @@ fn measure(words: &[&str]) -> Result<()> {
             Ok(())
         }
         ["carve"] => devices::carve(),
+        ["enclaves"] => enclaves::enclaves(),
         ["disk"] => devices::disk(),
         ["message"] => devices::message(),
         ["building"] => sizes::building(),
