@@ -125,6 +125,12 @@ calls! {
     /// `size` bytes at `address`, both page-aligned; it begins at the offset. The first page says
     /// what is asked: [`Question`](crate::evidence::Question). With policy flag `MAY_ATTEST`.
     Evidence = 23,
+    /// `report(page)`: what the calling domain is, for a domain on the same machine: completes the
+    /// [`Report`](crate::report::Report) in the page, whose data the caller has written. With policy flag `MAY_ATTEST`.
+    Report = 24,
+    /// `check(page)` → epoch now. Whether the [`Report`](crate::report::Report) in the page is this monitor's, and its domain
+    /// still lives. Anybody.
+    Check = 25,
     /// `key(binding, version, signature, label × 4)` → the key, four words. Derives a sealing key of
     /// the calling domain, the same at every boot: [`Binding`](crate::key::Binding). `signature`:
     /// page-aligned, the domain's signature as `docs/attestation.md` defines it, or 0 where one was taken before. Any domain but domain 0.
@@ -132,6 +138,10 @@ calls! {
     /// `counter(control or 0, key or 0, operation, selector; token)` → by operation:
     /// [`Operation`](crate::counter::Operation). A domain's monotonic counter, which survives reboots.
     Counter = 27,
+    /// `enrol(page, step, offset; token)`: shows who made the TPM, and answers a challenge that only
+    /// the TPM of the attestation key can answer: [`EnrolmentPage`](crate::enrolment::EnrolmentPage).
+    /// Domain 0. `page` is page-aligned and the caller's to write.
+    Enrol = 28,
     /// `assign(control, key, function, address, place, rights and attributes; token)` → region, bytes. Gives a PCI
     /// function exclusively to the domain, its registers at guest-physical `place`. `address`: where the caller has mapped its
     /// first base address, as a whole or the first 4 MiB of it; `function`: bus << 8 | device << 3 | function, of domain 0's callers.

@@ -8,7 +8,7 @@ pub enum Operation {
     Read = 0,
     /// → value, one more than before, which is then in the TPM's storage. As `Read`.
     Increment = 1,
-    /// → value, above all that any counter of this TPM ever had. By domain 0, for a sealed domain that it commands; the selector as for `Read`.
+    /// → value, above that of every deleted counter of this TPM. Refused while a place is [`Foreign`](Place::Foreign). By domain 0, for a sealed domain that it commands; the selector as for `Read`.
     Create = 2,
     /// Deletes the counter at the place that the selector says. By domain 0.
     Destroy = 3,

@@ -12,6 +12,7 @@
 pub mod call;
 pub mod counter;
 pub mod discovery;
+pub mod enrolment;
 pub mod error;
 pub mod evidence;
 pub mod exit;
@@ -20,6 +21,7 @@ pub mod policy;
 pub mod quote;
 pub mod record;
 pub mod region;
+pub mod report;
 pub mod start;
 
 /// Bytes in a page, the granule of every region.

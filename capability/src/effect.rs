@@ -202,3 +202,18 @@ impl Budget {
         self.0 == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Budget;
+
+    #[test]
+    fn a_budget_is_what_is_left_of_it() {
+        let mut budget = Budget::new(7);
+        assert_eq!((budget.left(), budget.is_spent()), (7, false));
+        budget.spend(4);
+        assert_eq!((budget.left(), budget.is_spent()), (3, false));
+        budget.spend(5);
+        assert_eq!((budget.left(), budget.is_spent()), (0, true));
+    }
+}

@@ -132,6 +132,7 @@ mod tests {
         let second = DomainId::from_word(generations.next(page));
         assert_ne!(first, second);
         assert_eq!(first.page(), Some(page));
+        assert_eq!((first.page_number(), second.page_number()), (77, 77));
         assert_ne!(first.word(), 0);
     }
 

@@ -165,7 +165,6 @@ impl<S: Store> Engine<S> {
             node.kind != Kind::Share || node.attributes.intersection(exclusive) == Attributes::NONE;
         ensure(alone, Violation::Exclusivity)?;
         let fits = match (node.kind, parent.kind) {
-            (Kind::Root, _) => false,
             (Kind::Claim, Kind::Root | Kind::Carve) => parent.is_pool(),
             (Kind::Control | Kind::Exit, Kind::Claim) => true,
             (Kind::Carve, Kind::Claim | Kind::Carve) => true,

@@ -112,7 +112,7 @@ pub struct Extent {
 }
 
 /// One thing that a survey tells. They come in this order: `Begin`; for each domain by rising number `Opaque`, or `Domain` with its
-/// `Cores`, its `Holdings`, its `Region`s each with its `Peer`s, and `Complete`; last `End`.
+/// `Cores`, its `Holdings`, its `Region`s each with its `Peer`s, its `Devices`, each `Device`, and `Complete`; last `End`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statement {
     /// How many domains there are.
@@ -129,8 +129,12 @@ pub enum Statement {
     Region(Extent),
     /// Who else reaches the region, by number, and with what rights; each once.
     Peer(u64, Attributes),
-    /// Nothing more of this domain, which is called so.
-    Complete(DomainId),
+    /// How many devices it has.
+    Devices(u64),
+    /// The number of one, in the order of their registers' places ([`crate::device`]).
+    Device(u64),
+    /// Nothing more of this domain.
+    Complete,
     /// Nothing more.
     End,
 }
@@ -166,6 +170,8 @@ pub struct Survey {
     first_peer: Option<PageNumber>,
     last_peer: Option<PageNumber>,
     peers: u64,
+    /// Devices of the member that it is at.
+    devices: u64,
     stage: Stage,
 }
 
@@ -192,6 +198,7 @@ impl<S: Store> Engine<S> {
             first_peer: None,
             last_peer: None,
             peers: 0,
+            devices: 0,
             stage: Stage::Commander,
         };
         self.meet(&mut survey, page);

@@ -6,8 +6,11 @@ mod show;
 
 mod device;
 mod end;
+mod enroll;
+mod evidence;
 mod failure;
 mod graph;
+mod identity;
 mod inspect;
 mod list;
 mod log;
@@ -49,6 +52,8 @@ Examples:
   adyton run --sandbox FILE              a sandbox: it sees nothing of you, you see all of it
   adyton tree                            who holds what, and who shares it with whom
   adyton gc                              take back what dead programs left behind
+  adyton evidence --nonce 0123456789abcdef -o evidence hello
+                                         what this machine proves about such a domain
   adyton verify EVIDENCE --nonce 0123456789abcdef --policy policy.toml --anchors anchors.toml
                                          whether another machine runs what it should";
 
@@ -57,7 +62,7 @@ enum Command {
     /// Tell what the monitor is, what it has, what it protects and what it does not
     Status,
     /// Run a payload in a domain of its own, with this terminal as its console
-    Run(run::Options),
+    Run(run::Invocation),
     /// List claims and the domains in them
     Ls,
     /// Show the composition: domains in domains, their memory, and what is shared
@@ -86,12 +91,26 @@ enum Command {
     ///
     /// Takes what `run` takes, and says what `inspect` will show and what a policy names.
     Measure(measure::Options),
+    /// Write what this machine proves about a payload's domain: evidence for `verify`
+    ///
+    /// Builds the domain as `run` would, and does not start it. Evidence that its owner asks for binds no key: a payload that
+    /// speaks to others asks itself (`--attest`). `run --evidence` writes it about a domain that then runs.
+    Evidence(evidence::Options),
     /// Decide about evidence from another machine
     ///
     /// Exit status: 0 accepted, 2 refused, 1 if nothing could be decided, as where a file is missing.
     Verify(verify::Options),
     /// Draw the composition that evidence states, as SVG or DOT; `verify` tells whether to believe it
     Graph(graph::Options),
+    /// Print what identifies this machine: its TPM's certificate and attestation key
+    Identity,
+    /// Answer the challenge of somebody who enrols this machine
+    Activate {
+        /// What `enroll --challenge` wrote
+        challenge: std::path::PathBuf,
+    },
+    /// Come to know another machine: from the certificate of its TPM to anchors for `verify`
+    Enroll(enroll::Options),
     /// Make the pool's devices ready, one for each tenant in /etc/adyton.toml (for root)
     Setup,
     /// Keep what the machine boots up to date: the monitor, the kernel on it, its command line (for root)
@@ -132,8 +151,12 @@ fn main() -> miette::Result<ExitCode> {
         Command::Log => log::print(&arguments).map(done),
         Command::Device(command) => device::run(&arguments, command).map(done),
         Command::Measure(options) => measure::print(&arguments, options).map(done),
+        Command::Evidence(options) => evidence::print(&arguments, options).map(done),
         Command::Verify(options) => verify::print(&arguments, options),
         Command::Graph(options) => graph::print(options).map(done),
+        Command::Identity => identity::print(&arguments).map(done),
+        Command::Activate { challenge } => identity::activate(&arguments, challenge).map(done),
+        Command::Enroll(options) => enroll::run(options).map(done),
     };
     Ok(outcome?)
 }

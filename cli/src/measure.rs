@@ -10,6 +10,7 @@ use crate::show::{hexadecimal, parse_size};
 
 /// What the domain would get.
 #[derive(clap::Args)]
+#[group(id = "measured")]
 pub struct Options {
     /// A shared window besides the console, as programs that build domains themselves may add: number, size, and :r where the
     /// domain may only read

@@ -13,6 +13,7 @@ use adyton::{
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::Arguments;
+use crate::evidence;
 use crate::failure::Failure;
 use crate::show::parse_size;
 
@@ -28,6 +29,9 @@ pub struct Options {
     /// Let the payload build domains of its own in its pool
     #[arg(long)]
     compose: bool,
+    /// Let the payload ask for evidence about itself
+    #[arg(long)]
+    attest: bool,
     /// Private memory besides the image: bytes, or with K, M, G
     #[arg(long, value_name = "SIZE", default_value = "1M")]
     memory: String,
@@ -48,6 +52,19 @@ pub struct Options {
     arguments: Vec<String>,
 }
 
+/// What the domain gets, and what is asked about it.
+#[derive(clap::Args)]
+pub struct Invocation {
+    /// Write evidence about the domain into this file before it starts
+    #[arg(long, value_name = "FILE", requires = "nonce")]
+    evidence: Option<PathBuf>,
+    /// The nonce for that: 8 to 64 bytes in hexadecimal
+    #[arg(long, value_name = "HEX", requires = "evidence")]
+    nonce: Option<String>,
+    #[command(flatten)]
+    program: Options,
+}
+
 impl Options {
     fn flags(&self) -> Flags {
         let mut flags = if self.sandbox {
@@ -57,6 +74,9 @@ impl Options {
         };
         if self.debug {
             flags = flags | Flags::DEBUG;
+        }
+        if self.attest {
+            flags = flags | Flags::MAY_ATTEST;
         }
         if self.compose {
             flags | Flags::MAY_COMPOSE
@@ -86,7 +106,8 @@ impl Options {
 /// Exit status where the payload has none of its own.
 const ENDED_OTHERWISE: u8 = 125;
 
-pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure> {
+pub fn run(arguments: &Arguments, invocation: &Invocation) -> Result<ExitCode, Failure> {
+    let options = &invocation.program;
     let file = options.read()?;
     let mut program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
     let function = match &options.function {
@@ -102,6 +123,9 @@ pub fn run(arguments: &Arguments, options: &Options) -> Result<ExitCode, Failure
         function.assign(&loaded.domain, loaded.plan.device().base, READ_WRITE)?;
     }
     loaded.domain.seal()?;
+    if let (Some(file), Some(nonce)) = (&invocation.evidence, &invocation.nonce) {
+        evidence::write(&loaded.domain, nonce, file)?;
+    }
     let console = Console::of(&loaded);
     let Loaded {
         vcpus,

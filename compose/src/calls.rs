@@ -4,6 +4,8 @@
 //! claim is unfinished.
 
 use adyton_abi::call::{CLAIM_OPERATION, Call, Information};
+use adyton_abi::counter::Operation;
+use adyton_abi::enrolment::Step;
 use adyton_abi::error::Error;
 use adyton_abi::key::Binding;
 use adyton_abi::policy::Policy;
@@ -418,6 +420,34 @@ pub fn key(
     let arguments = [binding as u64, version, signature, a, b, c, d];
     let [a, b, c, d, ..] = once(place, Request::new(Call::Key, arguments))?;
     Ok([a, b, c, d])
+}
+
+/// Does something with a monotonic counter: the caller's own, or that of the domain that the caller names.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn counter(
+    place: &impl Environment,
+    domain: Option<Name>,
+    operation: Operation,
+    selector: u64,
+) -> Result<[u64; 8], Refusal> {
+    let name = domain.unwrap_or(Name {
+        address: 0,
+        key: Key([0, 0]),
+    });
+    let arguments = name.arguments([operation as u64, selector, 0, 0, 0]);
+    let request = Request::new(Call::Counter, arguments);
+    once(place, request.with_token(place.entropy()))
+}
+
+/// A step of the machine's enrolment, with the page at `page`: [`adyton_abi::enrolment::EnrolmentPage`].
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn enrol(place: &impl Environment, page: u64, step: Step, offset: u64) -> Result<(), Refusal> {
+    let request = Request::new(Call::Enrol, [page, step as u64, offset]);
+    once(place, request.with_token(place.entropy())).map(drop)
 }
 
 /// Seven words of a `debug` domain's memory from guest-physical `address` on.

@@ -114,7 +114,7 @@ pub struct Writer<S>(Encoder<S>);
 impl<S: Sink> Writer<S> {
     /// Begins a composition of `domains` domains. Each follows, in the order of their indices from 0: [`Writer::opaque`], or
     /// [`Writer::domain`], its [`Writer::cores`], [`Writer::holdings`], a [`Writer::region`] with its [`Writer::peer`]s for each region, and
-    /// [`Writer::devices`].
+    /// [`Writer::devices`] with each [`Writer::device`].
     ///
     /// # Errors
     /// [`Full`].
@@ -214,20 +214,24 @@ impl<S: Sink> Writer<S> {
         self.pair([peer.domain, peer.rights.word()])
     }
 
-    /// The devices of the domain, which end it; rising.
+    /// How many devices the domain has; they end it.
     ///
     /// # Errors
     /// [`Full`].
-    pub fn devices(&mut self, devices: &[Device]) -> Result<(), Full> {
+    pub fn devices(&mut self, devices: u64) -> Result<(), Full> {
         self.0.integer(key::DEVICES)?;
-        self.0.array(devices.len() as u64)?;
-        for device in devices {
-            self.0.array(3)?;
-            self.0.unsigned(device.vendor.into())?;
-            self.0.unsigned(device.device.into())?;
-            self.0.unsigned(device.class.into())?;
-        }
-        Ok(())
+        self.0.array(devices)
+    }
+
+    /// The next device, by rising place of its registers.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn device(&mut self, device: &Device) -> Result<(), Full> {
+        self.0.array(3)?;
+        self.0.unsigned(device.vendor.into())?;
+        self.0.unsigned(device.device.into())?;
+        self.0.unsigned(device.class.into())
     }
 
     fn number(&mut self, key: i64, value: u64) -> Result<(), Full> {

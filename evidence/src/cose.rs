@@ -5,6 +5,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use crate::cbor::decode::{Decoder, Malformed};
 use crate::cbor::encode::{Encoder, Full, Length, Sink, Slice};
 use crate::claims::{EDDSA, TAG_SIGN1};
+use crate::signing;
 
 /// Header parameters (RFC 9052, section 3.1).
 const ALGORITHM: i64 = 1;
@@ -47,6 +48,52 @@ fn signed_bytes(sink: impl Sink, protected: &[u8], payload: &[u8]) -> Result<(),
     encoder.bytes(protected)?;
     encoder.bytes(&[])?;
     encoder.bytes(payload)
+}
+
+/// A token being signed, in steps.
+pub struct Signing {
+    protected: [u8; PROTECTED],
+    /// The `Sig_structure`, and its bytes.
+    signed: [u8; MOST_SIGNED],
+    length: usize,
+    steps: signing::Signing,
+}
+
+impl Signing {
+    /// Begins with a key whose public half is `public`.
+    ///
+    /// # Errors
+    /// [`Full`] where the payload is longer than [`MOST_PAYLOAD`].
+    pub fn begin(public: &[u8; 32], payload: &[u8]) -> Result<Self, Full> {
+        let protected = protected(public)?;
+        let mut signed = [0; MOST_SIGNED];
+        let mut slice = Slice::new(&mut signed);
+        signed_bytes(&mut slice, &protected, payload)?;
+        let length = slice.written().len();
+        Ok(Self {
+            protected,
+            signed,
+            length,
+            steps: signing::Signing::begin(),
+        })
+    }
+
+    /// Takes a step; writes the tagged token with the last, and says whether that was it.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn advance(
+        &mut self,
+        key: &signing::Key,
+        payload: &[u8],
+        sink: impl Sink,
+    ) -> Result<bool, Full> {
+        let message = self.signed.get(..self.length).unwrap_or_default();
+        match self.steps.advance(key, message) {
+            Some(signature) => write(sink, &self.protected, payload, &signature).map(|()| true),
+            None => Ok(false),
+        }
+    }
 }
 
 /// Signs `payload` and writes the tagged token.
@@ -193,6 +240,23 @@ mod tests {
         token.verify_signature(&[], check).expect("genuine");
         let protected = token.protected.clone().to_vec();
         assert!(protected.is_ok());
+    }
+
+    #[test]
+    fn signing_in_steps_gives_the_same_token() {
+        let (key, memory, length) = token(b"payload");
+        let parts = signing::Key::new(&key);
+        let mut signing = Signing::begin(&parts.public(), b"payload").expect("room");
+        let mut written = Vec::new();
+        let mut steps = 1;
+        while !signing
+            .advance(&parts, b"payload", &mut written)
+            .expect("room")
+        {
+            steps += 1;
+        }
+        assert_eq!(written.as_slice(), &memory[..length]);
+        assert!(steps > 5, "{steps} steps");
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod cose;
 pub mod log;
 pub mod measure;
 pub mod platform;
+pub mod signing;
 pub mod token;
 pub mod tpm;
 

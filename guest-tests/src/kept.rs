@@ -1,11 +1,12 @@
-//! What domains find again after a reboot: sealing keys.
+//! What domains find again after a reboot: sealing keys and counters.
 
 use adyton::abi::call::{Call, Information};
+use adyton::abi::counter::{Operation, Place};
 use adyton::abi::error::{Error as Reason, SUCCESS};
 use adyton::abi::key::Binding;
 use adyton::{Flags, Request, calls};
 use adyton_secrets::signature::{SIGNED, SIZE, Statement};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ed25519_dalek::{Signer, SigningKey};
 
 use crate::fixture::{Running, agent_with};
@@ -167,7 +168,96 @@ pub fn none() -> Result<()> {
     let mut one = Asker::confidential("one")?;
     refused(one.ask(Binding::Measurement, 0, 0, 1)?, Reason::Unmeasured)?;
     let signature = one.signed(1, 7, 1)?;
-    refused(one.by_signer(1, &signature)?, Reason::Unmeasured)
+    refused(one.by_signer(1, &signature)?, Reason::Unmeasured)?;
+    refused(one.count(Operation::Read)?, Reason::Unmeasured)?;
+    crate::fixture::refused(one.give(), Reason::Unmeasured)
+}
+
+/// The counter of a domain, where it has one: what it says.
+fn value([status, value]: [u64; 2]) -> Result<Option<u64>> {
+    match Reason::from_code(status) {
+        None => Ok(Some(value)),
+        Some(Reason::NoCounter) => Ok(None),
+        Some(reason) => bail!("the counter is refused: {reason:?}"),
+    }
+}
+
+impl Asker {
+    fn count(&mut self, operation: Operation) -> Result<[u64; 2]> {
+        let call = Call::Counter as u64;
+        self.0.ask([CALL, call, 0, 0, 0, operation as u64])
+    }
+
+    /// Domain 0 gives it a counter.
+    fn give(&self) -> Result<u64, adyton::Refusal> {
+        let place = self.0.pool.environment();
+        let domain = self.0.domain().name();
+        let binding = Binding::Measurement as u64;
+        calls::counter(place, Some(domain), Operation::Create, binding).map(|results| results[0])
+    }
+}
+
+/// A domain counts, when domain 0 has given it a counter, and nobody else counts for it. Prints what it found and what it left, to be compared
+/// after a reboot.
+///
+/// # Errors
+/// What is wrong.
+pub fn counters() -> Result<()> {
+    let mut one = Asker::confidential("one")?;
+    let mut other = Asker::confidential("two")?;
+    let place = adyton::Linux::without_memory()?;
+    let domain_0 = |operation, selector| calls::counter(&place, None, operation, selector);
+    refused(other.count(Operation::Increment)?, Reason::NoCounter)?;
+    let found = value(one.count(Operation::Read)?)?;
+    let places = |what: Place| -> Result<Vec<u64>> {
+        let mut all = Vec::new();
+        for place in 0..16 {
+            if domain_0(Operation::Look, place)?[0] == what as u64 {
+                all.push(place);
+            }
+        }
+        Ok(all)
+    };
+    // Counters of a secret that is gone: only when they are deleted, new ones begin above them.
+    for place in places(Place::Foreign)? {
+        crate::fixture::refused(one.give(), Reason::WrongState)?;
+        domain_0(Operation::Destroy, place)?;
+    }
+    let first = match found {
+        Some(value) => value,
+        None => one.give()?,
+    };
+    crate::fixture::refused(one.give(), Reason::Occupied)?;
+    for step in 1..3 {
+        let counted = value(one.count(Operation::Increment)?)?;
+        ensure!(counted == Some(first + step), "{counted:?} after {first}");
+    }
+    let mut twin = Asker::confidential("one")?;
+    let read = value(twin.count(Operation::Read)?)?;
+    ensure!(read == Some(first + 2), "a twin reads {read:?}");
+    println!("ADYTON-COUNT {} {}", found.unwrap_or(0), first + 2);
+
+    for operation in [Operation::Create, Operation::Destroy, Operation::Look] {
+        refused(one.count(operation)?, Reason::Policy)?;
+    }
+    for operation in [Operation::Read, Operation::Increment] {
+        crate::fixture::refused(domain_0(operation, 0), Reason::Policy)?;
+    }
+    for place in [16, u64::MAX] {
+        crate::fixture::refused(domain_0(Operation::Look, place), Reason::Invalid)?;
+        crate::fixture::refused(domain_0(Operation::Destroy, place), Reason::Invalid)?;
+    }
+    refused(other.count(Operation::Read)?, Reason::NoCounter)?;
+    let second = other.give()?;
+    let last = *places(Place::Held)?.last().context("no counter")?;
+    domain_0(Operation::Destroy, last)?;
+    ensure!(places(Place::Free)?.contains(&last), "it is still there");
+    crate::fixture::refused(domain_0(Operation::Destroy, last), Reason::NotFound)?;
+    refused(other.count(Operation::Read)?, Reason::NoCounter)?;
+    let third = other.give()?;
+    ensure!(third > second, "a counter goes back to {third}");
+    domain_0(Operation::Destroy, last)?;
+    Ok(())
 }
 
 /// Measures the longest time that a slice of these calls holds a core.
@@ -188,6 +278,8 @@ pub fn slices() -> Result<()> {
     println!("the longest call before: {}", longest()?[0]);
     let signature = one.signed(1, 7, 1)?;
     key(one.by_signer(1, &signature)?)?;
+    one.give()?;
+    value(one.count(Operation::Increment)?)?;
     println!("ADYTON-BENCH key-slice {} instructions", longest()?[0]);
     Ok(())
 }

@@ -119,6 +119,22 @@ impl Vcpu {
         Some(vcpu)
     }
 
+    /// One on the host, where nothing runs it.
+    #[cfg(test)]
+    pub fn on_host(owner: Owner) -> &'static mut Self {
+        // SAFETY: all zeros is a valid value of both.
+        let (vcpu, control) = unsafe {
+            (
+                Box::<Self>::new_zeroed().assume_init(),
+                Box::<adyton_x86::svm::Vmcb>::new_zeroed().assume_init(),
+            )
+        };
+        let vcpu = Box::leak(vcpu);
+        vcpu.control = HostPhysical(&raw const *Box::leak(control) as u64);
+        vcpu.owner = owner;
+        vcpu
+    }
+
     /// Gives its pages back, cleared: free pages are not looked at when the machine ends.
     ///
     /// # Safety

@@ -35,8 +35,11 @@ const WEIGHTS: &[(Call, u64)] = &[
     (Call::Quote, 1),
     (Call::Key, 1),
     (Call::Counter, 1),
+    (Call::Enrol, 1),
     (Call::EventLog, 1),
     (Call::Evidence, 1),
+    (Call::Report, 1),
+    (Call::Check, 1),
     (Call::Assign, 2),
     (Call::Configure, 1),
 ];
@@ -126,7 +129,7 @@ impl Chooser<'_> {
                 plain([topic, selector, 0, 0])
             }
             Call::Random => [0; 8],
-            Call::Quote | Call::EventLog => {
+            Call::Quote | Call::EventLog | Call::Report | Call::Check => {
                 let (page, offset) = (self.page(None), self.dice.below(9000));
                 plain([page, offset, 0, 0])
             }
@@ -146,6 +149,10 @@ impl Chooser<'_> {
             Call::Counter => {
                 let (operation, selector) = (self.dice.below(6), self.dice.below(20));
                 self.named(0, 0, [operation, selector, 0, 0, 0])
+            }
+            Call::Enrol => {
+                let (page, step) = (self.page(None), self.dice.below(3));
+                plain([page, step, 0, 0])
             }
             Call::Exit => {
                 let word = self.dice.word();

@@ -11,6 +11,7 @@ use crate::Hash;
 const SALT: &[u8] = b"ADYTON-PLATFORM-1";
 const SEALING: &[u8; 16] = b"ADYTON-SEALKEY-1";
 const COUNTER: &[u8; 16] = b"ADYTON-COUNTER-1";
+const ENCLAVES: &[u8; 16] = b"ADYTON-SGX-KEY-1";
 
 /// Set in [`Subject::class`] where an IOMMU keeps devices out of memory.
 pub const GUARDED: u64 = 1 << 32;
@@ -95,6 +96,12 @@ impl PlatformKey {
     #[must_use]
     pub fn counter(&self, handle: u32, holder: &Hash) -> Hash {
         self.expand(&[COUNTER, &handle.to_le_bytes(), holder])
+    }
+
+    /// What the processor's secrets for enclaves are made of that outlive a boot; `is_guarded` where an IOMMU keeps devices out of memory.
+    #[must_use]
+    pub fn enclaves(&self, is_guarded: bool) -> Hash {
+        self.expand(&[ENCLAVES, &u64::from(is_guarded).to_le_bytes()])
     }
 
     fn expand(&self, parts: &[&[u8]]) -> Hash {

@@ -25,7 +25,7 @@ pub mod attribute {
     pub const AUTH_WRITE: u32 = 1 << 2;
     /// Written under the index's policy.
     pub const POLICY_WRITE: u32 = 1 << 3;
-    /// A counter (TPM_NT_COUNTER): it only grows, and a new one begins above all that the TPM ever had.
+    /// A counter (TPM_NT_COUNTER): it only grows, and a new one begins above all that were deleted.
     pub const COUNTER: u32 = 1 << 4;
     /// Read by the owner.
     pub const OWNER_READ: u32 = 1 << 17;

@@ -6,7 +6,7 @@ use crate::machine::{Machine, Mode};
 use crate::outcome::{Outcome, Stop};
 use crate::platform::Platform;
 use crate::processor::{Flags, Processor, Register};
-use crate::structures::{Secs, Tcs};
+use crate::structures::{Secs, SecsHead, Tcs};
 
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = 4096;
@@ -29,6 +29,7 @@ pub(crate) struct Page<'e> {
 }
 
 /// #GP(0) unless a condition holds.
+#[inline]
 pub(crate) fn require(condition: bool) -> Result<(), Stop> {
     if condition {
         Ok(())
@@ -38,11 +39,13 @@ pub(crate) fn require(condition: bool) -> Result<(), Stop> {
 }
 
 /// A claim, or #GP(0) for the conflict.
+#[inline]
 pub(crate) fn claimed<'e>(claim: Option<Claim<'e>>) -> Result<Claim<'e>, Stop> {
     claim.ok_or(Stop::GENERAL_PROTECTION)
 }
 
 impl<'a, 'e, M: Machine<'e>> Context<'a, 'e, M> {
+    #[inline]
     pub fn new(machine: &'a mut M, processor: &'a mut Processor) -> Self {
         let (platform, mode) = (machine.platform(), machine.mode());
         Self {
@@ -54,11 +57,13 @@ impl<'a, 'e, M: Machine<'e>> Context<'a, 'e, M> {
     }
 
     /// The address in a register, aligned and canonical.
+    #[inline]
     pub fn operand(&self, register: Register, alignment: u64) -> Result<u64, Stop> {
         self.address(self.processor.get(register), alignment)
     }
 
     /// An address that software wrote somewhere, aligned and canonical.
+    #[inline]
     pub fn address(&self, value: u64, alignment: u64) -> Result<u64, Stop> {
         let address = if self.mode.long {
             value
@@ -70,6 +75,7 @@ impl<'a, 'e, M: Machine<'e>> Context<'a, 'e, M> {
     }
 
     /// Whether an address is canonical; outside 64-bit mode all are.
+    #[inline]
     pub fn is_canonical(&self, address: u64) -> bool {
         !self.mode.long || self.platform.capabilities.is_canonical(address)
     }
@@ -80,6 +86,7 @@ impl<'a, 'e, M: Machine<'e>> Context<'a, 'e, M> {
     }
 
     /// The EPC page at an address, whatever it is.
+    #[inline(always)]
     pub fn epc(&mut self, address: u64, access: Access) -> Result<Page<'e>, Stop> {
         let found = self.machine.epc_page(address, access)?;
         found
@@ -87,6 +94,7 @@ impl<'a, 'e, M: Machine<'e>> Context<'a, 'e, M> {
             .ok_or_else(|| self.page_fault(address, access))
     }
 
+    #[inline]
     pub fn page(&self, number: EpcPage, address: u64) -> Option<Page<'e>> {
         let entry = self.platform.entry(number)?;
         Some(Page {
@@ -119,14 +127,16 @@ impl<'a, 'e, M: Machine<'e>> Context<'a, 'e, M> {
         secs
     }
 
-    /// The first 64 bytes of a SECS, up to its attributes; the rest of what is returned is zero.
-    pub fn secs_head(&self, page: EpcPage) -> Secs {
-        let mut secs = Secs::zeroed();
-        self.machine.load(page, 0, &mut secs.0[..64]);
-        secs
+    /// The first 64 bytes of a SECS.
+    #[inline]
+    pub fn secs_head(&self, page: EpcPage) -> SecsHead {
+        let mut head = SecsHead::zeroed();
+        self.machine.load(page, 0, &mut head.0);
+        head
     }
 
     /// Fields of a TCS.
+    #[inline]
     pub fn tcs(&self, page: EpcPage) -> Tcs {
         let mut tcs = Tcs::zeroed();
         self.machine.load(page, 0, &mut tcs.0);

@@ -51,3 +51,39 @@ adyton kill zzz 2> /dev/null && fail "killed what is not there"
 
 adyton log | grep -q . || fail "the log is empty"
 adyton --help | grep -q "adyton run" || fail "the help gives no examples"
+
+# Evidence about a domain, from its making to the verdict.
+nonce=00112233445566778899aabbccddeeff
+adyton evidence --nonce $nonce -o /tmp/evidence /payloads/hello one || fail "no evidence"
+cat > /tmp/policy << END
+version = 1
+name = "hello"
+subject = "hello"
+security-version = 1
+unmeasured = true
+without-iommu = true
+fetched-by-owner = true
+[[domain]]
+name = "hello"
+measurement = ["$(adyton measure /payloads/hello one)"]
+[[memory]]
+between = ["hello", "domain-0"]
+rights = ["rw-", "rwx"]
+most = "16K"
+[[command]]
+from = "domain-0"
+to = "hello"
+[[derivation]]
+from = "domain-0"
+to = "hello"
+END
+echo "version = 1" > /tmp/anchors
+verify() { adyton verify /tmp/evidence --policy /tmp/policy --anchors /tmp/anchors --nonce "$@"; }
+verify $nonce || fail "genuine evidence is refused"
+verify ff112233445566778899aabbccddeeff > /dev/null
+[ $? = 2 ] || fail "a replayed nonce is not refused"
+adyton graph /tmp/evidence | grep -q "<svg" || fail "no picture of it"
+adyton evidence --nonce 00 -o /tmp/evidence /payloads/hello 2> /dev/null && fail "a nonce of one byte"
+adyton run --evidence /tmp/evidence --nonce $nonce /payloads/hello one < /dev/null > /dev/null
+verify $nonce > /dev/null || fail "evidence of what runs is refused"
+exit 0

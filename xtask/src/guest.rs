@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::build::{Monitors, Programs};
 use crate::image::{self, Maintainer};
 use crate::qemu::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
-use crate::setup::{Emulator, Flavour, Kernel, emulator, kernel};
+use crate::setup::{Emulator, Flavour, Kernel, emulator, kernel, sgx_selftests};
 use crate::workspace::Workspace;
 
 /// What starts the monitor.
@@ -40,6 +40,8 @@ pub struct Settings {
     pub firmware: Firmware,
     /// The machine's TPM.
     pub tpm: Option<Tpm>,
+    /// Whether firmware knows the request to clear memory at a reset.
+    pub overwrite_request: bool,
     /// The number of the monitor's release.
     pub release: u64,
     /// Whether firmware starts another application before the monitor.
@@ -67,6 +69,8 @@ pub struct Settings {
     pub second_kernel: bool,
     /// Programs of the host's distribution that domain 0 has too, from `/usr/bin`.
     pub host_programs: Vec<String>,
+    /// Whether domain 0 has the kernel's SGX selftests, in `/selftests`.
+    pub sgx_selftests: bool,
     /// More arguments for QEMU.
     pub qemu: Vec<String>,
 }
@@ -80,6 +84,7 @@ impl Default for Settings {
             machine: Board::Q35,
             firmware: Firmware::Pvh,
             tpm: None,
+            overwrite_request: false,
             release: 1,
             evil_first: false,
             processor: "EPYC,+svm".to_owned(),
@@ -93,6 +98,7 @@ impl Default for Settings {
             iommu: false,
             second_kernel: false,
             host_programs: Vec::new(),
+            sgx_selftests: false,
             qemu: Vec::new(),
         }
     }
@@ -151,6 +157,9 @@ impl Images {
             Firmware::Uefi => {
                 let variables = folder.join("variables");
                 fs::copy(FIRMWARE_VARIABLES, &variables).context(FIRMWARE_VARIABLES)?;
+                if settings.overwrite_request {
+                    image::write_variables(&variables, &image::OVERWRITE)?;
+                }
                 Some(variables)
             }
         };
@@ -208,6 +217,23 @@ impl Images {
             false => self.monitor(),
         };
         Ok(direct(monitor?, module))
+    }
+
+    /// A program of domain 0's, which runs on the host as well.
+    pub fn program(&self, name: &str) -> Result<&Path> {
+        let mut programs = self.programs.programs.iter();
+        let found = programs.find(|path| path.file_name().is_some_and(|file| file == name));
+        Ok(found.with_context(|| format!("there is no program {name}"))?)
+    }
+
+    /// The folder with the payloads' files.
+    pub fn payloads(&self) -> Result<&Path> {
+        let first = self
+            .programs
+            .payloads
+            .first()
+            .and_then(|path| path.parent());
+        first.context("there are no payloads")
     }
 
     /// The monitor's ELF file.
@@ -312,6 +338,14 @@ impl Settings {
     /// The emulator of these settings, fetched if need be.
     pub fn fetch_emulator(&self, workspace: &Workspace) -> Result<PathBuf> {
         emulator(workspace, self.emulator)
+    }
+
+    /// The kernel's SGX selftests as a segment of the initrd, empty where they are not wanted.
+    pub fn fetch_selftests(&self, workspace: &Workspace) -> Result<Vec<u8>> {
+        if !self.sgx_selftests {
+            return Ok(Vec::new());
+        }
+        image::folder(&sgx_selftests(workspace)?, "selftests")
     }
 
     /// QEMU's arguments for devices. An IOMMU translates only what comes after it.

@@ -136,6 +136,7 @@ impl Options {
             tpm: self
                 .tpm
                 .or((self.firmware == Firmware::Uefi).then_some(Tpm::Crb)),
+            overwrite_request: false,
             release: 1,
             evil_first: false,
             processor: self.processor.clone(),
@@ -149,6 +150,7 @@ impl Options {
             iommu: self.iommu,
             second_kernel: false,
             host_programs: Vec::new(),
+            sgx_selftests: false,
             qemu: self
                 .qemu_arguments
                 .split_whitespace()

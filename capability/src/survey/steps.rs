@@ -36,6 +36,8 @@ pub(crate) enum Stage {
     Gather(Link, Walk),
     /// And told.
     Peers(Option<PageNumber>, u64),
+    /// The device at or behind this place.
+    Device(u64),
     /// The next member.
     Next,
     /// The last statement.
@@ -90,6 +92,7 @@ impl<S: Store> Engine<S> {
                 tell(Statement::Peer(mark.index, mark.rights), next)
             }
             Stage::Peers(None, behind) => on(Stage::Region(behind)),
+            Stage::Device(place) => self.find_device(survey, place),
             Stage::Next => self.next_member(survey),
             Stage::End => tell(Statement::End, Stage::End),
         }
@@ -219,11 +222,12 @@ impl<S: Store> Engine<S> {
         let statement = if self.is_opaque(survey.here) {
             Statement::Opaque(index)
         } else {
-            Statement::Complete(self.store.domain(survey.here).id)
+            Statement::Complete
         };
         let next = match self.store.domain(survey.here).mark.next {
             Some(next) => {
                 survey.here = next;
+                survey.devices = 0;
                 self.begin_member(survey)
             }
             None => Stage::End,
@@ -275,12 +279,31 @@ impl<S: Store> Engine<S> {
                 let walk = self.begin_gathering(survey, region);
                 on(Stage::Gather(region, walk))
             }
-            None => on(Stage::Next),
+            None => tell(Statement::Devices(survey.devices), Stage::Device(0)),
         }
     }
 
-    fn tell_region(&self, survey: &Survey, region: Link) -> (Step, Stage) {
+    fn find_device(&self, survey: &mut Survey, place: u64) -> (Step, Stage) {
+        if survey.devices == 0 {
+            return on(Stage::Next);
+        }
+        let Some(region) = self.next_region(survey.here, place) else {
+            return on(Stage::Next);
+        };
+        let next = Stage::Device(self.behind(region));
         let node = self.store.node(region);
+        if node.resource != Resource::Device {
+            return on(next);
+        }
+        survey.devices -= 1;
+        tell(Statement::Device(node.base), next)
+    }
+
+    fn tell_region(&self, survey: &mut Survey, region: Link) -> (Step, Stage) {
+        let node = self.store.node(region);
+        if node.resource == Resource::Device {
+            survey.devices += 1;
+        }
         let head = self.head(region);
         let sharing = if self.is_open(head) {
             Sharing::Open

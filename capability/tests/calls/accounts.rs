@@ -2,10 +2,13 @@
 
 use adyton_abi::PAGE_SIZE;
 use adyton_abi::error::Error;
-use adyton_capability::node::NodePage;
+use adyton_abi::region::Attributes;
+use adyton_capability::Engine;
+use adyton_capability::node::{NodePage, Resource};
 
+use crate::support::pages::Pages;
 use crate::support::scene::{Scene, confidential, data, into, node, pages, range};
-use crate::support::{COSTS, POOL_PAGES, POOLS};
+use crate::support::{COSTS, PLAIN, POOL_PAGES, POOLS, all_rights};
 
 const POOL: u64 = POOLS[0];
 
@@ -129,4 +132,37 @@ fn everything_comes_back() {
     scene.finish(release).unwrap();
     assert_eq!(scene.engine.domain_facts(first), Some(before));
     assert_eq!(scene.engine.store().taken(), taken);
+}
+
+/// Tables of what is no pool are prepaid, of pool they are not; what cannot be added changes no limit.
+#[test]
+fn only_tables_of_pool_are_charged_to_the_limit() {
+    const LIMIT: u64 = 1000;
+    const TABLES: u64 = 3;
+    let account = |engine: &Engine<Pages>| {
+        let facts = engine.domain_facts(engine.first_domain()).unwrap();
+        (facts.account.limit, facts.account.used)
+    };
+    let room = |left| {
+        let mut store = Pages::new();
+        store.left = left;
+        Engine::new(store, LIMIT, COSTS).unwrap()
+    };
+    let add = |engine: &mut Engine<Pages>, base, attributes| {
+        engine.add_root(Resource::Memory, base, PAGE_SIZE, attributes)
+    };
+    let pool = all_rights() | Attributes::POOL;
+    for attributes in [all_rights(), pool] {
+        let mut full = room(Some(1));
+        let before = account(&full);
+        assert_eq!(add(&mut full, PLAIN, attributes), Err(Error::Exhausted));
+        assert_eq!(account(&full), before);
+    }
+    let mut engine = room(None);
+    let (_, used) = account(&engine);
+    // The first brings the page for nodes.
+    add(&mut engine, PLAIN, all_rights()).unwrap();
+    assert_eq!(account(&engine), (LIMIT + TABLES, used + 1 + TABLES));
+    add(&mut engine, 1 << 40, pool).unwrap();
+    assert_eq!(account(&engine), (LIMIT + TABLES, used + 1 + 2 * TABLES));
 }

@@ -11,7 +11,7 @@ use adyton_capability::node::Resource;
 use adyton_capability::operation::Grant;
 
 use crate::support::pages::Pages;
-use crate::support::scene::{Scene, confidential, data, into, pages, range};
+use crate::support::scene::{Scene, confidential, data, into, node, pages, range};
 use crate::support::{CORES, COSTS, POOL_PAGES, POOLS};
 
 const POOL: u64 = POOLS[0];
@@ -240,4 +240,42 @@ fn a_root_that_is_refused_changes_no_account() {
     let root = engine.add_root(Resource::Memory, POOL, pages(1), Attributes::RIGHTS);
     assert_eq!(root, Err(Error::Quota));
     assert_eq!(engine.domain_facts(first), before);
+}
+
+#[test]
+fn a_region_tells_its_claim_and_when_it_is_in_place() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 16);
+    let domain = scene.domain(claim, POOL, confidential());
+    let target = into(domain, PLACE);
+    let carve = scene
+        .engine
+        .carve(claim, range(POOL + pages(4), 1), target, data());
+    let carve = carve.unwrap();
+    let region = node(carve);
+    let facts = |scene: &Scene| scene.engine.region_facts(region).unwrap();
+    assert!(!facts(&scene).in_place, "it is on its way");
+    scene.finish(carve).unwrap();
+    assert!(facts(&scene).in_place);
+    assert_eq!(facts(&scene).claim, Some(claim));
+    let pool = scene.engine.region_at(scene.first, POOL).unwrap();
+    assert_eq!(pool.claim, None, "domain 0's own is in no claim");
+    assert_eq!(scene.engine.claim_of(domain), Some(claim));
+    assert_eq!(scene.engine.claim_of(scene.first), None);
+}
+
+#[test]
+fn only_the_claim_of_a_domain_tells_of_it() {
+    let mut scene = Scene::new();
+    let (claim, other) = (scene.claim(POOL, 16), scene.claim(POOL + pages(16), 16));
+    let domain = scene.domain(claim, POOL, confidential());
+    assert!(scene.engine.descends_from(domain, claim));
+    assert!(!scene.engine.descends_from(domain, other));
+    let subject = domain.word();
+    let ask = |place| {
+        let engine = &scene.engine;
+        engine.enumerate(scene.first, place, Topic::Account, subject, 0)
+    };
+    assert!(ask(POOL).is_ok());
+    assert_eq!(ask(POOL + pages(16)), Err(Error::NotFound));
 }

@@ -7,6 +7,7 @@ mod errors;
 mod listing;
 mod offers;
 mod quarantine;
+mod reach;
 mod scale;
 mod seal;
 #[path = "../support/mod.rs"]

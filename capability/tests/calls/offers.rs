@@ -7,10 +7,10 @@ use adyton_abi::region::Attributes;
 use adyton_capability::derive::Source;
 use adyton_capability::grant::{ANY_PLACE, Expected};
 use adyton_capability::identity::{ClaimId, DomainId, NodeId};
-use adyton_capability::operation::Grant;
+use adyton_capability::operation::{Grant, Operation};
 
 use crate::support::POOLS;
-use crate::support::scene::{Scene, confidential, data, into, pages, range};
+use crate::support::scene::{Scene, confidential, data, into, node, pages, range};
 
 const POOL: u64 = POOLS[0];
 const PLACE: u64 = 0x40_0000;
@@ -160,4 +160,32 @@ fn an_offer_that_is_being_withdrawn_is_not_accepted() {
     let accept = scene.engine.accept(domain, None, region, expected());
     assert_eq!(accept, Err(Error::Dead));
     scene.finish(revoke).unwrap();
+}
+
+/// What a domain has already, or has nobody offered, is no offer.
+#[test]
+fn only_offers_are_accepted() {
+    let (mut scene, claim, domain, region) = scene();
+    let own = scene.engine.region_at(domain, 0).unwrap();
+    let had = Expected {
+        place: own.place,
+        size: own.size,
+        attributes: own.attributes,
+    };
+    let again = scene.engine.accept(domain, None, own.id, had);
+    assert_eq!(again, Err(Error::NotFound));
+    let unoffered = scene.engine.accept(domain, None, region, expected());
+    assert_eq!(unoffered, Err(Error::NotFound));
+    let other = scene.domain(claim, POOL + pages(8), confidential());
+    let source = range(POOL + pages(10), 1);
+    let carve = scene
+        .engine
+        .carve(claim, source, into(other, PLACE), data());
+    // On its way into another domain.
+    let coming = node(carve.unwrap());
+    for _ in 0..20 {
+        let theirs = scene.engine.accept(domain, None, coming, expected());
+        assert_eq!(theirs, Err(Error::NotFound));
+        scene.step(Operation::Place(coming));
+    }
 }

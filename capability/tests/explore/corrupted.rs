@@ -65,6 +65,52 @@ const CHANGES: &[Change] = &[
     ("no size", Violation::Conservation, siblings, |world| {
         node(world, core_root, |node| node.size = 0);
     }),
+    (
+        "a share without size",
+        Violation::Conservation,
+        siblings,
+        |world| {
+            node(world, at(6, Kind::Share), |node| node.size = 0);
+        },
+    ),
+    (
+        "a deep root without children",
+        Violation::Records,
+        siblings,
+        |world| {
+            let (memory, attributes) = (Resource::Memory, Attributes::RIGHTS);
+            let added = world
+                .engine
+                .add_root(memory, 1 << 40, PAGE_SIZE, attributes);
+            assert!(added.is_ok());
+            assert_eq!(world.engine.check_invariants(), Ok(()));
+            node(world, |node| node.base == 1 << 40, |node| node.depth = 1);
+        },
+    ),
+    (
+        "open pages of another's",
+        Violation::Accounts,
+        siblings,
+        |world| {
+            let other = records(world, |page| matches!(page, Page::Domain(_)))[0];
+            let page = world.engine.store.domain(other).open_pages;
+            assert!(page.is_some());
+            claim(world, |claim| claim.open_pages = page);
+        },
+    ),
+    (
+        "what belongs to nobody in another's claim",
+        Violation::Records,
+        nested,
+        |world| {
+            let claims = records(world, |page| matches!(page, Page::Claim(_)));
+            let has = |page: &&PageNumber| world.engine.store.claim(**page).unowned.is_some();
+            let from = *claims.iter().find(has).unwrap();
+            let to = *claims.iter().find(|page| **page != from).unwrap();
+            let region = world.engine.store.claim(from).unowned;
+            world.engine.store.claim_mut(to).unowned = region;
+        },
+    ),
     ("another payer", Violation::Records, siblings, |world| {
         let other = records(world, |page| matches!(page, Page::Claim(_)))[0];
         node(world, core_root, |node| node.payer = other);

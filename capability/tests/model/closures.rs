@@ -16,6 +16,9 @@ struct Told {
     holdings: Option<Holdings>,
     cores: Vec<[u64; 2]>,
     regions: Vec<(Extent, Vec<(u64, Attributes)>)>,
+    /// How many devices were announced.
+    announced: u64,
+    devices: Vec<u64>,
 }
 
 impl World {
@@ -76,6 +79,8 @@ impl World {
                         holdings: None,
                         cores: Vec::new(),
                         regions: Vec::new(),
+                        announced: 0,
+                        devices: Vec::new(),
                     });
                 }
                 Statement::Cores(range) => here.as_mut().unwrap().cores.push(range),
@@ -87,7 +92,9 @@ impl World {
                     let regions = &mut here.as_mut().unwrap().regions;
                     regions.last_mut().unwrap().1.push((domain, rights));
                 }
-                Statement::Complete(_) => {
+                Statement::Devices(count) => here.as_mut().unwrap().announced = count,
+                Statement::Device(device) => here.as_mut().unwrap().devices.push(device),
+                Statement::Complete => {
                     let told = here.take().unwrap();
                     all.insert(told.member.index, told);
                 }
@@ -199,6 +206,13 @@ impl World {
         let regions = self.regions(domain);
         assert_eq!(holdings.regions, regions.len() as u64);
         assert_eq!(told.regions.len(), regions.len());
+        let nodes = regions.iter().map(|node| &self.reference.nodes[*node]);
+        let devices: Vec<_> = nodes
+            .filter(|node| node.device)
+            .map(|node| node.base)
+            .collect();
+        assert_eq!(told.devices, devices);
+        assert_eq!(told.announced, devices.len() as u64);
         for (region, (extent, peers)) in regions.into_iter().zip(&told.regions) {
             self.compare_extent(domain, region, extent, peers, numbers);
         }

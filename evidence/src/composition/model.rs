@@ -46,7 +46,7 @@ pub struct Tenant {
     pub commanders: Vec<u64>,
     /// Its memory, by rising place.
     pub regions: Vec<Region>,
-    /// Its devices, rising.
+    /// Its devices, by rising place of their registers.
     pub devices: Vec<Device>,
 }
 
@@ -134,7 +134,9 @@ impl Tenant {
             let mut peers = region.peers.iter();
             peers.try_for_each(|peer| writer.peer(peer))?;
         }
-        writer.devices(&self.devices)
+        writer.devices(self.devices.len() as u64)?;
+        let mut devices = self.devices.iter();
+        devices.try_for_each(|device| writer.device(device))
     }
 
     /// Whether nobody sees more of it than it gives away.

@@ -137,7 +137,7 @@ impl Reading {
                     a.place + a.size <= b.place
                 })?);
             }
-            key::DEVICES => self.devices = Some(list(decoder, read_device, |a, b| a <= b)?),
+            key::DEVICES => self.devices = Some(list(decoder, read_device, |_, _| true)?),
             _ if is_domain_information(key) => decoder.skip()?,
             _ => return Err(Malformed::UnknownKey(key)),
         }

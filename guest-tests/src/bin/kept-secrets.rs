@@ -10,8 +10,9 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["keys"] => kept::keys(),
         ["signers"] => kept::signers(),
+        ["counters"] => kept::counters(),
         ["none"] => kept::none(),
         ["slices"] => kept::slices(),
-        _ => bail!("kept-secrets keys | signers | none | slices"),
+        _ => bail!("kept-secrets keys | signers | counters | none | slices"),
     }
 }

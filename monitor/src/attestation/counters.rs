@@ -2,7 +2,7 @@
 //!
 //! A counter is an index of the TPM's of a kind that only grows. Whose it is stands in its public part; its password is derived from the platform key, so
 //! that nobody else can have made one: another system on this machine can delete a counter, and one that is made anew begins above
-//! every value that any counter of this TPM ever had.
+//! every value that a deleted one had.
 //!
 //! What must hold: a value that was returned is in the TPM's non-volatile storage; an index is used only if it is of that kind and knows the password.
 
@@ -34,6 +34,16 @@ pub enum Slot {
 /// The places of this machine.
 pub static SLOTS: Lock<Slots> = Lock::new(Slots([Slot::Free; LIMIT]));
 
+/// Why there is no place for a new counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPlace {
+    /// All are taken.
+    Full,
+    /// In one there may be a counter of the same holder with a greater value, whose password is lost. The TPM begins a new one above it
+    /// only when it has been deleted.
+    Foreign,
+}
+
 /// All places.
 #[derive(Debug)]
 pub struct Slots([Slot; LIMIT]);
@@ -51,10 +61,15 @@ impl Slots {
         self.find(Slot::Held(*holder))
     }
 
-    /// A place where nothing is.
-    #[must_use]
-    pub fn free(&self) -> Option<u32> {
-        self.find(Slot::Free)
+    /// A place for a new counter.
+    ///
+    /// # Errors
+    /// [`NoPlace`].
+    pub fn vacancy(&self) -> Result<u32, NoPlace> {
+        if self.find(Slot::Foreign).is_some() {
+            return Err(NoPlace::Foreign);
+        }
+        self.find(Slot::Free).ok_or(NoPlace::Full)
     }
 
     fn find(&self, wanted: Slot) -> Option<u32> {

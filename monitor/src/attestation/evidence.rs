@@ -15,12 +15,12 @@ mod prefix;
 mod question;
 
 use adyton_abi::error::Error;
-use adyton_capability::Engine;
 use adyton_capability::identity::DomainId;
 use adyton_capability::survey::{self, Statement, Step, Survey};
 use adyton_evidence::Hash;
 use adyton_evidence::cbor::encode::{Full, Sink, Slice};
-use adyton_evidence::composition::{Extent, Facts, Holdings, Peer, Sharing, Writer};
+use adyton_evidence::composition::{Device, Extent, Facts, Holdings, Peer, Sharing, Writer};
+use adyton_evidence::cose::{self, MOST_PAYLOAD};
 use adyton_evidence::platform::Platform as Statements;
 use adyton_evidence::token::{Boot, Token};
 use arrayvec::ArrayVec;
@@ -30,26 +30,24 @@ pub use question::Question;
 
 use super::quote::{Asker, QuoteInput};
 use super::{SECURITY_VERSION, key, platform};
-use crate::devices;
 use crate::domain::engine;
 use crate::domain::name::Refusal;
-use crate::domain::store::FrameStore;
 use crate::instructions::time_stamp;
 use crate::lock::Lock;
 use crate::tpm::command;
-use crate::{iommu, log, machine};
+use crate::{devices, iommu, log, machine};
 use prefix::Prefix;
 
 /// Seconds for which evidence that nobody carries on keeps others waiting.
 const PATIENCE: u64 = 1;
 /// Most bytes of a composition in one slice. Hashing is what takes long.
-const CHUNK: usize = 640;
+const CHUNK: usize = 1024;
 /// Most bytes that one statement comes to.
-const LONGEST_STATEMENT: usize = 224;
+const LONGEST_STATEMENT: usize = 144;
 /// Instructions of one slice's survey, about, and of one step of it.
-const SURVEY: u32 = 30_000;
+const SURVEY: u32 = 40_000;
 /// As above.
-const STEP: u32 = 1_500;
+const STEP: u32 = 1_000;
 /// Most bytes of the platform's claims set.
 const LONGEST_PLATFORM: usize = 1280;
 /// Most bytes of a signed token.
@@ -82,7 +80,6 @@ pub struct Client {
 }
 
 /// How far it is.
-#[derive(Debug)]
 #[allow(
     clippy::large_enum_variant,
     reason = "there is one of it, which is never moved about"
@@ -92,13 +89,12 @@ enum Stage {
     Quote,
     /// The composition is being told; a survey begins where there is none.
     Compose(Option<Composing>),
-    /// All digests are known: of the composition, whose bytes are so many.
-    Sign(Hash, u64),
+    /// All digests are known.
+    Sign(Signing),
     /// What stands in front is being written.
     Write(Prefix),
 }
 
-#[derive(Debug)]
 struct Composing {
     survey: Survey,
     hash: Sha256,
@@ -106,8 +102,36 @@ struct Composing {
     length: u64,
 }
 
+/// A token in the making.
+struct Signing {
+    payload: ArrayVec<u8, MOST_PAYLOAD>,
+    steps: cose::Signing,
+    /// Bytes of the composition.
+    length: u64,
+}
+
+impl Signing {
+    fn begin(token: &Token<'_>, length: u64) -> Result<Self, Full> {
+        let mut payload = ArrayVec::new();
+        token.encode(Kept(&mut payload))?;
+        let key = key::public().ok_or(Full)?;
+        Ok(Self {
+            steps: cose::Signing::begin(&key, &payload)?,
+            payload,
+            length,
+        })
+    }
+
+    /// A step; the signed token, once it is there.
+    fn advance(&mut self) -> Result<Option<ArrayVec<u8, LONGEST_TOKEN>>, Full> {
+        let mut signed = ArrayVec::new();
+        let key = key::signing().ok_or(Full)?;
+        let done = self.steps.advance(key, &self.payload, Kept(&mut signed))?;
+        Ok(done.then_some(signed))
+    }
+}
+
 /// Evidence in the making.
-#[derive(Debug)]
 struct Work {
     client: Client,
     question: Question,
@@ -122,7 +146,6 @@ struct Work {
 }
 
 /// Where evidence is asked for.
-#[derive(Debug)]
 pub struct Desk {
     work: Option<Work>,
     /// Who was turned away first, and when last: next in turn.
@@ -246,17 +269,19 @@ impl Work {
                         Told::Changed => {}
                         Told::All => {
                             let digest = present.hash.finalize().into();
-                            self.stage = Stage::Sign(digest, present.length);
+                            let signing = Signing::begin(&self.token(digest), present.length);
+                            self.stage = Stage::Sign(signing.map_err(|Full| Error::Exhausted)?);
                         }
                     }
                 }
             },
-            Stage::Sign(digest, length) => {
-                let (digest, length) = (*digest, *length);
-                let mut token = ArrayVec::new();
-                let prefix = key::sign(&self.token(digest), Kept(&mut token))
-                    .and_then(|()| Prefix::new(token, &self.platform, length, self.start));
-                self.stage = Stage::Write(prefix.map_err(|Full| Error::Exhausted)?);
+            Stage::Sign(signing) => {
+                let signed = signing.advance().map_err(|Full| Error::Exhausted)?;
+                if let Some(token) = signed {
+                    let length = signing.length;
+                    let prefix = Prefix::new(token, &self.platform, length, self.start);
+                    self.stage = Stage::Write(prefix.map_err(|Full| Error::Exhausted)?);
+                }
             }
             Stage::Write(prefix) => {
                 if prefix.write(&self.platform, output)? {
@@ -335,7 +360,7 @@ impl Composing {
                 Step::Onward => {}
                 Step::Changed => return Ok(Told::Changed),
                 Step::Tell(Statement::End) => return Ok(Told::All),
-                Step::Tell(statement) => state(&engine, statement, &mut *chunk)?,
+                Step::Tell(statement) => state(statement, &mut *chunk)?,
             }
         }
         Ok(Told::More)
@@ -343,7 +368,7 @@ impl Composing {
 }
 
 /// One statement of a survey, in evidence.
-fn state(engine: &Engine<FrameStore>, statement: Statement, sink: impl Sink) -> Result<(), Full> {
+fn state(statement: Statement, sink: impl Sink) -> Result<(), Full> {
     if let Statement::Begin(domains) = statement {
         return Writer::begin(sink, domains).map(drop);
     }
@@ -382,11 +407,18 @@ fn state(engine: &Engine<FrameStore>, statement: Statement, sink: impl Sink) -> 
             peers: extent.peers,
         }),
         Statement::Peer(domain, rights) => writer.peer(&Peer { domain, rights }),
-        Statement::Complete(domain) => {
-            let mut devices = devices::of(engine, domain);
-            devices.sort_unstable();
-            writer.devices(&devices)
-        }
+        Statement::Devices(devices) => writer.devices(devices),
+        Statement::Device(number) => writer.device(&kind(devices::identity(number))),
+        Statement::Complete => Ok(()),
+    }
+}
+
+/// A kind of device from its one word: vendor, device, class.
+const fn kind(identity: u64) -> Device {
+    Device {
+        vendor: identity as u16,
+        device: (identity >> 16) as u16,
+        class: (identity >> 32) as u32 & 0xff_ffff,
     }
 }
 

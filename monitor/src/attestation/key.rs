@@ -1,7 +1,6 @@
 //! The monitor's signing key: Ed25519, new at each boot, in memory only.
 
-use adyton_evidence::cbor::encode::{Full, Sink};
-use adyton_evidence::token::Token;
+use adyton_evidence::signing::Key;
 use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
 
@@ -11,7 +10,10 @@ use crate::random;
 /// Words from the CPU: twice what is needed, for they cost nothing.
 const WORDS: usize = 8;
 
-static KEY: Once<SigningKey> = Once::new();
+static KEY: Once<Key> = Once::new();
+
+/// Of reports that this monitor alone checks.
+static LOCAL: Once<[u8; 32]> = Once::new();
 
 /// Makes the key, from randomness of the TPM's, where there is one, and of the CPU's: each suffices. `None`, and no key, if
 /// there is neither.
@@ -27,23 +29,29 @@ pub fn create(from_tpm: Option<&[u8; 32]>) -> Option<[u8; 32]> {
         is_random = true;
     }
     is_random.then(|| {
-        KEY.set(SigningKey::from_bytes(&hash.finalize().into()))
-            .verifying_key()
-            .to_bytes()
+        let seed = hash.finalize().into();
+        let mut local = Sha256::new_with_prefix(b"ADYTON-LOCAL-KEY-1");
+        local.update(seed);
+        LOCAL.set(local.finalize().into());
+        let key = SigningKey::from_bytes(&seed);
+        KEY.set(Key::new(&key)).public()
     })
 }
 
-/// Signs evidence.
-///
-/// # Errors
-/// [`Full`], also where there is no key.
-pub fn sign(token: &Token<'_>, sink: impl Sink) -> Result<(), Full> {
-    token.sign(sink, KEY.try_get().ok_or(Full)?)
+/// The key, if there is one: for signing evidence.
+#[must_use]
+pub fn signing() -> Option<&'static Key> {
+    KEY.try_get()
+}
+
+/// The key of reports, if there is one.
+#[must_use]
+pub fn local() -> Option<&'static [u8; 32]> {
+    LOCAL.try_get()
 }
 
 /// The public half, if there is a key.
 #[must_use]
 pub fn public() -> Option<[u8; 32]> {
-    let key = KEY.try_get()?;
-    Some(key.verifying_key().to_bytes())
+    Some(KEY.try_get()?.public())
 }

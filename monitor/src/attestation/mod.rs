@@ -7,9 +7,11 @@
 //! What must hold: PCR 12 is extended here and nowhere else, never after [`measure`]; the secret half of the key is read by nothing but signing.
 
 pub mod counters;
+pub mod enrolment;
 pub mod errand;
 pub mod evidence;
 pub mod key;
+pub mod local;
 pub mod measure;
 pub mod platform_key;
 pub mod quote;

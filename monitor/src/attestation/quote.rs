@@ -154,7 +154,7 @@ impl Desk {
             return Ok(());
         }
         if self.errand.answered(&answer)? {
-            self.outcome = Ok(answer);
+            self.outcome = self.errand.result(answer);
             self.enter(State::Done(client));
         } else {
             self.prepare(client);

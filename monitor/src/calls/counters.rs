@@ -11,7 +11,7 @@ use adyton_secrets::derivation::{self, PlatformKey, class, holder};
 use adyton_secrets::{Hash, hash};
 
 use super::{Request, Results, keys, naming};
-use crate::attestation::counters::{Errand, SLOTS, Slot, Wish};
+use crate::attestation::counters::{Errand, NoPlace, SLOTS, Slot, Wish};
 use crate::attestation::errand;
 use crate::attestation::quote::{Asker, QuoteInput};
 use crate::attestation::{self, platform_key};
@@ -72,7 +72,10 @@ pub(super) fn counter(request: &Request<'_>) -> Result<Results, Refusal> {
                 if slots.of(&holder).is_some() {
                     return Err(Error::Occupied);
                 }
-                let number = slots.free().ok_or(Error::Exhausted)?;
+                let number = slots.vacancy().map_err(|why| match why {
+                    NoPlace::Full => Error::Exhausted,
+                    NoPlace::Foreign => Error::WrongState,
+                })?;
                 Ok(Errand::new(Wish::Create, number, holder, &platform))
             })
         }

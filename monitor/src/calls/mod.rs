@@ -12,6 +12,7 @@ mod claims;
 mod counters;
 mod devices;
 mod domains;
+mod enrol;
 mod keys;
 mod look;
 mod naming;
@@ -184,8 +185,11 @@ fn carry_out(core: &'static Core, caller: &Vcpu, call: Call) -> Result<Results, 
         Call::Quote => attest::quote(&request),
         Call::EventLog => attest::event_log(&request),
         Call::Evidence => attest::evidence(&request),
+        Call::Report => attest::report(&request),
+        Call::Check => attest::check(&request),
         Call::Key => keys::key(&request),
         Call::Counter => counters::counter(&request),
+        Call::Enrol => enrol::enrol(&request),
         Call::Claim => claims::claim(&request),
         Call::Release => claims::release(&request),
         Call::Create => domains::create(&request),

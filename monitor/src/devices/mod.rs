@@ -19,13 +19,10 @@ mod registry;
 mod tests;
 
 use adyton_abi::error::Error;
-use adyton_capability::Engine;
 use adyton_capability::device;
 use adyton_capability::identity::DomainId;
-use arrayvec::ArrayVec;
 
 use crate::address::PAGE_SIZE;
-use crate::domain::store::FrameStore;
 use crate::iommu::{self, DOMAIN0};
 use crate::machine::{self, Machine};
 use crate::memory::{Kind, Range};
@@ -236,27 +233,6 @@ pub fn cancel(function: u16) {
 #[must_use]
 pub fn page(number: u64) -> Option<u64> {
     Some(window()?.page(device::function(number)))
-}
-
-/// The functions that the engine says the domain has, as evidence names them.
-#[must_use]
-pub fn of(
-    engine: &Engine<FrameStore>,
-    domain: DomainId,
-) -> ArrayVec<adyton_evidence::composition::Device, MOST> {
-    let registry = REGISTRY.lock();
-    let mut found = ArrayVec::new();
-    for entry in &registry.entries {
-        if engine.device_holder(device::number(entry.function)) == Some(domain) {
-            let identity = entry.findings.identity;
-            found.push(adyton_evidence::composition::Device {
-                vendor: identity as u16,
-                device: (identity >> 16) as u16,
-                class: (identity >> 32) as u32,
-            });
-        }
-    }
-    found
 }
 
 /// What who drives the function reads of its configuration space: the 32 bits that hold `offset`.

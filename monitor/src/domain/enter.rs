@@ -1,4 +1,4 @@
-//! Going into a domain, coming out of it, and being taken out by an interrupt: design note 004.
+//! Going into a domain and coming out of it: design note 004. Being taken out by an interrupt: [`super::chain`].
 //!
 //! No lock is taken here. What must hold: a core touches a vCPU only while it owns it ([`Seat::owner`]); `caller`
 //! pointers lead from the vCPU that runs to domain 0's of this core, and every vCPU on the way is owned by this core.
@@ -18,9 +18,7 @@ use super::name::{self, Refusal};
 use super::report::{self, Operands, Words};
 use crate::cores::Core;
 use crate::instructions::time_stamp;
-use crate::vcpu::{Owner, Register, Vcpu};
-
-const INTERRUPT_FLAG: u64 = 1 << 9;
+use crate::vcpu::{Register, Vcpu};
 
 /// `enter`, from the registers of `caller`. Returns the vCPU that runs next: the domain's, the caller's with an error, or
 /// the leaf of a nest that was interrupted.
@@ -166,7 +164,11 @@ pub fn leave(vcpu: &'static mut Vcpu, kind: ExitKind, operands: &Operands) -> &'
 }
 
 /// Records the exit and completes the caller's `enter`.
-fn conclude(vcpu: &mut Vcpu, caller: &mut Vcpu, kind: ExitKind, operands: &Operands) {
+pub(super) fn conclude(vcpu: &mut Vcpu, caller: &mut Vcpu, kind: ExitKind, operands: &Operands) {
+    debug_assert!(
+        vcpu.seat.owner.core().is_some(),
+        "given up before it was settled"
+    );
     let sequence = vcpu.seat.entry.finish(kind);
     report::record(vcpu, kind, sequence, operands);
     answer(caller, kind, sequence, operands.words());
@@ -180,60 +182,4 @@ fn answer(caller: &mut Vcpu, kind: ExitKind, sequence: u64, words: Words) {
     // SAFETY: they are registers of the caller.
     unsafe { words.write(caller.outcome_mut()) };
     name::complete(caller, SUCCESS);
-}
-
-/// Something that is domain 0's to take (an interrupt, an NMI), or another core, wants this core out of the chain that
-/// ends in `leaf`: suspends all of it and returns domain 0's vCPU, which stands at its call.
-///
-/// Each level pays for its running time; the outermost one whose limit is used up exits to its caller. Linear in depth.
-pub fn suspend(leaf: &'static mut Vcpu, interrupted: bool) -> &'static mut Vcpu {
-    let now = time_stamp();
-    let mut exhausted = None;
-    let mut vcpu: *mut Vcpu = leaf;
-    // SAFETY: this core owns every vCPU of the chain, and holds no other reference to one; the chain ends in domain 0's.
-    unsafe {
-        while (*vcpu).owner() == Owner::Domain {
-            if (*vcpu).seat.entry.charge(now) {
-                exhausted = Some(vcpu);
-            }
-            let caller = (*vcpu).seat.caller;
-            (*caller).seat.calling = true;
-            vcpu = caller;
-        }
-        let root = &mut *vcpu;
-        root.seat.calling = false;
-        if let Some(vcpu) = exhausted {
-            let caller = (*vcpu).seat.caller;
-            (*caller).seat.calling = false;
-            conclude(
-                &mut *vcpu,
-                &mut *caller,
-                ExitKind::Budget,
-                &Operands::default(),
-            );
-        }
-        // Before the chain is released: from then on other cores may have what was in it.
-        let answered = exhausted.is_some_and(|vcpu| core::ptr::eq((*vcpu).seat.caller, root));
-        release_chain(leaf);
-        if interrupted && !answered && root.rflags() & INTERRUPT_FLAG == 0 {
-            name::complete(root, Error::Interrupted as u64);
-        }
-        root
-    }
-}
-
-/// Gives up every vCPU from `leaf` to the one that domain 0 entered.
-///
-/// # Safety
-/// This core owns them all.
-unsafe fn release_chain(leaf: *mut Vcpu) {
-    let mut vcpu = leaf;
-    // SAFETY: as the caller warrants; a vCPU is not touched after it was released.
-    unsafe {
-        while (*vcpu).owner() == Owner::Domain {
-            let caller = (*vcpu).seat.caller;
-            (*vcpu).seat.owner.release();
-            vcpu = caller;
-        }
-    }
 }

@@ -5,7 +5,8 @@
 
 use adyton_abi::exit::ExitKind;
 
-use super::enter::{leave, suspend};
+use super::chain::suspend;
+use super::enter::leave;
 use super::report::Operands;
 use crate::domain0::WITH_ERROR_CODE;
 use crate::instructions;

@@ -5,6 +5,7 @@
 //! fast paths look at, [`directory`] and `adyton-synchronization` are what lets them do so without a lock, and [`trail`] saves them the
 //! walk through the caller's page tables where nothing changed.
 
+mod chain;
 pub mod context;
 mod devices;
 pub mod directory;

@@ -61,6 +61,16 @@ impl Writer {
         Self(Message::new()).word(tag).double(0).double(command)
     }
 
+    /// Of a structure within a command.
+    pub(super) fn structure() -> Self {
+        Self(Message::new())
+    }
+
+    /// What was written so far.
+    pub(super) fn written(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
         let _ = self.0.try_extend_from_slice(bytes);
         self

@@ -4,6 +4,7 @@
 //! they are for: [`crate::attestation`].
 
 pub mod command;
+pub mod credential;
 pub mod device;
 #[cfg(test)]
 pub mod emulator;

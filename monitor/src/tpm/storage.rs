@@ -94,8 +94,34 @@ pub fn write(handle: u32, authorization: Authorization<'_>, contents: &[u8]) -> 
 /// `TPM2_NV_Read` from the beginning.
 #[must_use]
 pub fn read(handle: u32, authorization: Authorization<'_>, size: u16) -> Message {
+    read_from(handle, authorization, size, 0)
+}
+
+/// `TPM2_NV_Read`.
+#[must_use]
+pub fn read_from(handle: u32, authorization: Authorization<'_>, size: u16, offset: u16) -> Message {
     let writer = Writer::new(SESSIONS, READ).double(handle).double(handle);
-    authorization.write(writer).word(size).word(0).finish()
+    authorization.write(writer).word(size).word(offset).finish()
+}
+
+/// The answer to [`read_from`].
+///
+/// # Errors
+/// If it is none.
+pub fn part(answer: &[u8]) -> Result<&[u8], AnswerError> {
+    let mut reader = Reader::open(answer)?;
+    reader.double()?;
+    reader.sized()
+}
+
+/// How many bytes an index has, by the answer to [`read_public`].
+///
+/// # Errors
+/// If it is none.
+pub fn size(answer: &[u8]) -> Result<u16, AnswerError> {
+    let public = public(answer)?;
+    let last = public.last_chunk().ok_or(AnswerError::Malformed)?;
+    Ok(u16::from_be_bytes(*last))
 }
 
 /// The answer to [`read`].

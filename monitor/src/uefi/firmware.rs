@@ -8,8 +8,8 @@ use core::ffi::c_void;
 use core::ptr::{null_mut, slice_from_raw_parts};
 
 use super::tables::{
-    BootServices, ConfigurationTable, File, FileSystem, Guid, Handle, LoadedImage, Status,
-    SystemTable, Tcg2,
+    BootServices, ConfigurationTable, File, FileSystem, Guid, Handle, LoadedImage, RuntimeServices,
+    Status, SystemTable, Tcg2,
 };
 use crate::address::PAGE_SIZE;
 use crate::memory::Range;
@@ -20,6 +20,7 @@ const LOADER_DATA: u32 = 2;
 const HIGHEST: u64 = u32::MAX as u64;
 const READ: u64 = 1;
 const LONGEST_PATH: usize = 256;
+const LONGEST_NAME: usize = 64;
 const CRYPTO_AGILE: u32 = 2;
 
 /// The firmware before ExitBootServices.
@@ -62,6 +63,16 @@ pub struct Map {
     /// Bytes of a descriptor.
     pub descriptor_size: usize,
     key: usize,
+}
+
+/// A short ASCII name as the firmware reads it, ending with zero.
+fn wide(name: &str) -> [u16; LONGEST_NAME] {
+    let mut wide = [0; LONGEST_NAME];
+    let room = LONGEST_NAME - 1;
+    for (place, byte) in wide.iter_mut().take(room).zip(name.bytes()) {
+        *place = byte.into();
+    }
+    wide
 }
 
 /// Runs a call of the firmware's with interrupts on.
@@ -169,6 +180,41 @@ impl Firmware {
             last,
             is_truncated: cut != 0,
         })
+    }
+
+    /// Whether there is a variable of one byte by this name.
+    pub fn has_variable(&self, name: &str, vendor: &Guid) -> bool {
+        let (mut attributes, mut size, mut value) = (0, 1, 0);
+        let name = wide(name);
+        let get = self.runtime().get_variable;
+        call(|| {
+            get(
+                name.as_ptr(),
+                vendor,
+                &mut attributes,
+                &mut size,
+                &mut value,
+            )
+        }) == Status::SUCCESS
+    }
+
+    /// Sets a variable of one byte, which is kept, and which an operating system may see.
+    ///
+    /// # Errors
+    /// What the firmware refuses.
+    pub fn set_variable(&self, name: &str, vendor: &Guid, value: u8) -> Result<(), Status> {
+        const KEPT: u32 = 1;
+        const WHILE_BOOTING: u32 = 2;
+        const AT_RUN_TIME: u32 = 4;
+        let attributes = KEPT | WHILE_BOOTING | AT_RUN_TIME;
+        let name = wide(name);
+        let set = self.runtime().set_variable;
+        call(|| set(name.as_ptr(), vendor, attributes, 1, &value)).ok()
+    }
+
+    fn runtime(&self) -> &'static RuntimeServices {
+        // SAFETY: the firmware's table; the boot services run, so it is where the firmware put it.
+        unsafe { &*self.system.runtime }
     }
 
     fn allocate(&self, size: u64) -> Result<u64, Refusal> {

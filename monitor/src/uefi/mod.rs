@@ -11,6 +11,8 @@
 mod firmware;
 pub mod memory_map;
 #[cfg(not(any(test, fuzzing)))]
+mod overwrite;
+#[cfg(not(any(test, fuzzing)))]
 mod start;
 #[cfg(not(any(test, fuzzing)))]
 mod tables;

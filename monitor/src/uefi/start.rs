@@ -8,8 +8,8 @@ use adyton_secrets::approval;
 use arrayvec::{ArrayString, ArrayVec};
 
 use super::firmware::{Firmware, FirmwareLog, Folder, Map, Refusal};
-use super::memory_map;
 use super::tables::{Guid, Handle, Status, SystemTable};
+use super::{memory_map, overwrite};
 use crate::attestation;
 use crate::boot::bundle::Bundle;
 use crate::boot::configuration::{Configuration, ConfigurationError, PATH};
@@ -176,6 +176,7 @@ fn load_file(volume: &Folder<'_>, path: &str) -> Result<Range, Failure> {
 
 /// Ends the boot services, and takes the memory map and the event log along.
 fn end_boot_services(firmware: &Firmware) -> Result<Map, Failure> {
+    overwrite::request(firmware);
     let log = firmware.event_log();
     let late = final_events_table(firmware);
     let known = late.and_then(event_log::final_events);

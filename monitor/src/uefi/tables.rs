@@ -84,7 +84,8 @@ pub struct SystemTable {
     /// The screen.
     pub output: *mut TextOutput,
     error: [usize; 2],
-    runtime: usize,
+    /// What it also offers to an operating system.
+    pub runtime: *const RuntimeServices,
     /// Until ExitBootServices.
     pub boot: *const BootServices,
     /// How many configuration tables there are.
@@ -122,6 +123,19 @@ pub struct BootServices {
     others: [usize; 10],
     /// Protocol, registration, interface.
     pub locate_protocol: extern "efiapi" fn(&Guid, *mut c_void, &mut *mut c_void) -> Status,
+}
+
+/// `EFI_RUNTIME_SERVICES`.
+#[repr(C)]
+pub struct RuntimeServices {
+    header: [u64; 3],
+    time_and_addresses: [usize; 6],
+    /// Name, vendor, attributes, size, contents.
+    pub get_variable:
+        extern "efiapi" fn(*const u16, &Guid, &mut u32, &mut usize, *mut u8) -> Status,
+    next_variable: usize,
+    /// Name, vendor, attributes, size, contents.
+    pub set_variable: extern "efiapi" fn(*const u16, &Guid, u32, usize, *const u8) -> Status,
 }
 
 /// `EFI_LOADED_IMAGE_PROTOCOL`.
@@ -178,7 +192,10 @@ pub struct Tcg2 {
 
 const _: () = {
     assert!(offset_of!(SystemTable, output) == 64);
+    assert!(offset_of!(SystemTable, runtime) == 88);
     assert!(offset_of!(SystemTable, boot) == 96);
+    assert!(offset_of!(RuntimeServices, get_variable) == 72);
+    assert!(offset_of!(RuntimeServices, set_variable) == 88);
     assert!(size_of::<SystemTable>() == 120);
     assert!(size_of::<ConfigurationTable>() == 24);
     assert!(offset_of!(BootServices, allocate_pages) == 40);

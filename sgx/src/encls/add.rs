@@ -150,7 +150,8 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
 
     /// What EADD demands of a TCS: nothing in reserved bytes, and page-granular limits in a 32-bit enclave.
     fn is_sound_tcs(&self, page: EpcPage, secs: &Secs) -> bool {
-        self.is_zero_from(page, TCS_ENCODED) && has_fitting_limits(&self.tcs(page), secs)
+        self.is_zero_from(page, TCS_ENCODED)
+            && has_fitting_limits(&self.tcs(page), secs.attributes())
     }
 
     fn reset_tcs(&mut self, page: EpcPage) {
@@ -164,9 +165,9 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
 }
 
 /// Whether the limits of FS and GS are page-granular; only those of 32-bit enclaves matter.
-pub(crate) fn has_fitting_limits(tcs: &Tcs, secs: &Secs) -> bool {
+pub(crate) fn has_fitting_limits(tcs: &Tcs, attributes: u64) -> bool {
     let limits = tcs.fslimit() & tcs.gslimit();
-    secs.has(attribute::MODE64BIT) || limits & LIMIT_BITS == LIMIT_BITS
+    attributes & attribute::MODE64BIT != 0 || limits & LIMIT_BITS == LIMIT_BITS
 }
 
 /// Whether a page lies in the enclave's range.

@@ -9,6 +9,7 @@ use crate::outcome::Stop;
 use crate::platform::{Capabilities, attribute};
 use crate::processor::Register;
 use crate::structures::{Exinfo, Gprsgx, Pageinfo, Secinfo, Secs};
+use crate::thread::XSAVE_PAGES;
 
 /// Smallest enclave, in bytes.
 const SMALLEST: u64 = 8192;
@@ -36,6 +37,8 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
                 && self.is_zero_from(target.number, Secs::SIZE)
                 && is_acceptable(&secs, &self.platform.capabilities),
         )?;
+        let area = self.platform.capabilities.xsave_size(secs.xfrm());
+        secs.set_xsavepages(area.div_ceil(PAGE as u32));
         initialize(&mut secs, self.platform.new_enclave());
         self.machine.store(target.number, 0, &secs.0);
         target
@@ -63,7 +66,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
 /// Reserved bytes are zero, and so are those that only the processor knows.
 fn is_software_clean(secs: &Secs) -> bool {
     let rest = secs.0.get(Secs::SOFTWARE_END..).unwrap_or_default();
-    secs.is_reserved_zero() && rest.iter().all(|byte| *byte == 0)
+    secs.is_reserved_zero() && secs.xsavepages() == 0 && rest.iter().all(|byte| *byte == 0)
 }
 
 fn is_acceptable(secs: &Secs, capabilities: &Capabilities) -> bool {
@@ -99,8 +102,8 @@ fn frame_fits(secs: &Secs, capabilities: &Capabilities) -> bool {
         0
     };
     let fixed = (Gprsgx::SIZE + miscellaneous) as u64;
-    let needed = u64::from(capabilities.xsave_size(secs.xfrm())) + fixed;
-    u64::from(secs.ssaframesize()) * PAGE >= needed
+    let area = u64::from(capabilities.xsave_size(secs.xfrm()));
+    u64::from(secs.ssaframesize()) * PAGE >= area + fixed && area <= XSAVE_PAGES as u64 * PAGE
 }
 
 fn range_fits(secs: &Secs, capabilities: &Capabilities) -> bool {

@@ -144,7 +144,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
             && tcs.aep() == 0
             && tcs.state() == 0
             && self.is_zero_from(page.number, TCS_ENCODED)
-            && has_fitting_limits(&tcs, &self.secs_head(thread.secs))
+            && has_fitting_limits(&tcs, self.secs_head(thread.secs).attributes())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Out of an enclave: EEXIT, asynchronous exits; and EDECCSSA.
 
-use super::enter::{INACTIVE, OUTER_STACK, TCS_AEP, TCS_CSSA};
+use super::enter::{BASES, INACTIVE, OUTER_STACK, TCS_AEP, TCS_CSSA};
 use super::frame::GPR_OFFSET;
 use super::{Context, claimed, require};
 use crate::epcm::EpcPage;
@@ -14,7 +14,6 @@ use crate::thread::Thread;
 /// Offsets in GPRSGX of what an exit writes.
 const RFLAGS: usize = GPR_OFFSET + 128;
 const EXITINFO: usize = GPR_OFFSET + 160;
-const BASES: usize = GPR_OFFSET + 168;
 const EXINFO: usize = GPR_OFFSET - Exinfo::SIZE;
 /// EXITINFO: valid, and how the exception came about.
 const VALID: u32 = 1 << 31;
@@ -101,22 +100,20 @@ impl Event {
 /// fault: its address without the low 12 bits.
 pub fn asynchronous_exit<'e>(
     machine: &mut impl Machine<'e>,
-    thread: Thread,
+    thread: &Thread,
     processor: &mut Processor,
     event: Event,
 ) -> u64 {
     let mut context = Context::new(machine, processor);
-    context.save_registers(&thread);
-    context.save_event(&thread, event);
+    context.save_registers(thread);
+    context.save_event(thread, event);
     let pages = thread.xsave.get(..thread.xsave_count);
     context
         .machine
         .save_extended(thread.xfrm, pages.unwrap_or_default());
     context.machine.reset_extended(thread.xfrm, event.control());
-    context.make_up_registers(&thread);
-    let cssa = context.tcs(thread.tcs).cssa().wrapping_add(1);
-    context.write_tcs(thread.tcs, TCS_CSSA, &cssa.to_le_bytes());
-    context.leave(&thread);
+    context.make_up_registers(thread);
+    context.leave(thread);
     match event {
         Event::Exception { address, .. } => address & !0xFFF,
         Event::Other => 0,
@@ -133,7 +130,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         };
         require(reachable)?;
         self.processor.rip = target;
-        let exit_pointer = self.exit_pointer(thread.tcs);
+        let [exit_pointer] = self.words(thread.tcs, TCS_AEP);
         self.processor.set(Register::Rcx, exit_pointer);
         self.leave(thread);
         Ok(())
@@ -147,7 +144,8 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let cssa = tcs.cssa() - 1;
         let secs = self.secs_head(thread.secs);
         let frame = self.frame(thread.secs, &secs, &tcs, cssa)?;
-        self.write_tcs(thread.tcs, TCS_CSSA, &cssa.to_le_bytes());
+        self.machine
+            .store(thread.tcs, TCS_CSSA, &cssa.to_le_bytes());
         thread.xsave = frame.xsave;
         thread.xsave_count = frame.count;
         thread.gpr = frame.gpr;
@@ -155,6 +153,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     /// What both ways out have in common.
+    #[inline]
     fn leave(&mut self, thread: &Thread) {
         self.processor.fs = thread.fs;
         self.processor.gs = thread.gs;
@@ -164,32 +163,19 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if !thread.debug {
             self.processor.flags.set(Flags::TF, thread.single_step);
         }
-        self.write_tcs(thread.tcs, 0, &INACTIVE.to_le_bytes());
+        self.machine.store(thread.tcs, 0, &INACTIVE.to_le_bytes());
         if let Some(secs) = self.platform.entry(thread.secs) {
             secs.tracking().leave(thread.epoch);
         }
     }
 
-    fn write_tcs(&mut self, tcs: EpcPage, offset: usize, bytes: &[u8]) {
-        if let Some(page) = self.page(tcs, 0) {
-            self.store(page, offset, bytes);
-        }
-    }
-
-    fn exit_pointer(&self, tcs: EpcPage) -> u64 {
-        let mut bytes = [0; 8];
-        self.machine.load(tcs, TCS_AEP, &mut bytes);
-        u64::from_le_bytes(bytes)
-    }
-
     fn save_registers(&mut self, thread: &Thread) {
-        let count = if self.mode.long { 16 } else { 8 };
-        let mut general = [0; 128];
-        let registers = self.processor.general.iter().take(count);
-        for (place, value) in general.chunks_exact_mut(8).zip(registers) {
-            place.copy_from_slice(&value.to_le_bytes());
-        }
-        let saved = general.get(..count * 8).unwrap_or_default();
+        let general = self.processor.general.map(u64::to_le_bytes);
+        let saved = if self.mode.long {
+            general.as_flattened()
+        } else {
+            general[..8].as_flattened()
+        };
         self.machine.store(thread.gpr, GPR_OFFSET, saved);
         let flags = self.processor.flags.difference(Flags::TF).bits();
         self.store_words(thread.gpr, RFLAGS, [flags, self.processor.rip]);
@@ -222,13 +208,14 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         }
     }
 
-    /// Registers that tell nothing of the enclave.
+    /// Registers that tell nothing of the enclave; the frame is in use now.
     fn make_up_registers(&mut self, thread: &Thread) {
-        let mut outer = [0; 16];
-        self.machine.load(thread.gpr, OUTER_STACK, &mut outer);
-        let (stack, frame) = outer.split_at(8);
-        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
-        let exit_pointer = self.exit_pointer(thread.tcs);
+        let [stack, frame] = self.words(thread.gpr, OUTER_STACK);
+        // CSSA and NSSA, OENTRY, AEP.
+        let [frames, _, exit_pointer] = self.words(thread.tcs, TCS_CSSA);
+        let cssa = (frames as u32).wrapping_add(1);
+        self.machine
+            .store(thread.tcs, TCS_CSSA, &cssa.to_le_bytes());
         let processor = &mut *self.processor;
         if self.mode.long {
             processor.general = [0; 16];
@@ -238,8 +225,8 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         processor.set(Register::Rax, Enclu::Eresume as u64);
         processor.set(Register::Rbx, thread.tcs_address);
         processor.set(Register::Rcx, exit_pointer);
-        processor.set(Register::Rsp, word(stack));
-        processor.set(Register::Rbp, word(frame));
+        processor.set(Register::Rsp, stack);
+        processor.set(Register::Rbp, frame);
         processor.rip = exit_pointer;
         processor.flags.remove(Flags::STATUS | Flags::RF);
     }

@@ -31,8 +31,8 @@ pub fn enclu<'e>(
     };
     let mut context = Context::new(machine, processor);
     let result = match (leaf, &mut *thread) {
-        (Enclu::Eenter, slot @ None) => context.eenter().map(|entered| *slot = Some(entered)),
-        (Enclu::Eresume, slot @ None) => context.eresume().map(|entered| *slot = Some(entered)),
+        (Enclu::Eenter, slot @ None) => context.enter::<false>(slot),
+        (Enclu::Eresume, slot @ None) => context.enter::<true>(slot),
         (Enclu::Ereport, Some(thread)) => context.ereport(thread),
         (Enclu::Egetkey, Some(thread)) => context.egetkey(thread),
         (Enclu::Eexit, Some(thread)) => context.eexit(thread),
@@ -72,6 +72,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     /// The page of an enclave at one of its addresses, which the enclave may access so: #PF by the tables or the EPCM otherwise.
+    #[inline(always)]
     fn accessible(
         &mut self,
         secs: EpcPage,
@@ -79,13 +80,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         access: Access,
     ) -> Result<Page<'e>, Stop> {
         let page = self.epc(address, access)?;
-        let attributes = page.entry.access(secs, address & !(PAGE - 1));
-        let allowed = attributes.is_some_and(|attributes| match access {
-            Access::Read => attributes.read,
-            Access::Write => attributes.write,
-            Access::Execute => attributes.execute,
-        });
-        if allowed {
+        if page.entry.allows(secs, address & !(PAGE - 1), access) {
             Ok(page)
         } else {
             Err(self.page_fault(address, access))

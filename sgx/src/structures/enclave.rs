@@ -14,7 +14,9 @@ structure! {
         ssaframesize set_ssaframesize @ 16: u32,
         /// MISCSELECT.
         miscselect set_miscselect @ 20: u32,
-        reserved @ 24: 24,
+        /// Pages of the XSAVE area in an SSA frame; 0 as software writes it.
+        xsavepages set_xsavepages @ 24: u32,
+        reserved @ 28: 20,
         /// ATTRIBUTES, flags.
         attributes set_attributes @ 48: u64,
         /// ATTRIBUTES, XFRM.
@@ -61,6 +63,35 @@ impl Secs {
     #[must_use]
     pub fn attribute_bytes(&self) -> &[u8; 16] {
         self.0[48..].first_chunk().unwrap_or(&[0; 16])
+    }
+}
+
+structure! {
+    /// The first 64 bytes of a SECS: what entering looks at.
+    SecsHead [64] {
+        /// SIZE in bytes.
+        size set_size @ 0: u64,
+        /// BASEADDR.
+        baseaddr set_baseaddr @ 8: u64,
+        /// SSAFRAMESIZE in pages.
+        ssaframesize set_ssaframesize @ 16: u32,
+        /// MISCSELECT.
+        miscselect set_miscselect @ 20: u32,
+        /// Pages of the XSAVE area in an SSA frame.
+        xsavepages set_xsavepages @ 24: u32,
+        reserved @ 28: 20,
+        /// ATTRIBUTES, flags.
+        attributes set_attributes @ 48: u64,
+        /// ATTRIBUTES, XFRM.
+        xfrm set_xfrm @ 56: u64,
+    }
+}
+
+impl SecsHead {
+    /// Whether an attribute is set.
+    #[must_use]
+    pub fn has(&self, attribute: u64) -> bool {
+        self.attributes() & attribute != 0
     }
 }
 

@@ -7,7 +7,7 @@ mod identity;
 mod page;
 mod sigstruct;
 
-pub use enclave::{Exinfo, GPRSGX_AEXNOTIFY, Gprsgx, Secs, TCS_ENCODED, Tcs, tcs_flags};
+pub use enclave::{Exinfo, GPRSGX_AEXNOTIFY, Gprsgx, Secs, SecsHead, TCS_ENCODED, Tcs, tcs_flags};
 pub use identity::{Keyrequest, Report, Targetinfo};
 pub use page::{Pageinfo, Pcmd, Rdinfo, Secinfo, secinfo_flags};
 pub use sigstruct::{Einittoken, Sigstruct};
@@ -90,6 +90,7 @@ macro_rules! structure {
     (@access $(#[$documentation:meta])* $field:ident $setter:ident @ $offset:literal: [$size:literal], $($rest:tt)*) => {
         $(#[$documentation])*
         #[must_use]
+        #[inline]
         pub fn $field(&self) -> &[u8; $size] {
             // The compiler sees that the range fits, since FIELDS tile the structure.
             self.0[$offset..].first_chunk().unwrap_or(&[0; $size])
@@ -105,6 +106,7 @@ macro_rules! structure {
     (@access $(#[$documentation:meta])* $field:ident $setter:ident @ $offset:literal: $number:ident, $($rest:tt)*) => {
         $(#[$documentation])*
         #[must_use]
+        #[inline]
         pub fn $field(&self) -> $number {
             let bytes = self.0[$offset..].first_chunk().copied();
             $number::from_le_bytes(bytes.unwrap_or_default())

@@ -110,6 +110,13 @@ pub fn host_programs(programs: &[&str]) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
+/// A folder of the host's, at `place` in the guest.
+pub fn folder(folder: &Path, place: &str) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    add_folder(&mut archive, folder, &format!("{place}/"))?;
+    Ok(archive.finish())
+}
+
 /// The libraries that the dynamic loader would load, itself included.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd").arg(program).output()?;

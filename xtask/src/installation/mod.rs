@@ -18,7 +18,7 @@ use crate::suite::{Outcome, Report};
 use crate::workspace::Workspace;
 
 /// How long one start may take, however slow the host.
-const PATIENCE: Duration = Duration::from_secs(400);
+const PATIENCE: Duration = Duration::from_secs(900);
 /// Lines of the console that a failure shows.
 const TAIL: usize = 40;
 /// As in `tests/installation/fstab`.

@@ -4,7 +4,9 @@ mod apt;
 mod emulator;
 mod kernel;
 mod packages;
+mod selftests;
 
 pub use emulator::{Emulator, fetch as emulator};
 pub use kernel::{Flavour, Kernel, fetch as kernel};
 pub use packages::{install, install_missing as packages};
+pub use selftests::fetch as sgx_selftests;

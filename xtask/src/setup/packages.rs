@@ -19,10 +19,12 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     ("/usr/bin/swtpm", "swtpm"),
+    ("/usr/bin/swtpm_setup", "swtpm-tools"),
     ("/usr/bin/tpm2_checkquote", "tpm2-tools"),
     ("/sbin/sfdisk", "fdisk"),
     ("/usr/bin/mformat", "mtools"),
     ("/usr/bin/g++", "g++"),
+    ("/usr/include/openssl/evp.h", "libssl-dev"),
     ("/usr/bin/tpm2_checkquote", "tpm2-tools"),
     (
         "/usr/lib/x86_64-linux-gnu/libtss2-tcti-swtpm.so.0",

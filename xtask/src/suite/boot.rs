@@ -61,7 +61,8 @@ pub fn run(workspace: &Workspace, images: &Images, chosen: &Chosen) -> BootResul
     };
     let outcome = || {
         let run = Run::new(workspace, boot)?;
-        let verdict = run.watch(images, &kernel?, emulator?)?;
+        let selftests = boot.settings.fetch_selftests(workspace)?;
+        let verdict = run.watch(images, &kernel?, emulator?, selftests)?;
         Ok(run.report(chosen, verdict))
     };
     outcome()
@@ -100,7 +101,13 @@ impl<'boot> Run<'boot> {
     }
 
     /// Boots, follows the console to the end, and says what happened.
-    fn watch(&self, images: &Images, kernel: &Kernel, emulator: PathBuf) -> Result<Verdict> {
+    fn watch(
+        &self,
+        images: &Images,
+        kernel: &Kernel,
+        emulator: PathBuf,
+        selftests: Vec<u8>,
+    ) -> Result<Verdict> {
         let settings = &self.boot.settings;
         let plan = plan(self.boot);
         let reference = images.reference(settings, &kernel.image)?;
@@ -111,6 +118,7 @@ impl<'boot> Run<'boot> {
         let programs: Vec<&str> = settings.host_programs.iter().map(String::as_str).collect();
         let mut start = vec![
             image::host_programs(&programs)?,
+            selftests,
             image::start("exec run-plan", &files),
         ];
         if settings.second_kernel {

@@ -2,11 +2,11 @@
 //!
 //! | start | system | must find |
 //! | --- | --- | --- |
-//! | 1 | release 1 | new keys |
-//! | 2 | release 2, another command line and initrd | the same keys: an update loses nothing |
+//! | 1 | release 1 | new keys, and a counter; says who it is |
+//! | 2 | release 2, another command line and initrd | the same keys and the counter: an update loses nothing. It answers a challenge that only this machine can |
 //! | | the same machine without us, with the owner's authority | that it can read nothing, and can delete |
 //! | 3 | release 1 | no keys: it is older now |
-//! | 4 | release 2, after the secret was deleted | other keys: what was deleted is gone, not exposed |
+//! | 4 | release 2, after the secret was deleted | other keys: what was deleted is gone, not exposed; no counter goes back |
 //!
 //! The TPM's own part of it, power cuts after each command included, is tested on the host: `monitor/src/attestation/secret/tests.rs`.
 
@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use adyton_enrolment::files::{self, AnswerFile, ChallengeFile, IdentityFile};
+use adyton_enrolment::{answer, certificate, challenge};
 use adyton_secrets::index::handle;
 use anyhow::{Context, Result, bail, ensure};
 
@@ -29,12 +31,23 @@ use crate::workspace::Workspace;
 
 /// What a program of the guest's prints before a name and what it found.
 const FOUND: &str = "ADYTON-KEPT ";
+const COUNTER: &str = "ADYTON-COUNT ";
+const BEGIN: &str = "ADYTON-FILE begin";
+const END: &str = "ADYTON-FILE end";
 const STATUS: &str = "ADYTON-REBOOT status ";
 /// Seconds that a start may take.
 const PATIENCE: u64 = 240;
 
-/// What a start has found, by name.
-type Found = BTreeMap<String, String>;
+/// What a start has found.
+#[derive(Default)]
+struct Found {
+    /// Keys, by name.
+    keys: BTreeMap<String, String>,
+    /// What a domain's counter was at first, 0 if there was none, and at last.
+    counter: [u64; 2],
+    /// A file that was printed.
+    file: String,
+}
 
 /// The machine.
 struct Computer<'a> {
@@ -55,6 +68,7 @@ pub fn run(workspace: &Workspace) -> Result<Vec<Report>> {
         kernel,
         folder,
     };
+    computer.manufacture()?;
     let mut reports = Vec::new();
     let mut judge = |name: &str, begin: Instant, outcome: Result<()>| {
         let outcome = match outcome {
@@ -66,27 +80,39 @@ pub fn run(workspace: &Workspace) -> Result<Vec<Report>> {
         reports.push(report);
     };
     let begin = Instant::now();
-    let first = computer.start("first", 1, KEYS)?;
-    let is_whole = first.len() == 2;
+    let first = computer.start("first", 1, &format!("{KEYS} && {IDENTITY}"), &[])?;
+    let is_whole = first.keys.len() == 2 && first.counter[0] == 0;
     judge("first", begin, require(is_whole, "there are no keys"));
     let begin = Instant::now();
-    let updated = computer.start("update", 2, KEYS)?;
-    judge("update", begin, require(updated == first, "keys were lost"));
+    let enrolment = Enrolment::begin(&first.file, &computer.maker())?;
+    let files = [("adyton/challenge", enrolment.challenge.as_str())];
+    let updated = computer.start("update", 2, &format!("{KEYS} && {ACTIVATE}"), &files)?;
+    judge("enrolment", begin, enrolment.finish(&updated.file));
+    let is_same = updated.keys == first.keys;
+    judge("update", begin, require(is_same, "keys were lost"));
+    let goes_on = updated.counter[0] == first.counter[1];
+    judge("counter", begin, require(goes_on, "a counter was lost"));
     let begin = Instant::now();
     judge("other-system", begin, computer.other_system(true));
     let begin = Instant::now();
-    let older = computer.start("older", 1, NO_KEYS).map(drop);
+    let older = computer.start("older", 1, NO_KEYS, &[]).map(drop);
     judge("older", begin, older);
     let begin = Instant::now();
     judge("deletion", begin, computer.other_system(false));
     let begin = Instant::now();
-    let anew = computer.start("deleted", 2, KEYS)?;
+    let anew = computer.start("deleted", 2, KEYS, &[])?;
     let differs = |name: &String| {
-        anew.get(name)
-            .is_some_and(|key| Some(key) != first.get(name))
+        let key = anew.keys.get(name);
+        key.is_some() && key != first.keys.get(name)
     };
-    let all_differ = first.keys().all(differs);
+    let all_differ = first.keys.keys().all(differs);
     judge("deleted", begin, require(all_differ, "an old key is back"));
+    let begins_above = anew.counter[0] == 0 && anew.counter[1] > updated.counter[1];
+    judge(
+        "no-counter-goes-back",
+        begin,
+        require(begins_above, "a counter has gone back"),
+    );
     Ok(reports)
 }
 
@@ -94,7 +120,10 @@ fn require(holds: bool, otherwise: &'static str) -> Result<()> {
     if holds { Ok(()) } else { bail!(otherwise) }
 }
 
-const KEYS: &str = "kept-secrets keys && kept-secrets signers";
+const IDENTITY: &str = "echo 'ADYTON-FILE begin' && adyton identity && echo 'ADYTON-FILE end'";
+const ACTIVATE: &str =
+    "echo 'ADYTON-FILE begin' && adyton activate /adyton/challenge && echo 'ADYTON-FILE end'";
+const KEYS: &str = "kept-secrets keys && kept-secrets signers && kept-secrets counters";
 const NO_KEYS: &str = "kept-secrets none";
 
 impl Computer<'_> {
@@ -102,8 +131,59 @@ impl Computer<'_> {
         self.folder.join("tpm")
     }
 
+    /// Where the maker of the TPM keeps his keys and certificates.
+    fn maker(&self) -> PathBuf {
+        self.folder.join("maker")
+    }
+
+    /// Makes the TPM, with a certificate of its endorsement key.
+    fn manufacture(&self) -> Result<()> {
+        let maker = self.maker();
+        fs::create_dir_all(&maker)?;
+        fs::create_dir_all(self.state())?;
+        let place = maker.display();
+        for (name, text) in [
+            (
+                "setup.conf",
+                format!(
+                    "create_certs_tool = /usr/bin/swtpm_localca\n\
+                     create_certs_tool_config = {place}/ca.conf\n\
+                     create_certs_tool_options = {place}/ca.options\n"
+                ),
+            ),
+            (
+                "ca.conf",
+                format!(
+                    "statedir = {place}\nsigningkey = {place}/key.pem\n\
+                     issuercert = {place}/issuer.pem\ncertserial = {place}/serial\n"
+                ),
+            ),
+            (
+                "ca.options",
+                "--platform-manufacturer Adyton\n--platform-version 1\n--platform-model test\n"
+                    .to_owned(),
+            ),
+        ] {
+            fs::write(maker.join(name), text)?;
+        }
+        let made = Command::new("swtpm_setup")
+            .args(["--tpm2", "--create-ek-cert", "--tpmstate"])
+            .arg(self.state())
+            .arg("--config")
+            .arg(maker.join("setup.conf"))
+            .output()?;
+        ensure!(made.status.success(), "swtpm_setup failed");
+        Ok(())
+    }
+
     /// Starts a release, and runs a command, which must succeed. Each start has another initrd and command line.
-    fn start(&self, name: &str, release: u64, command: &str) -> Result<Found> {
+    fn start(
+        &self,
+        name: &str,
+        release: u64,
+        command: &str,
+        files: &[(&str, &str)],
+    ) -> Result<Found> {
         let settings = Settings {
             firmware: Firmware::Uefi,
             tpm: Some(Tpm::Crb),
@@ -112,7 +192,7 @@ impl Computer<'_> {
             ..Settings::default()
         };
         let script = format!("{command}; echo \"{STATUS}$?\"; poweroff -f");
-        let start = vec![image::start(&script, &[])];
+        let start = vec![image::start(&script, files)];
         let initrd = self.images.initrd(&self.kernel, start)?;
         let folder = self.folder.join(name);
         let mut machine = self
@@ -155,6 +235,44 @@ impl Computer<'_> {
     }
 }
 
+/// The enrolment of the machine, by somebody who trusts the maker of its TPM.
+struct Enrolment {
+    key: Vec<u8>,
+    content: [u8; challenge::SIZE],
+    challenge: String,
+}
+
+impl Enrolment {
+    /// Makes a challenge from what the machine says of itself.
+    fn begin(identity: &str, maker: &Path) -> Result<Self> {
+        let identity: IdentityFile = files::read("the identity", identity)?;
+        let certificates = |name: &str| {
+            Ok::<_, anyhow::Error>(certificate::read_all(&fs::read(maker.join(name))?)?)
+        };
+        let key = certificate::endorsement_key(
+            &certificate::read_shown(&identity.certificate.0)?,
+            &certificates("issuer.pem")?,
+            &certificates("swtpm-localca-rootca-cert.pem")?,
+            SystemTime::now(),
+        )?;
+        let content = challenge::random();
+        let name = answer::name(&identity.attestation_key.0)?;
+        let made = challenge::make(&key, &name, &content)?;
+        Ok(Self {
+            key: identity.attestation_key.0,
+            content,
+            challenge: files::write(&ChallengeFile::from(made)),
+        })
+    }
+
+    /// Judges the answer.
+    fn finish(&self, answer: &str) -> Result<()> {
+        let file: AnswerFile = files::read("the answer", answer)?;
+        answer::judge(&file.answer()?, &self.key, &self.content)?;
+        Ok(())
+    }
+}
+
 /// Runs one of tpm2-tools on the TPM whose socket lies in `folder`; whether it succeeded.
 fn run_tool(folder: &Path, line: &str) -> Result<bool> {
     let mut words = line.split_whitespace();
@@ -169,7 +287,8 @@ fn run_tool(folder: &Path, line: &str) -> Result<bool> {
 /// Reads the console to its end.
 fn follow(session: &mut Session) -> Result<Found> {
     let deadline = Instant::now() + Duration::from_secs(PATIENCE);
-    let (mut found, mut status) = (Found::new(), None);
+    let (mut found, mut status) = (Found::default(), None);
+    let mut is_file = false;
     loop {
         match session.next(deadline) {
             Event::Line(line) => {
@@ -177,8 +296,20 @@ fn follow(session: &mut Session) -> Result<Found> {
                     .strip_prefix(FOUND)
                     .and_then(|rest| rest.split_once(' '))
                 {
-                    found.insert(name.to_owned(), value.to_owned());
+                    found.keys.insert(name.to_owned(), value.to_owned());
                 }
+                if let Some(numbers) = line.strip_prefix(COUNTER) {
+                    let mut numbers = numbers.split(' ').map(str::parse);
+                    for place in &mut found.counter {
+                        *place = numbers.next().context("a number is missing")??;
+                    }
+                }
+                is_file &= line != END;
+                if is_file {
+                    found.file.push_str(&line);
+                    found.file.push('\n');
+                }
+                is_file |= line == BEGIN;
                 if let Some(number) = line.strip_prefix(STATUS) {
                     status = Some(number.to_owned());
                 }

@@ -114,11 +114,14 @@ fn one_that_was_not_finished_is_taken_away() {
 #[test]
 fn places_are_found() {
     let mut slots = Slots([Slot::Free; LIMIT]);
-    slots.set(0, Slot::Foreign);
+    slots.set(0, Slot::Held([1; 32]));
     slots.set(2, Slot::Held(HOLDER));
-    assert_eq!((slots.free(), slots.of(&HOLDER)), (Some(1), Some(2)));
+    assert_eq!((slots.vacancy(), slots.of(&HOLDER)), (Ok(1), Some(2)));
     assert_eq!(slots.of(&[4; 32]), None);
     assert_eq!(slots.get(LIMIT as u64), None);
-    (0..LIMIT as u32).for_each(|number| slots.set(number, Slot::Foreign));
-    assert_eq!(slots.free(), None);
+    // The counter of somebody who would then have two.
+    slots.set(2, Slot::Foreign);
+    assert_eq!(slots.vacancy(), Err(NoPlace::Foreign));
+    (0..LIMIT as u32).for_each(|number| slots.set(number, Slot::Held([1; 32])));
+    assert_eq!(slots.vacancy(), Err(NoPlace::Full));
 }

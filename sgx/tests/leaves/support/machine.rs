@@ -66,16 +66,10 @@ pub const KERNEL: Mode = Mode {
     flat: true,
 };
 
-/// In an application.
-pub const USER: Mode = Mode {
-    privilege: 3,
-    ..KERNEL
-};
-
 impl Model {
-    pub fn new(pages: usize, seed: u8, capabilities: Capabilities) -> Self {
+    pub fn new(pages: usize, secrets: Secrets, capabilities: Capabilities) -> Self {
         let epcm: Vec<EpcmEntry> = (0..pages).map(|_| EpcmEntry::default()).collect();
-        let platform = Platform::new(Vec::leak(epcm), secrets(seed), capabilities);
+        let platform = Platform::new(Vec::leak(epcm), secrets, capabilities);
         let size = capabilities.xsave_size(capabilities.xfrm) as usize;
         Self {
             platform: Box::leak(Box::new(platform)),

@@ -3,5 +3,6 @@
 pub mod enclave;
 pub mod keys;
 pub mod machine;
+pub mod refusal;
 pub mod signer;
 pub mod world;

@@ -5,10 +5,10 @@ use adyton_sgx::platform::StateComponent;
 use adyton_sgx::structures::{Pageinfo, Secinfo};
 use adyton_sgx::{
     Capabilities, EpcPage, EpcmEntry, ErrorCode, Event, Fault, Flags, Outcome, Processor, Progress,
-    Register, Segment, Thread, asynchronous_exit, encls, enclu,
+    Register, Secrets, Segment, Thread, asynchronous_exit, encls, enclu,
 };
 
-use super::machine::{KERNEL, Mapping, Model, PAGE, Target, USER};
+use super::machine::{KERNEL, Mapping, Model, PAGE, Target, secrets};
 
 /// Where the kernel maps the EPC.
 pub const EPC: u64 = 0xFFFF_8880_0000_0000;
@@ -95,7 +95,12 @@ impl World {
     }
 
     pub fn with(pages: u32, seed: u8, capabilities: Capabilities) -> Self {
-        let mut machine = Model::new(pages as usize, seed, capabilities);
+        Self::of(pages, secrets(seed), capabilities)
+    }
+
+    /// With these secrets.
+    pub fn of(pages: u32, secrets: Secrets, capabilities: Capabilities) -> Self {
+        let mut machine = Model::new(pages as usize, secrets, capabilities);
         for page in 0..pages {
             let mapping = Mapping {
                 target: Target::Epc(EpcPage(page)),
@@ -135,6 +140,14 @@ impl World {
         let address = self.memory(bytes.len().div_ceil(PAGE as usize));
         self.put(address, bytes);
         address
+    }
+
+    /// Gives back memory beyond the first pages.
+    pub fn drop_memory(&mut self, kept: usize) {
+        for page in kept..self.machine.memory.len() {
+            self.machine.tables.remove(&(MEMORY + page as u64 * PAGE));
+        }
+        self.machine.memory.truncate(kept);
     }
 
     /// Writes as the kernel.
@@ -235,7 +248,7 @@ impl World {
     /// An event inside; what CR2 would be.
     pub fn event(&mut self, event: Event) -> u64 {
         let thread = self.thread.take().expect("inside");
-        asynchronous_exit(&mut self.machine, thread, &mut self.processor, event)
+        asynchronous_exit(&mut self.machine, &thread, &mut self.processor, event)
     }
 
     fn answer(&self) -> Answer {
@@ -270,5 +283,8 @@ pub fn epc(page: EpcPage) -> u64 {
     EPC + u64::from(page.0) * PAGE
 }
 
-/// In an application, in 64-bit mode.
-pub const APPLICATION: super::machine::Mode = USER;
+/// Whether success leaves RAX and the flags alone.
+pub fn is_silent(leaf: Encls) -> bool {
+    use Encls::{Eadd, Eaug, Ecreate, Eextend, Epa};
+    matches!(leaf, Ecreate | Eadd | Eextend | Epa | Eaug)
+}
