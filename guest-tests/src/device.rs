@@ -49,6 +49,7 @@ pub const TESTS: &[crate::Test] = &[
     ("assigned-audited", assigned::audited),
     ("assigned-hidden", configuration::hidden),
     ("assigned-frozen", configuration::frozen),
+    ("assigned-reset-meanwhile", configuration::reset_meanwhile),
     ("assigned-refused", configuration::refused),
     ("assigned-configuration", configuration::holder),
     ("configuration-moved", configuration::moved),

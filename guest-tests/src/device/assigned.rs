@@ -72,6 +72,16 @@ pub fn edu_function() -> Result<Function> {
     Ok(found)
 }
 
+/// The NVMe disk.
+///
+/// # Errors
+/// If there is none.
+pub fn nvme_function() -> Result<Function> {
+    const NVME: [u16; 2] = [0x1b36, 0x0010];
+    let found = functions(NVME).into_iter().next();
+    found.context("the machine has no NVMe disk")
+}
+
 /// The kernel's files about the function.
 #[must_use]
 pub fn folder(function: &Function) -> PathBuf {
@@ -389,10 +399,8 @@ fn unknown_interrupts() -> Result<usize> {
 
 /// An NVMe disk that domain 0 has written, read by a domain that drives it; then by domain 0 again.
 pub(super) fn disk() -> Result<()> {
-    const NVME: [u16; 2] = [0x1b36, 0x0010];
     const BLOCK: u64 = 5;
-    let mut all = functions(NVME).into_iter();
-    let function = all.next().context("the machine has no NVMe disk")?;
+    let function = nvme_function()?;
     let device = load::until(|| fs::exists("/dev/nvme0n1").unwrap_or(false));
     ensure!(device, "domain 0 does not find the disk");
     let pattern: Vec<u8> = (0..512_u64 / 8)

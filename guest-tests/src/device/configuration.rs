@@ -9,7 +9,7 @@ use adyton::devices::Assignment;
 use adyton::{Error, Flags, Function, Image, Linux, Program, READ_WRITE};
 use anyhow::{Context, Result, bail, ensure};
 
-use super::assigned::{Driven, ask, drive, edu_function, folder, functions};
+use super::assigned::{Driven, ask, drive, edu_function, folder, functions, nvme_function};
 use super::edu::Edu;
 use super::{PAGE, SECRET, domain_memory, own_memory};
 use crate::fixture::{self, ROOM, refused as is_refused};
@@ -70,7 +70,7 @@ fn is_closed(address: u64) -> Result<bool> {
 }
 
 /// Registers, and configuration space by the kernel's file, by ports and by memory.
-pub fn hidden() -> Result<()> {
+pub(super) fn hidden() -> Result<()> {
     let function = edu_function()?;
     let edu = Edu::at(&folder(&function))?;
     let (file, mapped) = (file(&function)?, window(&function)?);
@@ -118,7 +118,7 @@ pub fn hidden() -> Result<()> {
 }
 
 /// While a function is away nothing is moved: not another over it, no bridge's window or number.
-pub fn frozen() -> Result<()> {
+pub(super) fn frozen() -> Result<()> {
     let mut both = functions([0x1234, 0x11e8]).into_iter();
     let (Some(function), Some(other)) = (both.next(), both.next()) else {
         bail!("the machine has no two edu devices");
@@ -166,6 +166,22 @@ pub fn frozen() -> Result<()> {
     drive("driver", &function)?.end()
 }
 
+/// A function of domain 0's that is reset while another is away loses its base addresses, and the kernel puts them back.
+pub(super) fn reset_meanwhile() -> Result<()> {
+    let (function, other) = (edu_function()?, nvme_function()?);
+    let addresses = || -> Result<[u32; 2]> {
+        let file = file(&other)?;
+        Ok([read(&file, BASE_ADDRESS)?, read(&file, BASE_ADDRESS + 4)?])
+    };
+    let before = addresses()?;
+    ensure!(before[0] & !0xf != 0, "it lies nowhere");
+    let mut driven = drive("driver", &function)?;
+    std::fs::write(folder(&other).join("reset"), "1")?;
+    ensure!(addresses()? == before, "it did not get them back");
+    ensure!(driven.ask([ask::COPY, SECRET, 0, 0])?[0] == SECRET);
+    driven.end()
+}
+
 fn bridge() -> Result<File> {
     for function in Function::all() {
         let file = file(&function)?;
@@ -187,7 +203,7 @@ fn is_reason(outcome: Result<Driven>, reason: Reason) -> Result<()> {
 }
 
 /// What cannot be given away, and by whom not.
-pub fn refused() -> Result<()> {
+pub(super) fn refused() -> Result<()> {
     let function = edu_function()?;
     let file = fixture::payload("driver")?;
     let program = Program::new(Image::parse(&file)?, Flags::CONFIDENTIAL);
@@ -237,7 +253,7 @@ pub fn refused() -> Result<()> {
 }
 
 /// Who drives a function switches it on and directs its messages; it moves nothing, and nothing of other functions is there for it.
-pub fn holder() -> Result<()> {
+pub(super) fn holder() -> Result<()> {
     let function = edu_function()?;
     let before = read(&file(&function)?, BASE_ADDRESS)?;
     let mut driven = drive("driver", &function)?;
@@ -274,7 +290,7 @@ pub fn holder() -> Result<()> {
 }
 
 /// A function's registers moved over the monitor's memory and over a domain's: memory answers there, as ever.
-pub fn moved() -> Result<()> {
+pub(super) fn moved() -> Result<()> {
     let function = edu_function()?;
     let file = file(&function)?;
     let before = read(&file, BASE_ADDRESS)?;
@@ -300,7 +316,7 @@ fn domain_at_work() -> Result<()> {
 }
 
 /// The host bridge's registers say where configuration space and memory lie.
-pub fn host_bridge() -> Result<()> {
+pub(super) fn host_bridge() -> Result<()> {
     const WINDOW: u64 = 0x60;
     let all = Function::all();
     let bridge = all.iter().find(|function| function.number == 0);

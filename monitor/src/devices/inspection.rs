@@ -91,10 +91,7 @@ fn is_apart(
     if registers::rom(space, other).is_some_and(overlaps) {
         return false;
     }
-    let Some(theirs) = known.locate(space, other) else {
-        return false;
-    };
     let is_bridge = registers::header(space, other) & !header::MORE_FUNCTIONS == header::BRIDGE;
     let passes = is_bridge && registers::bridged(space, other).into_iter().any(overlaps);
-    !passes && !theirs.iter().any(|registers| overlaps(registers.range))
+    !passes && !known.possible(space, other).any(overlaps)
 }

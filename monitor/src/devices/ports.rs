@@ -6,9 +6,11 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use adyton_x86::pci::{HOST_BRIDGE, register};
+use adyton_x86::pci::{HOST_BRIDGE, header, register};
 
+use super::configuration::Configuration;
 use super::permission::{Write, moves_extended};
+use super::registers;
 use crate::instructions::{input32, output32};
 use crate::iommu::hiding;
 use crate::lock::Lock;
@@ -32,6 +34,12 @@ static WITHDRAWN: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 static HOST_BRIDGES: [AtomicU64; FIRST_BUS] = [const { AtomicU64::new(0) }; FIRST_BUS];
 /// Functions because of which nothing is to be moved.
 static FROZEN: AtomicU32 = AtomicU32::new(0);
+
+/// Registers of a header that decide about addresses, or stand between them.
+const KEPT_REGISTERS: usize = (register::FIRST_OWN - register::BASE_ADDRESS) as usize / 4;
+/// Of each function of bus 0, what stood there when things were frozen last.
+static KEPT: [[AtomicU32; KEPT_REGISTERS]; 256] =
+    [const { [const { AtomicU32::new(0) }; KEPT_REGISTERS] }; 256];
 
 /// Held while something is chosen, and while what is chosen is written.
 static CHOOSING: Lock<()> = Lock::new(());
@@ -105,20 +113,53 @@ pub fn is_host_bridge(function: u16) -> bool {
 }
 
 /// Whether a store of domain 0's to the function's configuration space goes through.
-fn permits(function: u16, write: Write) -> bool {
+fn permits(function: u16, write: Write, value: Option<u32>) -> bool {
     if has(&WITHDRAWN, function) || is_host_bridge(function) {
         return false;
     }
-    let is_frozen = FROZEN.load(Ordering::Acquire) != 0;
-    !is_frozen
-        || !write.moves_addresses()
-            && !super::window().is_some_and(|window| moves_extended(&window, function, write))
+    if FROZEN.load(Ordering::Acquire) == 0 {
+        return true;
+    }
+    let Some(window) = super::window() else {
+        return true;
+    };
+    if moves_extended(&window, function, write) {
+        return false;
+    }
+    !write.moves_addresses()
+        || is_behind_a_bridge(&window, function)
+        || write.width == 4 && value.is_some() && value == kept(function, write.offset)
+}
+
+/// Whether the function is an ordinary one behind a bridge: whatever it answers to lies in what the bridge passes on.
+fn is_behind_a_bridge(space: &impl Configuration, function: u16) -> bool {
+    let kind = registers::header(space, function) & !header::MORE_FUNCTIONS;
+    function > u16::from(u8::MAX) && kind == header::ORDINARY
+}
+
+/// What stood in a register when things were frozen: that may be put back, as after a reset of the function.
+fn kept(function: u16, offset: u16) -> Option<u32> {
+    let registers = KEPT.get(usize::from(function))?;
+    let index = offset.checked_sub(register::BASE_ADDRESS)? / 4;
+    Some(registers.get(usize::from(index))?.load(Ordering::Acquire))
+}
+
+/// Notes what may be put back. Nothing of it changes meanwhile.
+fn keep(space: &impl Configuration) {
+    for (function, registers) in (0..).zip(&KEPT) {
+        if !space.is_present(function) {
+            continue;
+        }
+        for (offset, word) in (register::BASE_ADDRESS..).step_by(4).zip(registers) {
+            word.store(space.read(function, offset), Ordering::Release);
+        }
+    }
 }
 
 /// Does what domain 0 stores to the function's configuration space, if that goes through.
-pub fn while_permitted(function: u16, write: Write, perform: impl FnOnce()) {
+pub fn while_permitted(function: u16, write: Write, value: u32, perform: impl FnOnce()) {
     let _guard = CHOOSING.lock();
-    if permits(function, write) {
+    if permits(function, write, Some(value)) {
         perform();
     }
 }
@@ -129,7 +170,7 @@ fn is_delicate(value: u32) -> bool {
         offset: offset(value),
         width: 4,
     };
-    value & ENABLE != 0 && !permits((value >> 8) as u16, write)
+    value & ENABLE != 0 && !permits((value >> 8) as u16, write, None)
 }
 
 /// Domain 0 chooses: a function that is not its own is none.
@@ -150,8 +191,8 @@ pub fn select(value: u32) {
     }
 }
 
-/// Domain 0 writes `width` bytes to the port, one of [`DATA`]'s: `write` does it, if that is allowed.
-pub fn with_chosen(port: u16, width: u8, write: impl FnOnce()) {
+/// Domain 0 writes `written`, `width` bytes of it, to the port, one of [`DATA`]'s: `write` does it, if that is allowed.
+pub fn with_chosen(port: u16, width: u8, written: u32, write: impl FnOnce()) {
     let _guard = CHOOSING.lock();
     let value = chosen();
     let Some(behind) = port.checked_sub(DATA) else {
@@ -162,7 +203,7 @@ pub fn with_chosen(port: u16, width: u8, write: impl FnOnce()) {
         offset: offset(value) + behind,
         width,
     };
-    if value & ENABLE == 0 || permits((value >> 8) as u16, wanted) {
+    if value & ENABLE == 0 || permits((value >> 8) as u16, wanted, Some(written)) {
         write();
     }
 }
@@ -173,6 +214,9 @@ pub(super) fn freeze() {
     FROZEN.fetch_add(1, Ordering::AcqRel);
     if is_delicate(chosen()) {
         svm::maps::trap_ports(DATA, DATA_SIZE);
+    }
+    if let Some(window) = super::window() {
+        keep(&window);
     }
 }
 

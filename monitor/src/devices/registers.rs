@@ -109,6 +109,35 @@ impl Sizes {
         }
     }
 
+    /// Everywhere that registers may come to lie while base addresses keep what they have or lose it, each half for itself: a reset makes
+    /// them 0, and whoever puts back what was there does so half by half.
+    pub fn possible(
+        &self,
+        space: &impl Configuration,
+        function: u16,
+    ) -> impl Iterator<Item = Range> {
+        let used = self.bits.iter().enumerate().filter(|(_, bits)| **bits > 0);
+        used.flat_map(move |(index, bits)| {
+            let low = space.read(function, place(index));
+            let is_long = low & base_address::TYPE == base_address::LONG;
+            let high = if is_long {
+                space.read(function, place(index + 1))
+            } else {
+                0
+            };
+            let (low, high) = (
+                u64::from(low & base_address::ADDRESS),
+                u64::from(high) << 32,
+            );
+            let size = 1_u64.checked_shl((*bits).into()).unwrap_or(u64::MAX);
+            [0, low, high, high | low].map(|start| {
+                let start = start & !(PAGE_SIZE - 1);
+                let end = start.saturating_add(size.max(PAGE_SIZE));
+                Range { start, end }
+            })
+        })
+    }
+
     /// Where the registers lie at present. `None` if one of them lies nowhere.
     pub fn locate(&self, space: &impl Configuration, function: u16) -> Option<AllRegisters> {
         let mut found = AllRegisters::new();
@@ -161,8 +190,9 @@ pub fn rom(space: &impl Configuration, function: u16) -> Option<Range> {
     })
 }
 
-/// What a bridge passes on to the bus behind it: memory, and prefetchable memory.
-pub fn bridged(space: &impl Configuration, function: u16) -> [Range; 2] {
+/// What a bridge passes on to the bus behind it: memory, and prefetchable memory, which has four registers. As they may be lost and put
+/// back one by one ([`Sizes::possible`]), that is one of several.
+pub fn bridged(space: &impl Configuration, function: u16) -> [Range; 9] {
     const FIELD: u32 = 0xfff0;
     let limits = |word: u32, upper: [u64; 2]| {
         let start = upper[0] << 32 | u64::from(word & FIELD) << 16;
@@ -176,10 +206,15 @@ pub fn bridged(space: &impl Configuration, function: u16) -> [Range; 2] {
         Range { start, end }
     };
     let prefetchable = space.read(function, register::BRIDGE_PREFETCHABLE);
-    let upper =
+    let [base, limit] =
         [4, 8].map(|more| u64::from(space.read(function, register::BRIDGE_PREFETCHABLE + more)));
-    [
-        limits(space.read(function, register::BRIDGE_MEMORY), [0; 2]),
-        limits(prefetchable, upper),
-    ]
+    let plain = limits(space.read(function, register::BRIDGE_MEMORY), [0; 2]);
+    let kept = |which: usize, bit: usize, value: u64| if which & bit == 0 { value } else { 0 };
+    core::array::from_fn(|index| match index.checked_sub(1) {
+        None => plain,
+        Some(which) => {
+            let word = if which & 4 == 0 { prefetchable } else { 0 };
+            limits(word, [kept(which, 1, base), kept(which, 2, limit)])
+        }
+    })
 }

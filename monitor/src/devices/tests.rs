@@ -238,13 +238,52 @@ fn a_rom_that_answers_is_in_the_way() {
 #[test]
 fn a_bridge_that_passes_nothing_on_is_in_nobody_s_way() {
     let space = space();
-    let [memory, prefetchable] = registers::bridged(&space, BRIDGE);
+    let [memory, prefetchable, ..] = registers::bridged(&space, BRIDGE);
     let expected = Range {
         start: 0xfe40_0000,
         end: 0xfe60_0000,
     };
     assert_eq!(memory, expected);
     assert_eq!(prefetchable.size(), 0);
+}
+
+/// Base addresses that a reset has made 0, or that are put back half by half.
+#[test]
+fn what_may_come_to_lie_there_is_in_the_way() {
+    let mut space = space();
+    let sizes = measured(&mut space);
+    let mut disk_at = |address: u64| {
+        space.write(DISK, register::BASE_ADDRESS, 4, address as u32);
+        space.write(DISK, register::BASE_ADDRESS + 4, 4, (address >> 32) as u32);
+        judge(&space, &sizes, EDU)
+    };
+    assert!(disk_at(0x80_0000_0000).is_ok(), "the control");
+    assert_eq!(
+        disk_at(0x80_fe60_0000),
+        Err(Error::Entangled),
+        "its lower half"
+    );
+    let mut space = self::space();
+    let mut large = Function::new(0x11e8_1234, 0x00ff00, 0);
+    large.base(0, 0x100_0000_0000, 8 << 30, true);
+    space.functions.insert(0x48, large);
+    let sizes = measured(&mut space);
+    assert_eq!(
+        judge(&space, &sizes, EDU),
+        Err(Error::Entangled),
+        "lost, it covers all"
+    );
+    let mut space = self::space();
+    let sizes = measured(&mut space);
+    let bridge = space.functions.get_mut(&BRIDGE).unwrap();
+    bridge.put(register::BRIDGE_PREFETCHABLE, 0xfe61_fe61, 0);
+    bridge.put(register::BRIDGE_PREFETCHABLE + 4, 0x80, 0);
+    bridge.put(register::BRIDGE_PREFETCHABLE + 8, 0x80, 0);
+    assert_eq!(
+        judge(&space, &sizes, EDU),
+        Err(Error::Entangled),
+        "a window"
+    );
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(super) fn store(vcpu: &mut Vcpu, address: u64) -> bool {
         let function = (offset >> 12) as u16;
         // What is kept of other segment groups' functions has no number here: no function of theirs is ever given away.
         if group == 0 {
-            ports::while_permitted(function, write, || perform(address, width, value));
+            ports::while_permitted(function, write, value, || perform(address, width, value));
         } else {
             perform(address, width, value);
         }

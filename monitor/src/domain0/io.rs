@@ -75,9 +75,8 @@ pub(super) fn emulate(vcpu: &mut Vcpu, access: Io) {
             _ => value.into(),
         });
     } else if is_configuration_data(access) {
-        ports::with_chosen(access.port, access.size, || {
-            output(access, vcpu.rax() as u32)
-        });
+        let value = vcpu.rax() as u32;
+        ports::with_chosen(access.port, access.size, value, || output(access, value));
     } else {
         write(access, vcpu.rax() as u32);
     }
