@@ -1,7 +1,7 @@
 //! `adyton enroll`: the other side, on any machine.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use adyton_enrolment::files::{self, AnswerFile, ChallengeFile, Digits, IdentityFile, KeptFile};
@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn begin(options: &Options, path: &PathBuf) -> Result<(), Failure> {
+fn begin(options: &Options, path: &Path) -> Result<(), Failure> {
     let identity = identity(options)?;
     let refused = |error: Refusal| Failure::unusable(&options.identity, error);
     let key = endorsement_key(options, &identity)?;
@@ -64,12 +64,12 @@ fn endorsement_key(
     options: &Options,
     identity: &IdentityFile,
 ) -> Result<certificate::EndorsementKey, Failure> {
-    let chain = |path: &PathBuf| {
+    let chain = |path: &Path| {
         let all = certificate::read_all(read(path)?.as_bytes());
         all.map_err(|error| Failure::unusable(path, error))
     };
     let roots = chain(&options.roots)?;
-    let between = options.between.as_ref().map(chain).transpose()?;
+    let between = options.between.as_deref().map(chain).transpose()?;
     let between = between.unwrap_or_default();
     let now = SystemTime::now();
     let shown = certificate::read_shown(&identity.certificate.0);
@@ -78,7 +78,7 @@ fn endorsement_key(
         .map_err(|error| Failure::unusable(&options.identity, error))
 }
 
-fn finish(options: &Options, path: &PathBuf) -> Result<(), Failure> {
+fn finish(options: &Options, path: &Path) -> Result<(), Failure> {
     let kept: KeptFile = files::read("what was kept", &read(&options.keep)?)
         .map_err(|error| Failure::unusable(&options.keep, error))?;
     let identity = identity(options)?;
@@ -105,9 +105,9 @@ fn identity(options: &Options) -> Result<IdentityFile, Failure> {
         .map_err(|error| Failure::unusable(&options.identity, error))
 }
 
-fn write(path: &PathBuf, text: &str) -> Result<(), Failure> {
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|source| Failure::File {
-        path: path.clone(),
+        path: path.to_path_buf(),
         source,
     })
 }

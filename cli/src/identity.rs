@@ -1,7 +1,7 @@
 //! `adyton identity` and `adyton activate`: the machine's side of its enrolment.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use adyton::abi::PAGE_SIZE;
 use adyton::abi::enrolment::{EnrolmentPage, Step};
@@ -87,7 +87,7 @@ pub fn print(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Answers a challenge.
-pub fn activate(arguments: &Arguments, path: &PathBuf) -> Result<(), Failure> {
+pub fn activate(arguments: &Arguments, path: &Path) -> Result<(), Failure> {
     let text = read(path)?;
     let challenge: ChallengeFile =
         files::read("the challenge", &text).map_err(|error| Failure::unusable(path, error))?;

@@ -21,7 +21,8 @@ pub enum Command {
     /// Take all of that away again
     Remove,
     /// Print the command line that domain 0 gets
-    CommandLine,
+    #[command(name = "command-line")]
+    Line,
     /// Print the release of the kernel that domain 0 boots
     Kernel,
     /// Print where the EFI system partition is mounted; nothing if it is not
@@ -33,7 +34,7 @@ pub fn run(system: &System, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Refresh => refresh(system),
         Command::Remove => remove(system),
-        Command::CommandLine => {
+        Command::Line => {
             say!("{}", command_line(system, &Configuration::read(system)?)?);
             Ok(())
         }
