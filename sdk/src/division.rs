@@ -52,7 +52,7 @@ impl Region {
 
     fn size(&self) -> Result<u64, Error> {
         let file = self.file("size");
-        number(&file).ok_or_else(|| Error::NoDevice(file))
+        number(&file).ok_or(Error::NoDevice(file))
     }
 
     /// Gives every device its size, and each a driver.
