@@ -273,7 +273,7 @@ impl Reference {
             From::Region(region, offset, size) => {
                 aligned(offset, size)?;
                 let node = self.region_of(claim, region)?;
-                if node.core || offset + size > node.size {
+                if node.core || node.device || offset + size > node.size {
                     return Err(Error::Invalid);
                 }
                 if node.owner.is_some() || node.offered.is_some() {
