@@ -9,4 +9,5 @@ mod look;
 mod modify;
 mod oracle;
 mod random;
+mod resume;
 mod support;
