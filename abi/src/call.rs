@@ -125,6 +125,12 @@ calls! {
     /// `size` bytes at `address`, both page-aligned; it begins at the offset. The first page says
     /// what is asked: [`Question`](crate::evidence::Question). With policy flag `MAY_ATTEST`.
     Evidence = 23,
+    /// `report(page)`: what the calling domain is, for a domain on the same machine: completes the
+    /// [`Report`](crate::report::Report) in the page, whose data the caller has written. With policy flag `MAY_ATTEST`.
+    Report = 24,
+    /// `check(page)` → epoch now. Whether the [`Report`](crate::report::Report) in the page is this monitor's, and its domain
+    /// still lives. Anybody.
+    Check = 25,
     /// `key(binding, version, signature, label × 4)` → the key, four words. Derives a sealing key of
     /// the calling domain, the same at every boot: [`Binding`](crate::key::Binding). `signature`:
     /// page-aligned, the domain's signature as `docs/attestation.md` defines it, or 0 where one was taken before. Any domain but domain 0.

@@ -79,6 +79,8 @@ errors! {
     Tpm = 25, "the TPM does not answer";
     /// No IOMMU keeps devices out of memory, and the command line does not say `adyton.without-iommu=allow`.
     Unprotected = 26, "no IOMMU keeps devices out of memory here, so no domain is confidential (adyton.without-iommu=allow makes it so nevertheless)";
+    /// The report was not made by this monitor since it was booted, or was changed.
+    Forged = 27, "the report is not this monitor's, or was changed";
     /// The signature over the domain is malformed, wrong, or about another measurement, or there is none.
     Signature = 28, "the signature over the domain is not right";
     /// The key is that of a newer version of the domain.

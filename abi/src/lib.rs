@@ -21,6 +21,7 @@ pub mod policy;
 pub mod quote;
 pub mod record;
 pub mod region;
+pub mod report;
 pub mod start;
 
 /// Bytes in a page, the granule of every region.

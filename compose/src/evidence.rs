@@ -2,12 +2,14 @@
 
 use alloc::vec::Vec;
 
+use adyton_abi::PAGE_SIZE;
 use adyton_abi::call::Call;
 use adyton_abi::error::Error;
 use adyton_abi::evidence::Question;
+use adyton_abi::report::{self, Report};
 
 use crate::calls::{self, Name};
-use crate::environment::{Environment, Refusal};
+use crate::environment::{Environment, Refusal, Request};
 
 /// What most evidence fits into, with the event log of a PC.
 const FIRST_SIZE: usize = 128 << 10;
@@ -55,6 +57,29 @@ pub fn evidence<E: Environment>(
             Err(refusal) => return Err(refusal),
         }
     }
+}
+
+/// A report about the calling domain, with data of its own: for a domain on the same machine, which has it [`check`]ed.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn report<E: Environment>(place: &E, data: &[u8; report::DATA]) -> Result<Report, Refusal> {
+    let call = |page| calls::once(place, Request::new(Call::Report, [page])).map(drop);
+    let (outcome, memory) = place.filled(PAGE_SIZE as usize, data, call);
+    outcome?;
+    let bytes = memory.first_chunk().copied().unwrap_or([0; report::SIZE]);
+    Ok(Report::from_bytes(&bytes))
+}
+
+/// Has the monitor check a report of a domain on this machine. How often that domain has accepted memory until now.
+///
+/// # Errors
+/// `Forged`; `Dead` where the domain is no more; what else the monitor refuses.
+pub fn check<E: Environment>(place: &E, report: &Report) -> Result<u64, Refusal> {
+    let call = |page| calls::once(place, Request::new(Call::Check, [page]));
+    let (outcome, _) = place.filled(PAGE_SIZE as usize, &report.to_bytes(), call);
+    let [epoch, ..] = outcome?;
+    Ok(epoch)
 }
 
 #[cfg(test)]

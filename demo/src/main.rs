@@ -3,6 +3,7 @@
 
 mod attacks;
 mod document;
+mod policy;
 mod screen;
 mod signer;
 mod story;
@@ -10,7 +11,13 @@ mod story;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match story::tell() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["policy", payloads, pattern] => policy::print(payloads, pattern),
+        _ => story::tell(),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             screen::failure(&format!("{error:#}"));

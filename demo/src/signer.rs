@@ -28,6 +28,39 @@ pub struct Signed {
     pub signature: [u8; 64],
 }
 
+/// Room for a document. It is part of the signer's measurement, so it does not depend on the document.
+const DOCUMENT_ROOM: u64 = 16 << 20;
+const PUBLIC_ROOM: u64 = 128 << 10;
+/// Where in the public window a nonce lies, and where evidence comes.
+const NONCE_AT: u64 = 2048;
+const EVIDENCE_AT: u64 = 4096;
+
+/// The signer, as everybody who wants to know its measurement builds it.
+pub fn program<'data>(
+    file: &'data [u8],
+    parser: &[u8],
+    pattern: &'data str,
+) -> Result<Program<'data>> {
+    let flags = Flags::CONFIDENTIAL | Flags::MAY_COMPOSE | Flags::MAY_ATTEST;
+    let mut program = Program::new(Image::parse(file)?, flags);
+    program.arguments = vec![pattern];
+    program.heap = 2 << 20;
+    program.stack = 256 << 10;
+    program.windows[PROGRAM] = window_for(parser);
+    program.windows[DOCUMENT] = DOCUMENT_ROOM;
+    program.windows[PUBLIC] = PUBLIC_ROOM;
+    program.pool = DOCUMENT_ROOM + (4 << 20);
+    Ok(program)
+}
+
+/// The sandbox that the signer makes for each document.
+pub fn sandbox(parser: &[u8]) -> Result<Program<'_>> {
+    let mut program = Program::new(Image::parse(parser)?, Flags::NONE);
+    program.windows[1] = DOCUMENT_ROOM;
+    program.read_only[1] = true;
+    Ok(program)
+}
+
 fn window_for(contents: &[u8]) -> u64 {
     (contents.len() as u64 + 8).next_multiple_of(PAGE)
 }
@@ -38,20 +71,11 @@ fn fill(window: &Window, contents: &[u8]) {
 }
 
 impl Signer {
-    /// Builds, seals and starts the signer with room for `document`. `pattern`: what it keeps beside the key, for
-    /// attackers to look for.
-    pub fn start(pool: &Pool, pattern: &str, document: &[u8]) -> Result<Self> {
+    /// Builds, seals and starts the signer. `pattern`: what it keeps beside the key, for attackers to look for.
+    pub fn start(pool: &Pool, pattern: &str) -> Result<Self> {
         let file = fs::read("/payloads/signer").context("/payloads/signer")?;
         let parser = fs::read("/payloads/parser").context("/payloads/parser")?;
-        let flags = Flags::CONFIDENTIAL | Flags::MAY_COMPOSE;
-        let mut program = Program::new(Image::parse(&file)?, flags);
-        program.arguments = vec![pattern];
-        program.heap = 2 << 20;
-        program.stack = 256 << 10;
-        program.windows[PROGRAM] = window_for(&parser);
-        program.windows[DOCUMENT] = window_for(document);
-        program.windows[PUBLIC] = PAGE;
-        program.pool = (window_for(document) + (2 << 20)).next_multiple_of(2 << 20);
+        let program = program(&file, &parser, pattern)?;
         let claim = pool.claim(program.claim_size() + (2 << 20))?;
         let loaded = program.build(&claim)?;
         loaded.domain.seal()?;
@@ -93,6 +117,10 @@ impl Signer {
 
     /// Gives the signer a document; `None` when it refuses to sign.
     pub fn sign(&mut self, document: &[u8]) -> Result<Option<Signed>> {
+        ensure!(
+            window_for(document) <= DOCUMENT_ROOM,
+            "the document is larger than the window for it"
+        );
         fill(self.window(DOCUMENT)?, document);
         let [refused, _] = self.enter([1, 0, 0, 0, 0, 0])?;
         if refused != 0 {
@@ -104,6 +132,17 @@ impl Signer {
         let mut text = vec![0; window.load(96).min(1024) as usize];
         window.read(104, &mut text);
         Ok(Some(Signed { text, signature }))
+    }
+
+    /// Evidence about the signer and its sandbox, for whoever sent the nonce.
+    pub fn attest(&mut self, document: &[u8], nonce: &[u8]) -> Result<Vec<u8>> {
+        fill(self.window(DOCUMENT)?, document);
+        self.window(PUBLIC)?.write(NONCE_AT, nonce);
+        let [refused, size] = self.enter([4, nonce.len() as u64, 0, 0, 0, 0])?;
+        ensure!(refused == 0, "no evidence ({refused}): {}", self.said());
+        let mut evidence = vec![0; size.min(PUBLIC_ROOM - EVIDENCE_AT) as usize];
+        self.window(PUBLIC)?.read(EVIDENCE_AT, &mut evidence);
+        Ok(evidence)
     }
 
     /// Whether the signer finds its own memory as it left it.

@@ -16,11 +16,13 @@ pub fn tell() -> Result<()> {
     let pool = introduce()?;
     let before = Monitor::ask()?.claimed;
     let archive = document::make()?;
-    let pattern = format!("beside-the-key-{:016x}", pool.environment().entropy());
-    let mut signer = build(&pool, &pattern, &archive)?;
+    let question = Question::read(&pool)?;
+    let pattern = question.pattern.clone();
+    let mut signer = build(&pool, &pattern)?;
     sign(&mut signer, &archive)?;
     resist_the_document(&mut signer)?;
     resist_root(&pool, &mut signer, &pattern)?;
+    testify(&mut signer, &archive, &question)?;
     take_back(&pool, signer, before)?;
     println!();
     good("Everything held.");
@@ -51,10 +53,10 @@ fn introduce() -> Result<Pool> {
     Ok(pool)
 }
 
-fn build(pool: &Pool, pattern: &str, archive: &[u8]) -> Result<Signer> {
+fn build(pool: &Pool, pattern: &str) -> Result<Signer> {
     chapter("2. A confidential domain makes a signing key");
     let since = Instant::now();
-    let signer = Signer::start(pool, pattern, archive)?;
+    let signer = Signer::start(pool, pattern)?;
     let id = signer.loaded.domain.id();
     let digest = listing::measurement(pool.environment(), signer.claim.address(), id)?;
     good("built, sealed, measured; it drew an Ed25519 key from the monitor's randomness");
@@ -145,8 +147,53 @@ fn resist_root(pool: &Pool, signer: &mut Signer, pattern: &str) -> Result<()> {
     Ok(())
 }
 
+/// What somebody outside wants to know, where there is one.
+struct Question {
+    /// What the signer keeps beside its key: it is part of what is measured, so whoever asks must know it.
+    pattern: String,
+    nonce: Option<Vec<u8>>,
+}
+
+impl Question {
+    fn read(pool: &Pool) -> Result<Self> {
+        let Ok(text) = std::fs::read_to_string("/adyton/question") else {
+            return Ok(Self {
+                pattern: format!("beside-the-key-{:016x}", pool.environment().entropy()),
+                nonce: None,
+            });
+        };
+        let mut words = text.split_whitespace();
+        let pattern = words.next().context("a pattern")?.to_owned();
+        let nonce = words.next().context("a nonce")?.as_bytes().to_vec();
+        Ok(Self {
+            pattern,
+            nonce: Some(nonce),
+        })
+    }
+}
+
+/// Evidence goes to the console, from where whoever has asked takes it.
+fn testify(signer: &mut Signer, archive: &[u8], question: &Question) -> Result<()> {
+    let Some(nonce) = &question.nonce else {
+        return Ok(());
+    };
+    chapter("6. Somebody far away asks what this is");
+    let since = Instant::now();
+    let evidence = signer.attest(archive, nonce)?;
+    good(&format!(
+        "the key's domain answers with {} bytes, bound to its public key",
+        evidence.len()
+    ));
+    took(since);
+    println!("ADYTON-KEY {}", hexadecimal(&signer.public_key()?));
+    for part in evidence.chunks(512) {
+        println!("ADYTON-EVIDENCE {}", hexadecimal(part));
+    }
+    Ok(())
+}
+
 fn take_back(pool: &Pool, signer: Signer, before: u64) -> Result<()> {
-    chapter("6. Everything is taken back");
+    chapter("7. Everything is taken back");
     let private = signer.loaded.plan.private.size;
     let first = signer.claim.address() + 4096;
     let claim = signer.revoke()?;

@@ -23,17 +23,8 @@ use support::scene::{Scene, confidential, data, into, pages, range};
 #[path = "../../capability/tests/support/mod.rs"]
 mod support;
 
-/// A word of a call: as it is, or one that means something.
-#[derive(Arbitrary, Debug)]
-enum Word {
-    Raw(u64),
-    Small(u8),
-    /// A page of the pool, and bytes behind it.
-    Page(u8, u8),
-    Pages(u8),
-    /// The name of something that there is, or was.
-    Name(u8),
-}
+/// A word of a call in two bytes: of what kind, and which. So short that a change of one byte makes another call.
+type Word = (u8, u8);
 
 #[derive(Arbitrary, Debug)]
 struct Request {
@@ -68,19 +59,23 @@ impl Machine {
         Self { scene, names }
     }
 
-    fn word(&self, word: &Word) -> u64 {
-        match *word {
-            Word::Raw(word) => word,
-            Word::Small(word) => word.into(),
-            Word::Page(page, offset) => POOLS[0] + pages(page.into()) + u64::from(offset),
-            Word::Pages(count) => pages(count.into()),
-            Word::Name(index) => self.names[usize::from(index) % self.names.len()],
+    fn word(&self, (kind, value): Word) -> u64 {
+        let number = u64::from(value);
+        match kind % 8 {
+            0 | 1 => number,
+            2 => POOLS[0] + pages(number % 64),
+            3 => pages(number % 64),
+            // Beyond, between, and wild.
+            4 => POOLS[0] + pages(number % 64) + u64::from(kind),
+            5 => u64::MAX >> (number % 64),
+            6 => (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            _ => self.names[usize::from(value) % self.names.len()],
         }
     }
 
     fn play(&mut self, request: &Request) -> Result<(), Error> {
-        let words = [0, 1, 2, 3, 4, 5, 6, 7].map(|index| self.word(&request.words[index]));
-        let number = adyton_abi::call::CALL_BASE + u64::from(request.number);
+        let words = [0, 1, 2, 3, 4, 5, 6, 7].map(|index| self.word(request.words[index]));
+        let number = adyton_abi::call::CALL_BASE + u64::from(request.number % 32);
         let Some(call) = Call::from_number(number) else {
             return Err(Error::Unsupported);
         };

@@ -45,6 +45,8 @@ pub const TESTS: &[crate::Test] = &[
     ("assigned-again", assigned::again),
     ("assigned-disk", assigned::disk),
     ("assigned-messages", assigned::messages),
+    ("assigned-evidence", assigned::evidence),
+    ("assigned-audited", assigned::audited),
     ("assigned-hidden", configuration::hidden),
     ("assigned-frozen", configuration::frozen),
     ("assigned-refused", configuration::refused),

@@ -45,7 +45,6 @@ pub type Test = (&'static str, fn() -> Result<()>);
 pub fn demanding_tests() -> impl Iterator<Item = Test> {
     let rooms = [
         device::TESTS,
-        enclave::TESTS,
         random::TESTS,
         rogue::TESTS,
         leaks::TESTS,
@@ -55,7 +54,7 @@ pub fn demanding_tests() -> impl Iterator<Item = Test> {
         interrupts::TESTS,
         second_kernel::TESTS,
     ];
-    rooms.into_iter().flatten().copied()
+    rooms.into_iter().flatten().copied().chain(enclave::tests())
 }
 
 /// Every test that runs on any machine.

@@ -38,6 +38,8 @@ const WEIGHTS: &[(Call, u64)] = &[
     (Call::Enrol, 1),
     (Call::EventLog, 1),
     (Call::Evidence, 1),
+    (Call::Report, 1),
+    (Call::Check, 1),
     (Call::Assign, 2),
     (Call::Configure, 1),
 ];
@@ -127,7 +129,7 @@ impl Chooser<'_> {
                 plain([topic, selector, 0, 0])
             }
             Call::Random => [0; 8],
-            Call::Quote | Call::EventLog => {
+            Call::Quote | Call::EventLog | Call::Report | Call::Check => {
                 let (page, offset) = (self.page(None), self.dice.below(9000));
                 plain([page, offset, 0, 0])
             }

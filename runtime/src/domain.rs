@@ -3,12 +3,13 @@
 use alloc::vec::Vec;
 
 use adyton_abi::call::Information;
+use adyton_abi::report::{self, Report};
 use adyton_abi::start::{Range, StartPage};
 use adyton_compose::calls;
 use adyton_compose::claim::Claim;
 use adyton_compose::convention::OFFER_WINDOW;
 use adyton_compose::environment::Refusal;
-use adyton_compose::evidence::{Asked, evidence};
+use adyton_compose::evidence::{self, Asked};
 use adyton_compose::ring::Window;
 
 use crate::call::Inside;
@@ -127,7 +128,24 @@ impl Domain {
     /// # Errors
     /// What the monitor refuses.
     pub fn evidence(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Refusal> {
-        evidence(&Inside, None, asked)
+        evidence::evidence(&Inside, None, asked)
+    }
+
+    /// A report about this domain for another one on this machine, with 64 bytes of its own. With the policy flag `MAY_ATTEST`.
+    ///
+    /// # Errors
+    /// What the monitor refuses.
+    pub fn report(&self, data: &[u8; report::DATA]) -> Result<Report, Refusal> {
+        evidence::report(&Inside, data)
+    }
+
+    /// Has the monitor check another domain's report: how often that domain has accepted memory until now. Whether it is the *right* domain is for
+    /// the caller to say, by the measurement and by the data.
+    ///
+    /// # Errors
+    /// `Forged`; `Dead` where the domain is no more.
+    pub fn check(&self, report: &Report) -> Result<u64, Refusal> {
+        evidence::check(&Inside, report)
     }
 
     /// Ends the payload.

@@ -32,7 +32,7 @@ pub use adyton_compose::claim::Failure;
 pub use adyton_compose::convention;
 pub use adyton_compose::devices;
 pub use adyton_compose::environment::{Environment, Refusal, Request, Response};
-pub use adyton_compose::evidence::{Asked, evidence};
+pub use adyton_compose::evidence::{Asked, check, evidence, report};
 pub use adyton_compose::image::{Image, ImageError, Segment};
 pub use adyton_compose::program::policy;
 pub use adyton_compose::tables::Access;

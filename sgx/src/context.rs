@@ -86,7 +86,7 @@ impl<'a, 'e, M: Machine<'e>> Context<'a, 'e, M> {
     }
 
     /// The EPC page at an address, whatever it is.
-    #[inline]
+    #[inline(always)]
     pub fn epc(&mut self, address: u64, access: Access) -> Result<Page<'e>, Stop> {
         let found = self.machine.epc_page(address, access)?;
         found

@@ -371,3 +371,6 @@ fn is_usable(word: u64, kind: PageType, secs: EpcPage) -> bool {
     let wanted = VALID | (kind as u64) << KIND_SHIFT | u64::from(secs.0) << SECS_SHIFT;
     word & (VALID | HELD | KIND | u64::MAX << SECS_SHIFT) == wanted
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,3 +132,54 @@ pub(crate) fn is_beyond(requested: &[u8; 16], current: &[u8; 16]) -> bool {
         .zip(current)
         .any(|(requested, current)| requested > current)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Dependencies, KeyName, is_beyond, is_equal, mac};
+    use crate::platform::Secrets;
+
+    /// RFC 4493, section 4.
+    const KEY: [u8; 16] = 0x2b7e_1516_28ae_d2a6_abf7_1588_09cf_4f3c_u128.to_be_bytes();
+
+    #[test]
+    fn macs_are_those_of_rfc_4493() {
+        let nothing = 0xbb1d_6929_e959_3728_7fa3_7d12_9b75_6746_u128;
+        assert_eq!(mac(&KEY, &[]), nothing.to_be_bytes());
+        let block = 0x6bc1_bee2_2e40_9f96_e93d_7e11_7393_172a_u128.to_be_bytes();
+        let one = 0x070a_16b4_6b4d_4144_f79b_dd9d_d04a_287c_u128;
+        assert_eq!(mac(&KEY, &[&block[..5], &block[5..]]), one.to_be_bytes());
+    }
+
+    #[test]
+    fn a_key_is_derived_as_documented() {
+        let secrets = Secrets {
+            root: KEY,
+            seal_fuses: [1; 16],
+            owner_epoch: [2; 16],
+            cpusvn: [3; 16],
+            report_key_id: [4; 32],
+            page_key: [5; 16],
+        };
+        let dependencies = Dependencies::of(KeyName::Seal, &secrets);
+        let mut written = [0; 304];
+        written[0] = 4;
+        written[256..272].fill(2);
+        written[272..288].fill(1);
+        assert_eq!(dependencies.0, written);
+        let expected = mac(&KEY, &[b"\x01adyton sgx key\0", &written, &[0, 0, 0, 128]]);
+        assert_eq!(dependencies.derive(&secrets), expected);
+    }
+
+    #[test]
+    fn every_component_and_every_byte_counts() {
+        let current = [5; 16];
+        assert!(!is_beyond(&current, &current) && !is_beyond(&[0; 16], &current));
+        for place in 0..16 {
+            let mut other = current;
+            other[place] = 6;
+            assert!(is_beyond(&other, &current));
+            assert!(!is_equal(&other, &current));
+        }
+        assert!(is_equal(&current, &current));
+    }
+}

@@ -71,7 +71,8 @@ impl Encls {
     /// The leaf that EAX names, if any.
     #[must_use]
     pub fn from_eax(eax: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|leaf| *leaf as u32 == eax)
+        let leaf = *Self::ALL.get(eax as usize)?;
+        (leaf as u32 == eax).then_some(leaf)
     }
 }
 
@@ -91,8 +92,20 @@ impl Enclu {
 
     /// The leaf that EAX names, if any.
     #[must_use]
+    #[inline]
     pub fn from_eax(eax: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|leaf| *leaf as u32 == eax)
+        Some(match eax {
+            0x00 => Self::Ereport,
+            0x01 => Self::Egetkey,
+            0x02 => Self::Eenter,
+            0x03 => Self::Eresume,
+            0x04 => Self::Eexit,
+            0x05 => Self::Eaccept,
+            0x06 => Self::Emodpe,
+            0x07 => Self::Eacceptcopy,
+            0x09 => Self::Edeccssa,
+            _ => return None,
+        })
     }
 
     /// Whether it may only be executed in enclave mode; the others only outside it.

@@ -42,3 +42,9 @@ pub use platform::{Capabilities, Platform, Secrets};
 pub use processor::{Flags, Processor, Register, Segment};
 pub use progress::Progress;
 pub use thread::Thread;
+
+/// Whether this processor computes fast enough for every call to end within the bound: it has AES instructions. On others SGX is not to be offered.
+#[must_use]
+pub fn is_supported() -> bool {
+    aes::hardware_accelerated()
+}

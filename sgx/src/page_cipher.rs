@@ -79,17 +79,65 @@ impl PageCipher {
     }
 
     /// The tag, after `length` bytes of the page.
-    pub fn tag(mut self, length: u64) -> Key {
+    pub fn tag(&self, length: u64) -> Key {
         let mut lengths = [0; BLOCK];
         lengths[..8].copy_from_slice(&(HEADER as u64 * 8).to_be_bytes());
         lengths[8..].copy_from_slice(&(length * 8).to_be_bytes());
-        self.hash.update(&[lengths.into()]);
+        let mut hash = self.hash.clone();
+        hash.update(&[lengths.into()]);
         let mut mask = self.first.into();
         self.cipher.encrypt_block(&mut mask);
-        let mut tag: Key = self.hash.finalize().into();
+        let mut tag: Key = hash.finalize().into();
         for (byte, mask) in tag.iter_mut().zip(mask) {
             *byte ^= mask;
         }
         tag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use aes_gcm::aead::{Aead, Payload};
+    use aes_gcm::{Aes128Gcm, KeyInit as _};
+    use std::vec::Vec;
+
+    use super::{CHUNK, HEADER, Header, PageCipher};
+
+    fn page() -> Vec<u8> {
+        (0..4096_u32).map(|byte| (byte * 31 / 8) as u8).collect()
+    }
+
+    #[test]
+    fn a_page_is_encrypted_as_the_whole_of_aes_gcm_does() {
+        for version in [8, 0x0123_4567_89AB_CDE8] {
+            let key = core::array::from_fn(|byte| byte as u8 * 7);
+            let header: Header = core::array::from_fn(|byte| byte as u8);
+            let mut nonce = [0; 12];
+            nonce[4..].copy_from_slice(&u64::to_be_bytes(version));
+            let payload = Payload {
+                msg: &page(),
+                aad: &header,
+            };
+            let whole = Aes128Gcm::new(&key.into()).encrypt(&nonce.into(), payload);
+            let whole = whole.expect("encrypted");
+
+            let mut cipher = PageCipher::new(&key, version, &header);
+            let mut parts = page();
+            for part in parts.chunks_exact_mut(CHUNK) {
+                cipher.encrypt(part.try_into().expect("a chunk"));
+            }
+            assert_eq!(parts, whole[..4096]);
+            assert_eq!(cipher.tag(4096)[..], whole[4096..]);
+
+            let mut cipher = PageCipher::new(&key, version, &header);
+            for part in parts.chunks_exact_mut(CHUNK) {
+                cipher.decrypt(part.try_into().expect("a chunk"));
+            }
+            assert_eq!(parts, page());
+            assert_eq!(cipher.tag(4096)[..], whole[4096..]);
+        }
+        assert_eq!(HEADER, 128);
     }
 }

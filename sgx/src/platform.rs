@@ -121,11 +121,12 @@ impl Capabilities {
         }
     }
 
-    /// Whether a linear address is canonical.
+    /// Whether a linear address is canonical: moved up by half the space, it lies in the space.
     #[must_use]
-    pub fn is_canonical(&self, address: u64) -> bool {
-        let unused = 64 - u32::from(self.linear_bits);
-        (address as i64) << unused >> unused == address as i64
+    #[inline]
+    pub const fn is_canonical(&self, address: u64) -> bool {
+        let half = 1 << (self.linear_bits - 1);
+        address.wrapping_add(half) >> self.linear_bits == 0
     }
 }
 

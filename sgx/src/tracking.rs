@@ -95,3 +95,59 @@ impl<'e> Tracking<'e> {
         epoch > then && (epoch > then + 1 || earlier == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::sync::atomic::AtomicU64;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    use super::{COUNT, Tracking};
+
+    proptest! {
+        /// Against a list of who entered when.
+        #[test]
+        fn a_page_is_tracked_when_all_who_were_inside_have_left(steps in proptest::collection::vec(0_u8..8, 1..80)) {
+            let word = AtomicU64::new(0);
+            let tracking = Tracking::new(&word);
+            tracking.reset();
+            let mut inside: Vec<u64> = Vec::new();
+            let mut epoch = 1;
+            for step in steps {
+                match step {
+                    0..=2 => inside.push(tracking.enter().expect("room")),
+                    3..=5 if !inside.is_empty() => {
+                        let thread = inside.remove(usize::from(step) % inside.len());
+                        tracking.leave(thread);
+                    }
+                    _ => {
+                        let done = inside.iter().all(|entered| *entered == epoch);
+                        prop_assert_eq!(tracking.is_incomplete(), !done);
+                        prop_assert_eq!(tracking.advance(), done);
+                        epoch += u64::from(done);
+                    }
+                }
+                prop_assert_eq!(tracking.epoch(), epoch);
+                prop_assert_eq!(tracking.threads(), inside.len() as u64);
+                for then in 0..=epoch {
+                    let left = inside.iter().all(|entered| *entered > then);
+                    prop_assert_eq!(tracking.is_over(then), then < epoch && left);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn more_threads_than_can_be_counted_do_not_enter() {
+        let word = AtomicU64::new(0);
+        let tracking = Tracking::new(&word);
+        tracking.reset();
+        for _ in 0..COUNT {
+            assert_eq!(tracking.enter(), Some(1));
+        }
+        assert_eq!(tracking.enter(), None);
+        assert_eq!((tracking.epoch(), tracking.threads()), (1, COUNT));
+    }
+}

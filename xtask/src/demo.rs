@@ -3,6 +3,7 @@
 //! What it does is in `demo/`: `/demo/run.sh` in the guest. It checks our signatures with the
 //! distribution's own OpenSSL, which is packed with its libraries.
 
+use std::fs;
 use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,12 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
+mod relying_party;
+
 use crate::build::Monitors;
-use crate::guest::{Images, Settings};
+use crate::guest::{Firmware, Images, Settings};
 use crate::image;
-use crate::qemu::{Ending, Event, Session};
+use crate::qemu::{Ending, Event, Session, Tpm};
 use crate::setup;
 use crate::workspace::Workspace;
+use relying_party::RelyingParty;
 
 const STATUS: &str = "ADYTON-DEMO status ";
 
@@ -103,26 +107,37 @@ pub fn perform(
         parallel: false,
         // The demonstration tries /dev/mem too, as far as the kernel can be told to allow it.
         append: "quiet loglevel=1 iomem=relaxed".to_owned(),
+        firmware: Firmware::Uefi,
+        tpm: Some(Tpm::Crb),
         ..Settings::default()
     };
     let kernel = settings.fetch_kernel(workspace)?;
     let images = Images::build(workspace, Monitors::PRODUCT)?;
+    let folder = workspace.target("boots/demo");
+    let state = folder.join("tpm");
+    let _absent = fs::remove_dir_all(&state);
+    let mut relying_party = RelyingParty::new(folder.join("relying-party"), &state)?;
+    let question = relying_party.question();
     let start = vec![
         image::host_programs(&["openssl"])?,
-        image::start(START, &[]),
+        image::start(START, &[("adyton/question", &question)]),
     ];
-    let folder = workspace.target("boots/demo");
     let initrd = images.initrd(&kernel, start)?;
-    let machine = images.machine(&settings, &kernel.image, &initrd, &folder)?;
+    relying_party.expect(&images.reference(&settings, &kernel.image)?, &initrd);
+    let mut machine = images.machine(&settings, &kernel.image, &initrd, &folder)?;
+    machine.tpm_state = Some(state);
     let mut session = Session::start(&machine, &folder.join("console.log"))?;
     let status = show(
         &mut session,
         screen,
         Instant::now() + Duration::from_secs(options.timeout),
+        &mut relying_party,
     )?;
     let ending = session.finish()?;
     Ok(match (status.as_deref(), &ending) {
-        (Some("0"), Ending::PowerOff) => Ok(()),
+        (Some("0"), Ending::PowerOff) => relying_party
+            .decide(&images, &mut |line| screen.print(line))
+            .map_err(|error| format!("{error:#}")),
         _ => Err(format!(
             "the demonstration failed: status {}, the machine ended: {ending:?}\nconsole: {}",
             status.as_deref().unwrap_or("unknown"),
@@ -132,10 +147,16 @@ pub fn perform(
 }
 
 /// Prints the console and returns the status that the demonstration told.
-fn show(session: &mut Session, screen: &Screen, deadline: Instant) -> Result<Option<String>> {
+fn show(
+    session: &mut Session,
+    screen: &Screen,
+    deadline: Instant,
+    relying_party: &mut RelyingParty,
+) -> Result<Option<String>> {
     let mut status = None;
     loop {
         match session.next(deadline) {
+            Event::Line(line) if relying_party.takes(&line) => {}
             Event::Line(line) => match line.strip_prefix(STATUS) {
                 Some(number) => status = Some(number.to_owned()),
                 None if status.is_none() => screen.print(&line),

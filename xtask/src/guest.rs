@@ -219,6 +219,23 @@ impl Images {
         Ok(direct(monitor?, module))
     }
 
+    /// A program of domain 0's, which runs on the host as well.
+    pub fn program(&self, name: &str) -> Result<&Path> {
+        let mut programs = self.programs.programs.iter();
+        let found = programs.find(|path| path.file_name().is_some_and(|file| file == name));
+        Ok(found.with_context(|| format!("there is no program {name}"))?)
+    }
+
+    /// The folder with the payloads' files.
+    pub fn payloads(&self) -> Result<&Path> {
+        let first = self
+            .programs
+            .payloads
+            .first()
+            .and_then(|path| path.parent());
+        first.context("there are no payloads")
+    }
+
     /// The monitor's ELF file.
     pub fn monitor(&self) -> Result<&Path> {
         let monitor = self.programs.monitor.as_deref();

@@ -296,3 +296,30 @@ fn a_vital_region_is_taken_from_nobody_who_still_runs() {
     assert_eq!(carry_on(true, destroy), Progress::Done(Ok(0)));
     assert_eq!(scene.engine.domain_facts(domain), None);
 }
+
+/// What was carved clean out of what was carved clean is zeroed with it, once.
+#[test]
+fn nothing_is_zeroed_twice() {
+    const INSIDE: u64 = 0x4000_0000;
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 32);
+    let outer = scene.domain(claim, POOL, confidential());
+    let attributes = data() | Attributes::POOL | Attributes::CLEAN;
+    let source = range(POOL + pages(8), 8);
+    let region = scene.carve(claim, source, into(outer, INSIDE), attributes);
+    scene.seal(claim, outer);
+    let inner_claim = scene.engine.claim(outer, INSIDE, pages(8), [3, 4]);
+    let inner = range(POOL + pages(10), 1);
+    let clean = data() | Attributes::CLEAN;
+    scene.carve(inner_claim.unwrap(), inner, None, clean);
+    let revoke = scene.engine.revoke(claim, region).unwrap();
+    let zeroed: Vec<_> = scene
+        .effects(revoke)
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Scrub { base, size } => Some((base, size)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(zeroed, [(POOL + pages(8), pages(8))]);
+}

@@ -3,9 +3,11 @@
 use adyton_abi::error::Error;
 use adyton_abi::region::Attributes;
 use adyton_capability::derive::{Source, Target};
-use adyton_capability::effect::Effect;
+use adyton_capability::effect::{Applied, Budget, Effect, Platform};
+use adyton_capability::operation::Progress;
 
 use crate::support::POOLS;
+use crate::support::machine::Machine;
 use crate::support::scene::{Scene, confidential, data, into, node, pages, range};
 
 const POOL: u64 = POOLS[0];
@@ -150,4 +152,52 @@ fn a_dying_domain_waits_once_for_a_silent_core() {
     let flush = Effect::Flush { domain };
     let flushes = scene.machine.log.iter().filter(|effect| **effect == flush);
     assert_eq!(flushes.count(), 1);
+}
+
+/// A machine of which some core never answers to some effects.
+struct Deaf<'machine> {
+    machine: &'machine mut Machine,
+    to: fn(&Effect) -> bool,
+}
+
+impl Platform for Deaf<'_> {
+    fn apply(&mut self, effect: &Effect, from: u64, budget: &mut Budget) -> Applied {
+        if (self.to)(effect) {
+            Applied::TimedOut
+        } else {
+            self.machine.apply(effect, from, budget)
+        }
+    }
+}
+
+/// A core that does not leave a domain, or does not leave the monitor: the destruction ends, and what the domain had stays away.
+#[test]
+fn a_destruction_ends_without_the_answer() {
+    let deaf: [fn(&Effect) -> bool; 2] = [
+        |effect| matches!(effect, Effect::Stop { .. }),
+        |effect| matches!(effect, Effect::Retire { .. }),
+    ];
+    for to in deaf {
+        let mut scene = Scene::new();
+        let claim = scene.claim(POOL, 16);
+        let domain = scene.domain(claim, POOL, confidential());
+        let base = POOL + pages(4);
+        scene.carve(claim, range(base, 2), into(domain, PLACE), data());
+        scene.seal(claim, domain);
+        let destroy = scene.engine.destroy(claim, domain).unwrap();
+        let machine = &mut scene.machine;
+        let mut deaf = Deaf { machine, to };
+        let ended = (0..1000).find_map(|_| {
+            let mut budget = Budget::new(10_000);
+            match scene.engine.advance(destroy, &mut deaf, &mut budget) {
+                Progress::Done(result) => Some(result),
+                Progress::Again => None,
+            }
+        });
+        assert_eq!(ended, Some(Err(Error::Quarantined)));
+        scene.engine.check_invariants().unwrap();
+        assert!(scene.engine.domain_facts(domain).is_some(), "it is kept");
+        let control = scene.engine.carve(claim, range(POOL, 1), None, data());
+        assert_eq!(control, Err(Error::Overlap));
+    }
 }

@@ -120,3 +120,19 @@ fn nodes_go_in_any_order() {
         scene.finish(revoke).unwrap();
     }
 }
+
+#[test]
+fn nothing_is_told_of_no_bytes() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, POOL_PAGES);
+    let last = POOL_PAGES - 1;
+    for page in [0, last] {
+        scene.carve(claim, range(POOL + pages(page), 1), None, data());
+    }
+    let parts = [
+        (POOL, 0, 1, Attributes::NONE, true),
+        (POOL + pages(1), 1, last - 1, all_rights(), true),
+        (POOL + pages(last), last, 1, Attributes::NONE, true),
+    ];
+    assert_eq!(reach(&scene, scene.first), parts);
+}

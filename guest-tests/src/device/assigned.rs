@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adyton::{Flags, Function, Image, Program, READ_WRITE, RegionName, devices::Holder, listing};
+use adyton_evidence::verdict::Code;
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
 
 use super::edu::{self, Edu};
 use super::{SECRET, WRITTEN, load, ordinary_memory};
+use crate::evidence;
 use crate::fixture::{self, ROOM, Running};
 use crate::raw;
 
@@ -173,6 +175,41 @@ pub(super) fn driven() -> Result<()> {
     driven.end()?;
     ensure!(function.facts()?.holder == Holder::System);
     ordinary_memory().context("after")
+}
+
+/// Evidence about a domain names the device that it drives, and a relying party that does not allow it refuses.
+pub(super) fn evidence() -> Result<()> {
+    let function = edu_function()?;
+    let driven = drive("driver", &function)?;
+    let evidence = driven.running.domain().evidence(evidence::NONCE)?;
+    let measurement = evidence::measured(&driven.running)?;
+    let policy = evidence::policy(&measurement);
+    let policy = evidence::with(
+        &policy,
+        "version = 1",
+        "version = 1\nfetched-by-owner = true",
+    );
+    let allowing = |device: &str| {
+        format!("{policy}\n[[device]]\ndevice = \"{device}\"\ndomain = \"witness\"\n")
+    };
+    evidence::accepted(&evidence::judged(&evidence, &allowing("1234:11e8"))?)?;
+    for policy in [allowing("1b36:0010"), policy.clone()] {
+        let verdict = evidence::judged(&evidence, &policy)?;
+        evidence::refused_for(&verdict, Code::ForbiddenDevice)?;
+    }
+    driven.end()
+}
+
+/// A monitor under test compares its records and everybody's tables, while a domain has the device and after it came back.
+pub(super) fn audited() -> Result<()> {
+    let function = edu_function()?;
+    fixture::audit().context("before")?;
+    let mut driven = drive("driver", &function)?;
+    ensure!(driven.ask([ask::COPY, SECRET, 0, 0])?[0] == SECRET);
+    fixture::audit().context("while it is away")?;
+    driven.end()?;
+    fixture::audit().context("after")?;
+    Ok(())
 }
 
 /// Given and taken back several times, by revoking the region too.

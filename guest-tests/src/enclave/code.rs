@@ -38,10 +38,12 @@ pub enum Command {
     Interrupt = 12,
     /// Executes the leaf of ENCLU that the first operand names with RBX, RCX, RDX from the table at the second; the result is RAX.
     Leaf = 13,
-    /// PORT: IN from 80h.
+    /// IN from port 80h.
     Port = 14,
-    /// MOV DS, AX with the first operand.
+    /// MOV DS with the first operand.
     LoadSegment = 15,
+    /// Adds the second operand to RIP in the frame whose GPRSGX the first one names.
+    StepOver = 100,
 }
 
 global_asm!(
@@ -51,9 +53,9 @@ global_asm!(
 .balign 4096
 enclave_code:
     // RAX: the current frame; RBX: the TCS; RCX: where to go back.
-    test rax, rax
-    jnz 90f
     mov r11, rcx
+    cmp rdi, 100
+    je 90f
     cmp rdi, 0
     je 10f
     cmp rdi, 1
@@ -160,11 +162,7 @@ enclave_code:
     jmp 80b
 25: mov ds, esi
     jmp 80b
-90: // Entered once more, after an exception: what is asked then is done from here.
-    mov r11, rcx
-    cmp rdi, 100
-    jne 80b
-    // Steps over the exception in the first frame, whose GPRSGX the second operand names: RIP there is 136 in.
+90: // Steps over the exception in the frame whose GPRSGX the first operand names: RIP there is 136 in.
     add [rsi + 136], rdx
     jmp 80b
 enclave_code_end:
@@ -286,6 +284,7 @@ pub enum Leaf {
 }
 
 /// Enters by the vDSO's function at `function`.
+#[inline(never)]
 pub fn enter_by_vdso(
     function: u64,
     tcs: u64,
@@ -319,6 +318,26 @@ pub fn enter_by_vdso(
     // SAFETY: as in `enter`; the vDSO writes the run structure.
     entered.status = unsafe { enclave_by_vdso(function, &raw const words) };
     entered
+}
+
+/// Enters by the vDSO's function, and as long as that ends with an exception that `mend` has an answer to, resumes.
+///
+/// The enclave uses the program's stack pointer and result, which are those of its first entry: so every entry is made from here.
+pub fn enter_and_mend(
+    function: u64,
+    tcs: u64,
+    command: Command,
+    operands: [u64; 2],
+    mut mend: impl FnMut(&Entered) -> anyhow::Result<bool>,
+) -> anyhow::Result<Entered> {
+    let mut leaf = Leaf::Enter;
+    loop {
+        let entered = enter_by_vdso(function, tcs, leaf, command as u64, operands);
+        if entered.run.function == 4 || !mend(&entered)? {
+            return Ok(entered);
+        }
+        leaf = Leaf::Resume;
+    }
 }
 
 /// Where the vDSO's function for entering enclaves is.

@@ -1,15 +1,19 @@
 //! Enclaves that domain 0's own driver loads: that they run, and that the operating system cannot abuse them.
 
+mod abuse;
 pub mod code;
 pub mod driver;
 pub mod image;
 mod running;
 pub mod signature;
 
-pub(crate) use running::TESTS;
-
 use code::Command;
 use image::{Attributes, Image, PAGE, Page, secinfo};
+
+/// The tests, which need an EPC.
+pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
+    running::TESTS.iter().chain(abuse::TESTS).copied()
+}
 
 /// Pages of the tests' enclave by number.
 pub mod place {

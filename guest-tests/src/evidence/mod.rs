@@ -2,6 +2,7 @@
 
 mod honest;
 mod hostile;
+mod local;
 pub mod whole;
 
 use adyton::convention::OFFER_WINDOW;
@@ -16,11 +17,11 @@ use crate::fixture::{Running, run_with};
 
 /// Tests that run on any machine: where the boot is not measured, the policy has to bear with it.
 pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
-    let rooms = [honest::TESTS, hostile::TESTS];
+    let rooms = [honest::TESTS, hostile::TESTS, local::TESTS];
     rooms.into_iter().flatten().copied()
 }
 
-const NONCE: &[u8] = b"a nonce of this test";
+pub(crate) const NONCE: &[u8] = b"a nonce of this test";
 const REPORT: &[u8] = b"what the witness wants to be told";
 const KEY: [u8; 32] = [0x4b; 32];
 

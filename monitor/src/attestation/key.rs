@@ -12,6 +12,9 @@ const WORDS: usize = 8;
 
 static KEY: Once<Key> = Once::new();
 
+/// Of reports that this monitor alone checks.
+static LOCAL: Once<[u8; 32]> = Once::new();
+
 /// Makes the key, from randomness of the TPM's, where there is one, and of the CPU's: each suffices. `None`, and no key, if
 /// there is neither.
 pub fn create(from_tpm: Option<&[u8; 32]>) -> Option<[u8; 32]> {
@@ -26,7 +29,11 @@ pub fn create(from_tpm: Option<&[u8; 32]>) -> Option<[u8; 32]> {
         is_random = true;
     }
     is_random.then(|| {
-        let key = SigningKey::from_bytes(&hash.finalize().into());
+        let seed = hash.finalize().into();
+        let mut local = Sha256::new_with_prefix(b"ADYTON-LOCAL-KEY-1");
+        local.update(seed);
+        LOCAL.set(local.finalize().into());
+        let key = SigningKey::from_bytes(&seed);
         KEY.set(Key::new(&key)).public()
     })
 }
@@ -35,6 +42,12 @@ pub fn create(from_tpm: Option<&[u8; 32]>) -> Option<[u8; 32]> {
 #[must_use]
 pub fn signing() -> Option<&'static Key> {
     KEY.try_get()
+}
+
+/// The key of reports, if there is one.
+#[must_use]
+pub fn local() -> Option<&'static [u8; 32]> {
+    LOCAL.try_get()
 }
 
 /// The public half, if there is a key.

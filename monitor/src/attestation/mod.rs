@@ -11,6 +11,7 @@ pub mod enrolment;
 pub mod errand;
 pub mod evidence;
 pub mod key;
+pub mod local;
 pub mod measure;
 pub mod platform_key;
 pub mod quote;

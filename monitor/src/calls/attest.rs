@@ -1,4 +1,4 @@
-//! What the machine can say about its boot and about domains: `quote`, `event_log`, `evidence`.
+//! What the machine can say about its boot and about domains: `quote`, `event_log`, `evidence`, `report`, `check`.
 //!
 //! They answer in the caller's memory. It is found anew at each repetition, and written while no other core can take it away: whoever
 //! revokes memory waits for cores that are in the monitor.
@@ -11,17 +11,18 @@ use adyton_abi::error::Error;
 use adyton_abi::evidence::QUESTION_SIZE;
 use adyton_abi::policy::Flags;
 use adyton_abi::quote::{LONGEST_NONCE, QuotePage};
+use adyton_abi::report::{self, Report};
 
 use super::{Request, Results, naming};
 use crate::attestation::evidence::{Client, DESK, Output, Question};
 use crate::attestation::quote::{Asker, QuoteInput};
-use crate::attestation::{self, LOG, Platform, key};
+use crate::attestation::{self, LOG, Platform, key, local};
 use crate::domain::engine;
 use crate::domain::memory::CallerMemory;
 use crate::domain::name::{self, Refusal};
-use crate::log;
 use crate::tpm::command::{self, Message};
 use crate::vcpu::{Owner, Vcpu};
+use crate::{log, random};
 
 /// A page of a guest's, which it may change at any time.
 pub(super) struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
@@ -240,4 +241,38 @@ pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
     };
     let extent = DESK.lock().serve(client, question, &buffer)?;
     Ok(Results::of(&extent))
+}
+
+/// `report(page)`.
+pub(super) fn report(request: &Request<'_>) -> Result<Results, Refusal> {
+    let page = Page::of(request)?;
+    if request.caller.owner() == Owner::Domain0 {
+        // Domain 0 has nothing to say about itself.
+        return Err(Error::Unsupported.into());
+    }
+    let words = [random::word(), random::word()].map(|word| word.ok_or(Error::Exhausted));
+    let [first, second] = words;
+    let mut salt = [0; 16];
+    for (place, byte) in salt
+        .iter_mut()
+        .zip([first?, second?].map(u64::to_le_bytes).as_flattened())
+    {
+        *place = *byte;
+    }
+    let facts = engine::lock().domain_facts(naming::caller(request));
+    let report = local::report(&facts.ok_or(Error::Dead)?, page.read(0), salt)?;
+    page.write(0, &report.to_bytes());
+    Ok(Results::default())
+}
+
+/// `check(page)` → epoch now.
+pub(super) fn check(request: &Request<'_>) -> Result<Results, Refusal> {
+    let page = Page::aligned(request, request.arguments[0])?;
+    let report = Report::from_bytes(&page.read::<{ report::SIZE }>(0));
+    let domain = local::check(&report)?;
+    let engine = engine::lock();
+    let facts = engine
+        .domain_facts(domain)
+        .filter(|_| engine.is_sealed(domain));
+    Ok(Results::of(&[facts.ok_or(Error::Dead)?.epoch.into()]))
 }

@@ -1,30 +1,29 @@
 //! PCI functions as domains drive them: which are in a domain's hands, and how they get there and back. Design note 010.
 //!
 //! The engine decides who has a function ([`adyton_capability::device`]); its effects arrive here, under the engine's lock. A function that is
-//! no longer domain 0's has an entry in the [registry](Registry) until it is domain 0's again: [`begin`] looks at it and makes the entry, [`detach`]
-//! takes it from who drives it, [`reset`] makes it forget, [`attach`] gives it to the next.
+//! no longer domain 0's has an entry in the [`registry`] until it is domain 0's again: [`begin`] looks at it and makes the entry, [`block`]
+//! takes it from who drives it, [`reset`] makes it forget, [`lead`] gives it to the next.
 //!
 //! What must hold of a function with an entry: domain 0 reaches neither its registers nor its configuration space ([`ports`]); nothing
 //! in the machine is moved to other addresses ([`permission`]); and its accesses are blocked, or go through the tables of who drives it.
 
+mod change;
 pub mod configuration;
 mod inspection;
 pub mod permission;
 pub mod ports;
 mod quiet;
 mod registers;
+mod registry;
 #[cfg(test)]
 mod tests;
 
 use adyton_abi::error::Error;
 use adyton_capability::device;
 use adyton_capability::identity::DomainId;
-use arrayvec::ArrayVec;
 
-use crate::address::{HostPhysical, PAGE_SIZE};
-use crate::instructions::time_stamp;
+use crate::address::PAGE_SIZE;
 use crate::iommu::{self, DOMAIN0};
-use crate::lock::Lock;
 use crate::machine::{self, Machine};
 use crate::memory::{Kind, Range};
 use crate::once::Once;
@@ -32,8 +31,11 @@ use adyton_x86::{apic, tpm};
 use configuration::{Configuration, Window};
 use inspection::{Findings, inspect};
 use permission::Write;
-use quiet::{Addresses, Reset};
-use registers::{AllRegisters, FUNCTIONS, Sizes};
+use registers::{FUNCTIONS, Sizes};
+use registry::{Entry, REGISTRY};
+
+pub use change::{Step, block, lead, reset, silence_all};
+pub use registry::{Part, filed, identity, part};
 
 /// The most functions that are not domain 0's at a time.
 pub const MOST: usize = 16;
@@ -42,9 +44,6 @@ pub const MOST: usize = 16;
 /// pays for: two for each stretch.
 pub const TABLES: u64 = MOST as u64 * 2 * (registers::BASE_ADDRESSES as u64 + 1);
 
-/// Above the last domain number that is given to functions: one for each entry would do.
-const FIRST_FILED: u16 = DOMAIN0 + 1;
-
 /// The chipset's own registers lie between here and 4 GiB.
 const CHIPSET: Range = Range {
     start: 0xfec0_0000,
@@ -52,47 +51,11 @@ const CHIPSET: Range = Range {
 };
 
 static MACHINE_DEVICES: Once<MachineDevices> = Once::new();
-static REGISTRY: Lock<Registry> = Lock::new(Registry {
-    entries: ArrayVec::new_const(),
-});
 
 /// What was found while booting.
 struct MachineDevices {
     window: Window,
     sizes: [Sizes; FUNCTIONS],
-}
-
-struct Registry {
-    entries: ArrayVec<Entry, MOST>,
-}
-
-/// A function that is not domain 0's, or is on its way.
-#[derive(Clone, Debug)]
-struct Entry {
-    function: u16,
-    /// Who drives it; nobody while it is being reset.
-    holder: Option<DomainId>,
-    /// Under which number the IOMMU files what it remembers of the holder's tables; 0 if there is no holder.
-    filed: u16,
-    /// Its accesses are blocked.
-    blocked: bool,
-    findings: Findings,
-    addresses: Addresses,
-    /// What units remember that was absent.
-    opening: iommu::Flush,
-    /// When the present wait began, in ticks; 0 for none.
-    since: u64,
-}
-
-/// A part of a function's registers that an effect is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Bytes from where the registers begin in the domain.
-    pub offset: u64,
-    /// Where they lie.
-    pub base: u64,
-    /// Bytes.
-    pub size: u64,
 }
 
 /// What others may know of a function.
@@ -119,17 +82,6 @@ pub enum Holder {
     Nobody,
     /// Another domain.
     Domain(DomainId),
-}
-
-/// Whether a step came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Yes.
-    Done,
-    /// Not yet.
-    Wait,
-    /// It never will.
-    Failed,
 }
 
 /// Looks at all functions of bus 0, which nobody uses yet. Only where there is an IOMMU and a window to configuration space: otherwise
@@ -277,145 +229,10 @@ pub fn cancel(function: u16) {
     registry.remove(function);
 }
 
-/// Under which number the IOMMU files what it remembers of the domain's tables; none if the domain drives no function.
-#[must_use]
-pub fn filed(domain: DomainId) -> Option<u16> {
-    let registry = REGISTRY.lock();
-    let mut entries = registry.entries.iter();
-    let found = entries.find(|entry| entry.holder == Some(domain) && entry.filed != DOMAIN0);
-    found.map(|entry| entry.filed)
-}
-
-/// The first part of the device's registers at or behind `from`; none behind the last.
-#[must_use]
-pub fn part(number: u64, from: u64) -> Option<Part> {
-    let registry = REGISTRY.lock();
-    let entry = registry.entry(device::function(number))?;
-    entry.part(from)
-}
-
 /// The page of configuration space that domain 0 is to reach only while the function is its own.
 #[must_use]
 pub fn page(number: u64) -> Option<u64> {
     Some(window()?.page(device::function(number)))
-}
-
-/// Takes the function's right to access memory and to interrupt. Its registers are still to be unmapped, and a flush is to follow.
-pub fn block(number: u64, domain: DomainId) -> Step {
-    let function = device::function(number);
-    let mut registry = REGISTRY.lock();
-    let Some(entry) = registry.entry_mut(function) else {
-        return Step::Done;
-    };
-    if entry.blocked || entry.holder != Some(domain) {
-        return Step::Done;
-    }
-    if entry.filed == DOMAIN0 {
-        ports::withdraw(function);
-    }
-    if let Some(mut window) = window() {
-        quiet::silence(&mut window, function);
-    }
-    if !iommu::block(function) {
-        return Step::Wait;
-    }
-    entry.blocked = true;
-    Step::Done
-}
-
-/// Makes the function forget what its last holder put there and began. Nobody drives it, and what was remembered of who did is flushed.
-pub fn reset(number: u64, begins: bool) -> Step {
-    let function = device::function(number);
-    let Some(mut window) = window() else {
-        return Step::Done;
-    };
-    let mut registry = REGISTRY.lock();
-    let Some(entry) = registry.entry_mut(function) else {
-        return Step::Done;
-    };
-    entry.holder = None;
-    entry.filed = 0;
-    if begins || entry.since == 0 {
-        entry.since = time_stamp().max(1);
-        quiet::begin(&mut window, function);
-        return Step::Wait;
-    }
-    let elapsed = milliseconds(time_stamp().saturating_sub(entry.since));
-    match quiet::advance(&mut window, function, &entry.addresses, elapsed) {
-        Reset::Goes => Step::Wait,
-        Reset::Done => {
-            entry.since = 0;
-            Step::Done
-        }
-        Reset::Failed => Step::Failed,
-    }
-}
-
-fn milliseconds(ticks: u64) -> u64 {
-    /// Where there is nothing to measure time by: rather too slow than too fast.
-    const FASTEST: u64 = 5_000_000;
-    match machine::get().ticks_per_second / 1000 {
-        0 => ticks / FASTEST,
-        measured => ticks / measured,
-    }
-}
-
-/// The domain's tables lead to the function's registers: from now on the function's accesses go through the domain's tables, and it is
-/// `first`, domain 0, that then has it as before.
-pub fn lead(number: u64, domain: DomainId, root: HostPhysical, first: bool) -> Step {
-    let function = device::function(number);
-    let mut registry = REGISTRY.lock();
-    if first {
-        if registry.entry(function).is_none() {
-            return Step::Done;
-        }
-        if !iommu::open_function(function) {
-            return Step::Wait;
-        }
-        registry.remove(function);
-        return Step::Done;
-    }
-    let free = registry.file(domain);
-    let Some(entry) = registry.entry_mut(function) else {
-        return Step::Failed;
-    };
-    if entry.holder != Some(domain) {
-        if !iommu::lead(function, root, free) {
-            return Step::Wait;
-        }
-        entry.holder = Some(domain);
-        entry.filed = free;
-        entry.blocked = false;
-        entry.opening = iommu::Flush::Needed;
-        entry.since = time_stamp().max(1);
-    }
-    let filed = entry.filed;
-    if !entry.opening.advance(filed) {
-        let patience = machine::get().patience;
-        return if time_stamp().saturating_sub(entry.since) > patience {
-            Step::Failed
-        } else {
-            Step::Wait
-        };
-    }
-    entry.since = 0;
-    Step::Done
-}
-
-/// Takes the right to access memory from every function that is not domain 0's: before memory is scrubbed for good. Without a lock, which a
-/// panic could have left held.
-pub fn silence_all() {
-    if let Some(mut window) = window() {
-        ports::withdrawn().for_each(|function| quiet::silence(&mut window, function));
-    }
-}
-
-/// The kind of the device, for a measurement; 0 if it has no entry.
-#[must_use]
-pub fn identity(number: u64) -> u64 {
-    let registry = REGISTRY.lock();
-    let entry = registry.entry(device::function(number));
-    entry.map_or(0, |entry| entry.findings.identity)
 }
 
 /// What who drives the function reads of its configuration space: the 32 bits that hold `offset`.
@@ -439,67 +256,4 @@ pub fn write(number: u64, domain: DomainId, write: Write, value: u32) -> Result<
     let value = permission::holder_writes(&window, function, write, value).ok_or(Error::Rights)?;
     window.write(function, write.offset, write.width, value);
     Ok(())
-}
-
-impl Registry {
-    fn entry(&self, function: u16) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.function == function)
-    }
-
-    fn entry_mut(&mut self, function: u16) -> Option<&mut Entry> {
-        let mut entries = self.entries.iter_mut();
-        entries.find(|entry| entry.function == function)
-    }
-
-    /// The function is domain 0's again.
-    fn remove(&mut self, function: u16) {
-        let place = self
-            .entries
-            .iter()
-            .position(|entry| entry.function == function);
-        if let Some(place) = place {
-            self.entries.swap_remove(place);
-            ports::give_back(function);
-            ports::thaw();
-        }
-    }
-
-    /// The number under which the IOMMU files the domain's tables: the one that it has, or one that nobody has.
-    fn file(&self, domain: DomainId) -> u16 {
-        let mut entries = self.entries.iter();
-        if let Some(entry) = entries.find(|entry| entry.holder == Some(domain)) {
-            return entry.filed;
-        }
-        let is_free = |filed: &u16| self.entries.iter().all(|entry| entry.filed != *filed);
-        let mut numbers = FIRST_FILED..=FIRST_FILED + MOST as u16;
-        numbers.find(is_free).unwrap_or(FIRST_FILED)
-    }
-
-    /// The function, if the domain drives it.
-    fn driven(&self, number: u64, domain: DomainId) -> Result<u16, Error> {
-        let function = device::function(number);
-        self.entry(function)
-            .filter(|entry| entry.holder == Some(domain) && !entry.blocked)
-            .map(|entry| entry.function)
-            .ok_or(Error::NotDevice)
-    }
-}
-
-impl Entry {
-    fn part(&self, from: u64) -> Option<Part> {
-        part_of(&self.findings.registers, from)
-    }
-}
-
-/// The first part of these registers at or behind `from`.
-fn part_of(registers: &AllRegisters, from: u64) -> Option<Part> {
-    registers.iter().find_map(|found| {
-        let start = from.max(found.offset);
-        let end = found.offset + found.range.size();
-        (start < end).then(|| Part {
-            offset: start,
-            base: found.range.start + (start - found.offset),
-            size: end - start,
-        })
-    })
 }

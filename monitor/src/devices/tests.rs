@@ -11,7 +11,7 @@ use super::inspection::inspect;
 use super::permission::{Write, holder_writes, moves_extended};
 use super::quiet::{self, Reset};
 use super::registers::{self, FUNCTIONS, Sizes};
-use super::{part_of, registers::extent};
+use super::{registers::extent, registry::part_of};
 use crate::memory::Range;
 
 const EDU: u16 = 0x20;

@@ -3,6 +3,8 @@
 //! What must hold: a core's [`Stay`] exists exactly while its vCPU is in enclave mode. Nothing is delivered to domain 0 in
 //! enclave mode: whatever concerns it first makes an asynchronous exit.
 
+use arrayvec::ArrayVec;
+
 use adyton_sgx::{Event, Fault, Outcome, Processor, Thread};
 
 use super::caller::Caller;
@@ -12,6 +14,7 @@ use super::{judgement, registers};
 use crate::cores::Core;
 use crate::domain::memory::CallerMemory;
 use crate::domain0::WITH_ERROR_CODE;
+use crate::guest::instruction::{Instruction, LONGEST, Mode};
 use crate::guest::walk::{Kind, Regime};
 use crate::vcpu::Vcpu;
 use crate::vendor::{Exit, svm};
@@ -70,6 +73,7 @@ pub(crate) fn exit(core: &'static Core, vcpu: &mut Vcpu, exit: Exit) {
 }
 
 /// Leaves enclave mode, if the core is in it, because domain 0 is wanted.
+#[cfg(not(any(test, fuzzing)))]
 pub(crate) fn withdraw(core: &'static Core, vcpu: &mut Vcpu) {
     if vcpu.is_inside() {
         here(core, |state| leave(core, state, vcpu, Event::Other));
@@ -124,6 +128,7 @@ fn exception(
             error: 0,
             address: 0,
         }),
+        Fault::GP if is_undefined(state, vcpu) => Some(raised(Fault::undefined())),
         _ => Some(Event::Exception {
             vector,
             error,
@@ -145,20 +150,36 @@ fn load(state: &mut State, vcpu: &Vcpu, address: u64, kind: Kind) -> Result<(), 
         .map_err(|_| Fault::general_protection())
 }
 
-/// Whether the enclave stands at ENCLU.
-fn is_enclu(state: &State, vcpu: &Vcpu) -> bool {
+/// The first bytes that the enclave stands at, as far as they can be had: what it has just executed is loaded.
+fn code<const COUNT: usize>(state: &State, vcpu: &Vcpu) -> ArrayVec<u8, COUNT> {
+    let mut bytes = ArrayVec::new();
     let Some(stay) = &state.stay else {
-        return false;
+        return bytes;
     };
-    ENCLU.iter().zip(0..).all(|(byte, offset)| {
-        let address = vcpu.rip().wrapping_add(offset);
-        stay.space.translate(address).is_some_and(|host| {
-            // SAFETY: a translation of the space leads to RAM, mapped one to one. Should the enclave change the byte meanwhile, one or the
-            // other is read.
-            let found = unsafe { core::ptr::read_volatile(host as *const u8) };
-            found == *byte
-        })
-    })
+    for offset in 0..COUNT as u64 {
+        let Some(host) = stay.space.translate(vcpu.rip().wrapping_add(offset)) else {
+            break;
+        };
+        // SAFETY: a translation of the space leads to RAM, mapped one to one. Should the enclave change the byte meanwhile, one or the
+        // other is read.
+        bytes.push(unsafe { core::ptr::read_volatile(host as *const u8) });
+    }
+    bytes
+}
+
+fn is_enclu(state: &State, vcpu: &Vcpu) -> bool {
+    code::<3>(state, vcpu).as_slice() == ENCLU
+}
+
+/// Whether the instruction that was refused is one that enclave mode does not know.
+fn is_undefined(state: &State, vcpu: &Vcpu) -> bool {
+    let mode = if vcpu.is_64_bit() {
+        Mode::Long
+    } else {
+        Mode::ThirtyTwo
+    };
+    let bytes = code::<LONGEST>(state, vcpu);
+    Instruction::decode(&bytes, mode).is_some_and(|found| found.is_undefined_in_enclave())
 }
 
 /// Executes a leaf of the enclave's; what is to be told of it, if it cannot go on.

@@ -19,6 +19,7 @@
 use core::arch::x86_64::_rdtsc;
 
 use adyton_runtime::compose::convention::PAYLOAD;
+use adyton_runtime::compose::devices::Holder;
 use adyton_runtime::compose::environment::Refusal;
 use adyton_runtime::device::{Buffer, Device};
 use adyton_runtime::{Domain, call_parent};
@@ -59,7 +60,10 @@ fn main(domain: &mut Domain) -> u64 {
         from: Buffer::new(1),
         to: Buffer::new(1),
     };
-    if device.configure(PCI_COMMAND, 2, MEMORY_AND_MASTER).is_err() {
+    let is_mine = device
+        .facts()
+        .is_ok_and(|facts| facts.holder == Holder::Caller);
+    if !is_mine || device.configure(PCI_COMMAND, 2, MEMORY_AND_MASTER).is_err() {
         return 2;
     }
     let mut answer = [0, 0];

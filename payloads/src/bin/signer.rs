@@ -9,6 +9,9 @@
 //! | 1 | has the document parsed and signs the result | 0, or why not: see [`Refused`]; the operand |
 //! | 2 | looks whether its own memory is as it left it | 1 if it is |
 //! | 3 | finishes | |
+//! | 4 `bytes of the nonce` | has the document parsed, and asks for evidence while the sandbox is there | 0, or why not; bytes of the evidence |
+//!
+//! In window 3 a nonce lies behind the first 2 KiB, and evidence behind the first page. It binds the public key.
 
 #![no_std]
 #![no_main]
@@ -25,6 +28,7 @@ use core::fmt::Write;
 use adyton_runtime::abi::policy::Flags;
 use adyton_runtime::compose::claim::{Claim, Failure};
 use adyton_runtime::compose::convention::PAYLOAD;
+use adyton_runtime::compose::evidence::Asked;
 use adyton_runtime::compose::image::Image;
 use adyton_runtime::compose::program::Program;
 use adyton_runtime::compose::ring::Window;
@@ -71,10 +75,11 @@ fn main(domain: &mut Domain) -> u64 {
     public.write(0, secret.key.verifying_key().as_bytes());
     let mut answer = [0, 0];
     loop {
-        let [wanted, ..] = call_parent([PAYLOAD, answer[0], answer[1], 0, 0, 0]);
+        let [wanted, rest @ ..] = call_parent([PAYLOAD, answer[0], answer[1], 0, 0, 0]);
         answer = match wanted {
             1 => sign(domain, &secret, &public),
             2 => [u64::from(secret.is_intact(pattern)), 0],
+            4 => attest(domain, &secret, &public, rest[0]),
             _ => return 0,
         };
     }
@@ -122,23 +127,63 @@ fn at(pattern: &[u8], index: usize) -> u8 {
 }
 
 fn sign(domain: &Domain, secret: &Secret, public: &Window<Inside>) -> [u64; 2] {
-    match parse(domain) {
-        Ok(text) => {
+    match parse(domain, |_| ()) {
+        Ok((text, ())) => {
             let signature = secret.key.sign(text.as_bytes());
             public.write(32, &signature.to_bytes());
             public.write(104, text.as_bytes());
             public.store(96, text.len() as u64);
             [0, 0]
         }
-        Err(Refused::Compose(failure)) => {
+        Err(refused) => complain(refused),
+    }
+}
+
+/// Where in the public window a nonce lies, and where evidence goes.
+const NONCE_AT: u64 = 2048;
+const EVIDENCE_AT: u64 = 4096;
+
+/// SubjectPublicKeyInfo of an Ed25519 key (RFC 8410), up to the key.
+const KEY_HEAD: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+
+/// Evidence of this domain with its sandbox, bound to the public key: for whoever sent the nonce.
+fn attest(domain: &Domain, secret: &Secret, public: &Window<Inside>, bytes: u64) -> [u64; 2] {
+    let mut nonce = vec![0; bytes.min(64) as usize];
+    public.read(NONCE_AT, &mut nonce);
+    let mut key = Sha256::new_with_prefix(KEY_HEAD);
+    key.update(secret.key.verifying_key().as_bytes());
+    let asked = Asked {
+        nonce: &nonce,
+        report_data: &[],
+        key: Some(key.finalize().into()),
+    };
+    match parse(domain, |domain| domain.evidence(&asked)) {
+        Ok((_, Ok(evidence))) if evidence.len() as u64 <= public.size() - EVIDENCE_AT => {
+            public.write(EVIDENCE_AT, &evidence);
+            [0, evidence.len() as u64]
+        }
+        Ok((_, Ok(_))) => [3, 0],
+        Ok((_, Err(refusal))) => {
+            println!("no evidence: {refusal}");
+            [4, 0]
+        }
+        Err(refused) => complain(refused),
+    }
+}
+
+fn complain(refused: Refused) -> [u64; 2] {
+    match refused {
+        Refused::Compose(failure) => {
             println!("the sandbox cannot be built: {failure}");
             [1, 0]
         }
-        Err(Refused::Stopped(exit)) => {
+        Refused::Stopped(exit) => {
             println!("the sandbox was stopped: {}", describe(exit));
             [2, 0]
         }
-        Err(Refused::Window) => [3, 0],
+        Refused::Window => [3, 0],
     }
 }
 
@@ -164,12 +209,12 @@ fn contents(window: &Window<Inside>) -> Vec<u8> {
     bytes
 }
 
-/// Has a new sandbox parse the document, and words the result for signing.
-fn parse(domain: &Domain) -> Result<String, Refused> {
+/// Has a new sandbox parse the document, and words the result for signing; what `meanwhile` returns while the sandbox is still there.
+fn parse<T>(domain: &Domain, meanwhile: impl FnOnce(&Domain) -> T) -> Result<(String, T), Refused> {
     let program = contents(&domain.window(PROGRAM).ok_or(Refused::Window)?);
     let document = domain.window(DOCUMENT).ok_or(Refused::Window)?;
     let claim = domain.claim_pool().map_err(Failure::from)?;
-    let [digest @ .., files] = run(&claim, &program, &document)?;
+    let ([digest @ .., files], found) = run(&claim, &program, &document, || meanwhile(domain))?;
     let mut text = format!("files: {files}\nsha256 of the listing: ");
     for byte in digest.iter().flat_map(|word| word.to_le_bytes()) {
         // Writing to a string cannot fail.
@@ -180,10 +225,15 @@ fn parse(domain: &Domain) -> Result<String, Refused> {
         let _written = write!(text, "{byte:02x}");
     }
     text.push('\n');
-    Ok(text)
+    Ok((text, found))
 }
 
-fn run(claim: &Claim<Inside>, file: &[u8], document: &Window<Inside>) -> Result<[u64; 5], Refused> {
+fn run<T>(
+    claim: &Claim<Inside>,
+    file: &[u8],
+    document: &Window<Inside>,
+    meanwhile: impl FnOnce() -> T,
+) -> Result<([u64; 5], T), Refused> {
     let mut program = Program::new(Image::parse(file).map_err(Failure::from)?, Flags::NONE);
     program.windows[1] = document.size();
     program.read_only[1] = true;
@@ -195,7 +245,7 @@ fn run(claim: &Claim<Inside>, file: &[u8], document: &Window<Inside>) -> Result<
         return Err(Refused::Window);
     };
     match vcpu.enter(0).map_err(Failure::from)? {
-        Exit::Call([PAYLOAD, result @ ..]) => Ok(result),
+        Exit::Call([PAYLOAD, result @ ..]) => Ok((result, meanwhile())),
         other => Err(Refused::Stopped(other)),
     }
 }

@@ -6,6 +6,8 @@
 //! | --- | --- | --- |
 //! | 1 `bytes of the nonce, bytes of report data, 1 if a key is bound` | asks for evidence | 0 or why not, bytes in window 2 |
 //! | 2 | finishes | |
+//! | 3 | makes a report with the first 64 bytes of window 1 | 0 or why not, bytes in window 2 |
+//! | 4 | has the report in window 1 checked | 0 or why not, the epoch of its domain |
 
 #![no_std]
 #![no_main]
@@ -14,6 +16,7 @@ extern crate alloc;
 
 use alloc::vec::Vec;
 
+use adyton_runtime::abi::report::{self, Report};
 use adyton_runtime::compose::convention::PAYLOAD;
 use adyton_runtime::compose::environment::Refusal;
 use adyton_runtime::compose::evidence::Asked;
@@ -41,9 +44,26 @@ fn main(domain: &mut Domain) -> u64 {
                 Ok(evidence) => [u64::MAX, evidence.len() as u64],
                 Err(refusal) => [refusal.code, 0],
             },
+            3 => match domain.report(&read(&question)) {
+                Ok(report) => {
+                    answer.write(0, &report.to_bytes());
+                    [0, report::SIZE as u64]
+                }
+                Err(refusal) => [refusal.code, 0],
+            },
+            4 => match domain.check(&Report::from_bytes(&read(&question))) {
+                Ok(epoch) => [0, epoch],
+                Err(refusal) => [refusal.code, 0],
+            },
             _ => return 0,
         };
     }
+}
+
+fn read<const N: usize>(window: &Window<Inside>) -> [u8; N] {
+    let mut bytes = [0; N];
+    window.read(0, &mut bytes);
+    bytes
 }
 
 fn ask(

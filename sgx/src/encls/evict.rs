@@ -26,6 +26,24 @@ pub(crate) struct Transfer {
     pub(super) done: usize,
 }
 
+impl Transfer {
+    /// Does a slice of the transfer that is there; what has been worked out, if that was the last. A transfer that fails is given up.
+    pub(super) fn going(
+        transfer: &mut Option<Self>,
+        slice: impl FnOnce(&mut Self) -> Result<(), Stop>,
+    ) -> Result<&mut Self, Stop> {
+        let result = transfer.as_mut().map_or(Ok(()), slice);
+        if result.is_err() {
+            *transfer = None;
+        }
+        result?;
+        transfer
+            .as_mut()
+            .filter(|work| work.done >= BYTES)
+            .ok_or(Stop::Again)
+    }
+}
+
 /// What must be the same when a transfer is carried on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct TransferKey {
@@ -65,25 +83,23 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
             stamp: page.entry.stamp(),
             slot: slot.number,
         };
-        let mut work = transfer
-            .take()
-            .filter(|work| work.key == key)
-            .unwrap_or_else(|| self.begin_eviction(key, page, attributes, eid));
-        self.encrypt_slice(&mut work, page, out)?;
-        if work.done < BYTES {
-            *transfer = Some(work);
-            return Err(Stop::Again);
+        if transfer.as_ref().is_none_or(|work| work.key != key) {
+            *transfer = Some(self.begin_eviction(key, page, attributes, eid));
         }
+        let work = Transfer::going(transfer, |work| self.encrypt_slice(work, page, out))?;
+        let tag = work.cipher.tag(PAGE);
+        let version = work.version;
+        *transfer = None;
         let mut described = Pcmd::zeroed();
         let mut secinfo = Secinfo::zeroed();
         secinfo.set_flags(Secinfo::flags_of(&attributes));
         described.set_secinfo(&secinfo.0);
         described.set_enclaveid(eid);
-        described.set_mac(&work.cipher.tag(PAGE));
+        described.set_mac(&tag);
         self.machine.write(pcmd, &described.0)?;
         info.set_linaddr(page.entry.address());
         self.machine.write(operands[0], &info.0[..8])?;
-        self.finish_eviction(page, attributes, slot, work.version)
+        self.finish_eviction(page, attributes, slot, version)
     }
 
     /// RBX, RCX, RDX; the page, the version slot, and PAGEINFO.

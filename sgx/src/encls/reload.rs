@@ -11,9 +11,6 @@ use crate::outcome::Stop;
 use crate::page_cipher::{CHUNK, PageCipher};
 use crate::structures::{Pageinfo, Pcmd, Secinfo};
 
-/// Bytes of a page.
-const BYTES: usize = PAGE as usize;
-
 /// Which of the four leaves.
 #[derive(Clone, Copy)]
 pub(super) struct Reload {
@@ -83,19 +80,20 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
             eid = self.secs(parent.number).eid();
         }
         let header = header(eid, info.linaddr(), described.spare(), &secinfo.0);
-        let going = transfer.take();
-        let mut work = match going.filter(|work| work.key == key && work.header == header) {
-            Some(work) => work,
-            None => self.begin_reload(key, header, page, slot, source)?,
-        };
-        self.decrypt_slice(&mut work, page);
-        if work.done < BYTES {
-            *transfer = Some(work);
-            return Err(Stop::Again);
+        let going = |work: &Transfer| work.key == key && work.header == header;
+        if !transfer.as_ref().is_some_and(going) {
+            *transfer = None;
+            *transfer = Some(self.begin_reload(key, header, page, slot, source)?);
         }
+        let work = Transfer::going(transfer, |work| {
+            self.decrypt_slice(work, page);
+            Ok(())
+        })?;
+        let tag = work.cipher.tag(PAGE);
         let version = work.version;
+        *transfer = None;
         let offset = (slot.address % PAGE) as usize;
-        let authentic = keys::is_equal(&work.cipher.tag(PAGE), described.mac());
+        let authentic = keys::is_equal(&tag, described.mac());
         let Some(kind) = kind.filter(|_| authentic && secinfo.is_well_formed()) else {
             return Err(ErrorCode::MacCompareFail.into());
         };

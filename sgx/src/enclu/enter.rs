@@ -52,16 +52,12 @@ struct Entry {
 }
 
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
-    pub(super) fn eenter(&mut self) -> Result<Thread, Stop> {
-        self.enter(Way::Enter)
-    }
-
-    pub(super) fn eresume(&mut self) -> Result<Thread, Stop> {
-        self.enter(Way::Resume)
-    }
-
-    #[inline]
-    fn enter(&mut self, way: Way) -> Result<Thread, Stop> {
+    /// EENTER and ERESUME; sets the thread. One function for each, since nothing else is executed as often.
+    #[inline(always)]
+    pub(super) fn enter<const RESUME: bool>(
+        &mut self,
+        thread: &mut Option<Thread>,
+    ) -> Result<(), Stop> {
         require(self.mode.long || self.mode.flat)?;
         let address = self.operand(Register::Rbx, PAGE)?;
         let page = self.epc(address, Access::Write)?;
@@ -70,40 +66,45 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let parent = page.entry.entered(address);
         let parent = parent.and_then(|secs| self.page(secs, address));
         let parent = parent.ok_or_else(|| self.page_fault(address, Access::Write))?;
-        // Counted before the frame is looked at: what is found good after this stays so until the thread has left.
+        // Counted, then looked at: who blocks a page after this notes an epoch that lasts until the thread has left. The TCS is looked at
+        // twice, because it says in which enclave to count.
         let epoch = parent.entry.tracking().enter();
         let epoch = epoch.ok_or(Stop::GENERAL_PROTECTION)?;
-        let entered = self.enter_counted(way, page, parent, epoch);
+        let entered = self.enter_counted::<RESUME>(page, parent, epoch, thread);
         if entered.is_err() {
             parent.entry.tracking().leave(epoch);
         }
         entered
     }
 
-    #[inline]
-    fn enter_counted(
+    #[inline(always)]
+    fn enter_counted<const RESUME: bool>(
         &mut self,
-        way: Way,
         page: Page<'e>,
         parent: Page<'e>,
         epoch: u64,
-    ) -> Result<Thread, Stop> {
+        thread: &mut Option<Thread>,
+    ) -> Result<(), Stop> {
+        if page.entry.entered(page.address) != Some(parent.number) {
+            return Err(self.page_fault(page.address, Access::Write));
+        }
         let secs = self.secs_head(parent.number);
         let tcs = self.tcs(page.number);
         self.check_entry(&secs, &tcs)?;
-        let entry = match way {
-            Way::Enter => self.find_entry(parent, &secs, &tcs)?,
-            _ => self.find_resumption(parent, &secs, &tcs)?,
+        let entry = if RESUME {
+            self.find_resumption(parent, &secs, &tcs)?
+        } else {
+            self.find_entry(parent, &secs, &tcs)?
         };
         self.check_target(&entry, &tcs)?;
         self.machine
             .compare_exchange(page.number, TCS_STATE, INACTIVE, ACTIVE)
             .map_err(|_| Stop::GENERAL_PROTECTION)?;
-        if entry.way == Way::Resume && !self.is_restorable(&entry.frame, secs.xfrm()) {
+        if RESUME && entry.way == Way::Resume && !self.is_restorable(&entry.frame, secs.xfrm()) {
             self.machine.swap(page.number, TCS_STATE, INACTIVE);
             return Err(Stop::GENERAL_PROTECTION);
         }
-        let thread = Thread {
+        let thread = thread.insert(Thread {
             secs: parent.number,
             tcs: page.number,
             tcs_address: page.address,
@@ -120,20 +121,21 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
             gs: self.processor.gs,
             xcr0: self.processor.xcr0,
             single_step: self.processor.flags.contains(Flags::TF),
-        };
+        });
         let exit_pointer = self.processor.get(Register::Rcx);
         self.machine
             .store(page.number, TCS_AEP, &exit_pointer.to_le_bytes());
-        match entry.way {
-            Way::Resume => self.restore(page, &tcs, &thread),
-            _ => self.start(&tcs, &thread),
+        if RESUME && entry.way == Way::Resume {
+            self.restore(page, &tcs, thread);
+        } else {
+            self.start(&tcs, thread);
         }
-        self.load_segments(&entry, &tcs, &thread);
-        Ok(thread)
+        self.load_segments(&entry, &tcs, thread);
+        Ok(())
     }
 
     /// What concerns the enclave and the mode of the processor.
-    #[inline]
+    #[inline(always)]
     fn check_entry(&self, secs: &SecsHead, tcs: &Tcs) -> Result<(), Stop> {
         let known = tcs_flags::DBGOPTIN | tcs_flags::AEXNOTIFY;
         let offsets = tcs.ossa() | tcs.ofsbase() | tcs.ogsbase();
@@ -151,7 +153,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     /// At the entry, with the next free frame.
-    #[inline]
+    #[inline(always)]
     fn find_entry(&mut self, parent: Page<'e>, secs: &SecsHead, tcs: &Tcs) -> Result<Entry, Stop> {
         require(tcs.cssa() < tcs.nssa())?;
         Ok(Entry {
@@ -195,11 +197,14 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     /// Where execution goes on, and FS and GS: canonical, or within the segments of 32-bit mode.
-    #[inline]
+    #[inline(always)]
     fn check_target(&self, entry: &Entry, tcs: &Tcs) -> Result<(), Stop> {
         if self.mode.long {
-            let places = [entry.target, entry.fs_base, entry.gs_base];
-            return require(places.iter().all(|place| self.is_canonical(*place)));
+            return require(
+                self.is_canonical(entry.target)
+                    && self.is_canonical(entry.fs_base)
+                    && self.is_canonical(entry.gs_base),
+            );
         }
         let data_limit = self.mode.data_limit;
         let fits = |base: u64, limit: u32| match (base as u32).checked_add(limit) {
@@ -222,7 +227,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     /// EENTER's registers: what the entry is told, and what the way out needs.
-    #[inline]
+    #[inline(always)]
     fn start(&mut self, tcs: &Tcs, thread: &Thread) {
         let outer = [Register::Rsp, Register::Rbp].map(|register| self.processor.get(register));
         self.machine.store(
@@ -264,7 +269,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         *flags = kept | (Flags::from_bits_retain(saved) & restored);
     }
 
-    #[inline]
+    #[inline(always)]
     fn load_segments(&mut self, entry: &Entry, tcs: &Tcs, thread: &Thread) {
         self.processor.rip = entry.target;
         if self.mode.osxsave {

@@ -21,6 +21,7 @@ pub(super) const GPR_OFFSET: usize = PAGE as usize - Gprsgx::SIZE;
 
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     /// Finds the pages of a frame, which the enclave must be able to read and write.
+    #[inline(always)]
     pub(super) fn frame(
         &mut self,
         number: EpcPage,
@@ -52,6 +53,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         Ok(frame)
     }
 
+    #[inline(always)]
     fn frame_page(&mut self, secs: EpcPage, address: u64) -> Result<EpcPage, Stop> {
         let address = self.address(address, 1)?;
         // What an enclave can write it can read: no instruction gives one right without the other.

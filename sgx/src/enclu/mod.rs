@@ -31,8 +31,8 @@ pub fn enclu<'e>(
     };
     let mut context = Context::new(machine, processor);
     let result = match (leaf, &mut *thread) {
-        (Enclu::Eenter, slot @ None) => context.eenter().map(|entered| *slot = Some(entered)),
-        (Enclu::Eresume, slot @ None) => context.eresume().map(|entered| *slot = Some(entered)),
+        (Enclu::Eenter, slot @ None) => context.enter::<false>(slot),
+        (Enclu::Eresume, slot @ None) => context.enter::<true>(slot),
         (Enclu::Ereport, Some(thread)) => context.ereport(thread),
         (Enclu::Egetkey, Some(thread)) => context.egetkey(thread),
         (Enclu::Eexit, Some(thread)) => context.eexit(thread),
@@ -72,6 +72,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     /// The page of an enclave at one of its addresses, which the enclave may access so: #PF by the tables or the EPCM otherwise.
+    #[inline(always)]
     fn accessible(
         &mut self,
         secs: EpcPage,

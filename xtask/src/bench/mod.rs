@@ -62,7 +62,7 @@ fn measure(
     boot: &Boot,
     results: &mut Results,
 ) -> Result<bool> {
-    let (with_monitor, mut good) = values(workspace, images, boot);
+    let (with_monitor, mut good) = values_at_last(workspace, images, boot);
     let mut bare = Vec::new();
     if boot.compare {
         let mut boot = boot.clone();
@@ -88,6 +88,25 @@ fn measure(
         );
     }
     Ok(good)
+}
+
+/// As [`values`]. Where cores run in parallel the emulator now and then loses a core's state (docs/emulators.md), and the machine
+/// ends without a figure: then it is started again. A figure that was measured is never measured again.
+fn values_at_last(
+    workspace: &Workspace,
+    images: &Images,
+    boot: &Boot,
+) -> (Vec<suite::Measurement>, bool) {
+    const ATTEMPTS: u32 = 4;
+    let may_repeat = boot.settings.parallel && boot.settings.cpus > 1;
+    for attempt in 1..ATTEMPTS {
+        let found = values(workspace, images, boot);
+        if !found.0.is_empty() || !may_repeat {
+            return found;
+        }
+        println!("{}: attempt {attempt} measured nothing; again", boot.name);
+    }
+    values(workspace, images, boot)
 }
 
 /// What a boot measured, and whether all its tests passed; what did not is printed.

@@ -13,6 +13,7 @@
 //! No byte sequence makes it panic, and none takes it longer than 15 bytes take.
 
 mod decode;
+mod enclave;
 mod opcode;
 mod plain;
 mod touched;
