@@ -268,6 +268,12 @@ mod tests {
         bytes[SIGNED..128].copy_from_slice(&neutral);
         assert_eq!(check(&bytes), Err(Wrong));
         assert!(!library(&bytes));
+        // With that key, whatever s is, R = s·B fits any message too.
+        let five = Scalar::from(5_u8);
+        bytes[SIGNED..128].copy_from_slice(&(ED25519_BASEPOINT_POINT * five).compress().0);
+        bytes[128..].copy_from_slice(&five.to_bytes());
+        assert_eq!(check(&bytes), Err(Wrong));
+        assert!(!library(&bytes));
     }
 
     proptest::proptest! {

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::build::Monitors;
 use crate::guest::{Images, Settings, configuration};
-use crate::image::{self, Maintainer};
+use crate::image::{self, Signing};
 use crate::setup;
 use crate::workspace::Workspace;
 
@@ -35,22 +35,15 @@ pub struct Options {
         allow_hyphen_values = true
     )]
     command_line: String,
-    /// The key that signs the monitor: P-256, PKCS #8 in PEM. Only monitors of one maintainer share a machine's platform secret
-    /// [default: one that is made in the build directory, for development]
-    #[arg(long, value_name = "FILE")]
-    maintainer: Option<PathBuf>,
-    /// The number of this release: once it has run on a machine, those with smaller numbers get no secrets there
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    release: u64,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// Builds, writes the disk, and prints where it is and by which digest firmware measures the monitor.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     setup::packages()?;
-    let mut images = Images::build(workspace, Monitors::PRODUCT)?;
-    if let Some(path) = &options.maintainer {
-        images = images.by(Maintainer::read(path)?);
-    }
+    let maintainer = options.signing.maintainer(workspace)?;
+    let images = Images::build(workspace, Monitors::PRODUCT)?.by(maintainer);
     let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
     let (kernel, initrd) = match (&options.kernel, &options.initrd) {
         (Some(kernel), Some(initrd)) => (read(kernel)?, read(initrd)?),
@@ -70,7 +63,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     };
     let anchors = disk.with_extension("anchors.toml");
     fs::write(&anchors, anchors_text(&images, options, &kernel, &initrd)?)?;
-    let release = options.release;
+    let release = options.signing.release;
     images.write_release(&disk, release, kernel, initrd, &options.command_line)?;
     println!("{}\n{}", disk.display(), anchors.display());
     Ok(ExitCode::SUCCESS)
@@ -86,7 +79,7 @@ fn anchors_text(
     let command_line = options.command_line.as_str();
     let configuration = configuration(command_line);
     let version = env!("CARGO_PKG_VERSION");
-    let monitor = image::authenticode_digest(&images.application_of(options.release)?);
+    let monitor = image::authenticode_digest(&images.application_of(options.signing.release)?);
     let system = [
         ("configuration", configuration.as_bytes()),
         ("kernel", kernel),

@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::build::{Monitors, Programs};
-use crate::image::{self, Maintainer};
+use crate::image::{self, Maintainer, Release};
 use crate::qemu::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
 use crate::setup::{Emulator, Flavour, Kernel, emulator, kernel, sgx_selftests};
 use crate::workspace::Workspace;
@@ -116,7 +116,7 @@ impl Images {
     pub fn build(workspace: &Workspace, monitors: Monitors) -> Result<Self> {
         let programs = crate::build::everything(workspace, monitors)?;
         let system = image::system(workspace, &programs)?;
-        let maintainer = Maintainer::of_development(&workspace.target(MAINTAINER))?;
+        let maintainer = Maintainer::of_development(workspace)?;
         Ok(Self {
             programs,
             system,
@@ -249,11 +249,11 @@ impl Images {
 
     /// The monitor as firmware starts it.
     pub fn application_of(&self, release: u64) -> Result<Vec<u8>> {
-        let mut application = image::application(&fs::read(self.monitor()?)?)?;
-        let imprint = self.maintainer.imprint(release)?;
-        let written = imprint.write(&mut application);
-        written.map_err(|_| anyhow!("the monitor has no place for its maintainer's key"))?;
-        Ok(application)
+        Ok(self.release(release)?.application)
+    }
+
+    fn release(&self, number: u64) -> Result<Release> {
+        self.maintainer.release(&fs::read(self.monitor()?)?, number)
     }
 
     /// Writes a disk with an application that is not the monitor: one byte is different, and it finds
@@ -301,9 +301,10 @@ impl Images {
         initrd: Vec<u8>,
         command_line: &str,
     ) -> Result<()> {
-        let application = self.application_of(release)?;
-        let digest = image::authenticode_hash(&application);
-        let approvals = self.maintainer.approvals(release, digest, &[])?;
+        let Release {
+            application,
+            approvals,
+        } = self.release(release)?;
         let files = [
             (APPLICATION, application),
             (
@@ -317,9 +318,6 @@ impl Images {
         image::write_disk(disk, &files)
     }
 }
-
-/// Where the key of development lies in the build directory.
-const MAINTAINER: &str = "maintainer.pem";
 
 /// Where firmware looks for what it shall start.
 const APPLICATION: &str = "EFI/BOOT/BOOTX64.EFI";

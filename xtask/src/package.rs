@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::build::{self, Monitors, Programs};
-use crate::image;
+use crate::image::Signing;
 use crate::setup;
 use crate::workspace::Workspace;
 
@@ -19,6 +19,8 @@ pub struct Options {
     /// Where it is written [default: `adyton_VERSION_amd64.deb` in the build directory]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// The version of the package and of everything in it.
@@ -70,7 +72,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         .output
         .clone()
         .unwrap_or_else(|| default_path(workspace));
-    write(workspace, &programs, &package)?;
+    write(workspace, &programs, &options.signing, &package)?;
     println!("{}", package.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -81,15 +83,21 @@ pub fn default_path(workspace: &Workspace) -> PathBuf {
 }
 
 /// Writes the package.
-pub fn write(workspace: &Workspace, programs: &Programs, package: &Path) -> Result<()> {
+pub fn write(
+    workspace: &Workspace,
+    programs: &Programs,
+    signing: &Signing,
+    package: &Path,
+) -> Result<()> {
     let staged = workspace.target(format!("package-{}", std::process::id()));
     fs::create_dir_all(&staged)?;
-    let outcome = stage(workspace, programs, &staged).and_then(|()| pack(&staged, package));
+    let outcome =
+        stage(workspace, programs, signing, &staged).and_then(|()| pack(&staged, package));
     fs::remove_dir_all(&staged)?;
     outcome
 }
 
-fn stage(workspace: &Workspace, programs: &Programs, root: &Path) -> Result<()> {
+fn stage(workspace: &Workspace, programs: &Programs, signing: &Signing, root: &Path) -> Result<()> {
     for (source, place, is_program) in FILES {
         let source = workspace.source("packaging").join(source);
         let bytes = fs::read(&source).with_context(|| source.display().to_string())?;
@@ -101,11 +109,12 @@ fn stage(workspace: &Workspace, programs: &Programs, root: &Path) -> Result<()> 
     };
     let monitor = programs.monitor.as_deref().context("there is no monitor")?;
     let monitor = fs::read(monitor)?;
-    put(
-        &root.join("usr/lib/adyton/adyton.efi"),
-        &image::application(&monitor)?,
-        false,
-    )?;
+    let maintainer = signing.maintainer(workspace)?;
+    let release = maintainer.release(&monitor, signing.release)?;
+    let folder = root.join("usr/lib/adyton");
+    put(&folder.join("adyton.efi"), &release.application, false)?;
+    let approvals = release.approvals.as_bytes();
+    put(&folder.join("approvals"), approvals, false)?;
     put(&root.join("usr/lib/adyton/adyton.elf"), &monitor, false)?;
     let payload = fs::read(named(&programs.payloads, "hello")?)?;
     put(&root.join("usr/lib/adyton/payloads/hello"), &payload, false)?;

@@ -10,6 +10,8 @@ use crate::failure::Failure;
 /// What the package brings.
 const APPLICATION: &str = "/usr/lib/adyton/adyton.efi";
 const IMAGE: &str = "/usr/lib/adyton/adyton.elf";
+/// What the maintainer has signed about the application.
+const APPROVALS: &str = "/usr/lib/adyton/approvals";
 /// Where GRUB finds the monitor on a machine without UEFI.
 const LEGACY: &str = "/boot/adyton/adyton.elf";
 
@@ -80,10 +82,11 @@ fn refresh(system: &System) -> Result<(), Failure> {
         &partition.join("EFI/adyton/adyton.efi"),
         &read(APPLICATION)?,
     )?;
+    volume::replace(&folder.join("approvals"), &read(APPROVALS)?)?;
     let entries = fs::read_dir(&folder).map_err(file_failure(&folder))?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name != "configuration" && !names.contains(&name) {
+        if !["configuration", "approvals"].contains(&name.as_str()) && !names.contains(&name) {
             volume::remove(&entry.path())?;
         }
     }
@@ -106,6 +109,7 @@ mod tests {
         for (path, text) in [
             (APPLICATION, "application"),
             (IMAGE, "image"),
+            (APPROVALS, "approvals"),
             ("/boot/vmlinuz-1", "kernel"),
             ("/boot/initrd.img-1", "initrd"),
             ("/boot/efi/EFI/debian/grubx64.efi", "grub"),
@@ -135,14 +139,14 @@ mod tests {
         refresh(&system).unwrap();
         assert_eq!(
             files(&partition.join("adyton")),
-            ["configuration", "initrd-1", "kernel-1"]
+            ["approvals", "configuration", "initrd-1", "kernel-1"]
         );
         fs::write(folder.path().join("boot/vmlinuz-2"), "newer").unwrap();
         fs::write(folder.path().join("boot/initrd.img-2"), "newer").unwrap();
         refresh(&system).unwrap();
         assert_eq!(
             files(&partition.join("adyton")),
-            ["configuration", "initrd-2", "kernel-2"]
+            ["approvals", "configuration", "initrd-2", "kernel-2"]
         );
         let text = fs::read_to_string(partition.join("adyton/configuration")).unwrap();
         assert_eq!(

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::build::{self, Monitors};
+use crate::image::Signing;
 use crate::package;
 use crate::progress;
 use crate::qemu::{Board, Ending, Event, FIRMWARE_VARIABLES, Load, Machine, Session, Timing};
@@ -48,7 +49,7 @@ pub fn run(workspace: &Workspace) -> Result<Vec<Report>> {
     };
     let programs = build::everything(workspace, Monitors::PRODUCT)?;
     let package = folder.join("adyton.deb");
-    package::write(workspace, &programs, &package)?;
+    package::write(workspace, &programs, &Signing::default(), &package)?;
     let disk = folder.join("disk");
     let boot = progress::step("writing Debian to a disk", || {
         disk::write(workspace, &system, &package, &folder, &disk)
