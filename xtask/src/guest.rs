@@ -40,8 +40,6 @@ pub struct Settings {
     pub firmware: Firmware,
     /// The machine's TPM.
     pub tpm: Option<Tpm>,
-    /// Whether firmware knows the request to clear memory at a reset.
-    pub overwrite_request: bool,
     /// The number of the monitor's release.
     pub release: u64,
     /// Whether firmware starts another application before the monitor.
@@ -84,7 +82,6 @@ impl Default for Settings {
             machine: Board::Q35,
             firmware: Firmware::Pvh,
             tpm: None,
-            overwrite_request: false,
             release: 1,
             evil_first: false,
             processor: "EPYC,+svm".to_owned(),
@@ -157,9 +154,6 @@ impl Images {
             Firmware::Uefi => {
                 let variables = folder.join("variables");
                 fs::copy(FIRMWARE_VARIABLES, &variables).context(FIRMWARE_VARIABLES)?;
-                if settings.overwrite_request {
-                    image::write_variables(&variables, &image::OVERWRITE)?;
-                }
                 Some(variables)
             }
         };

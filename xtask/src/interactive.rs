@@ -136,7 +136,6 @@ impl Options {
             tpm: self
                 .tpm
                 .or((self.firmware == Firmware::Uefi).then_some(Tpm::Crb)),
-            overwrite_request: false,
             release: 1,
             evil_first: false,
             processor: self.processor.clone(),

@@ -11,11 +11,9 @@ mod disk;
 mod maintainer;
 mod modules;
 mod segments;
-mod variables;
 
 pub use application::{application, authenticode_digest, digest};
 pub use bundle::bundle;
 pub use disk::write as write_disk;
 pub use maintainer::{Maintainer, Release, Signing};
 pub use segments::{folder, host_programs, kernel_modules, second_kernel, start, system};
-pub use variables::{OVERWRITE, write as write_variables};
