@@ -12,6 +12,7 @@ use crate::address::PAGE_SIZE;
 use crate::attestation::platform_key;
 use crate::cores;
 use crate::devices;
+use crate::enclave;
 use crate::frames::FRAMES;
 use crate::instructions::write_back_caches;
 use crate::memory::{LARGE_PAGE, Layout, Range};
@@ -87,6 +88,7 @@ pub fn everything() {
         // SAFETY: the page is a complete vCPU, and no core runs one any more.
         unsafe { (*(start as *mut Vcpu)).clear_registers() };
     }
+    enclave::scrub();
     platform_key::wipe();
     write_back_caches();
 }

@@ -196,6 +196,25 @@ impl Vcpu {
         self.is_inside
     }
 
+    /// Zeroes what it keeps of an enclave, for the machine ends.
+    pub fn forget_enclave(&mut self) {
+        if self.is_inside {
+            self.clear_registers();
+            core::mem::swap(&mut self.control, &mut self.other_control);
+            self.is_inside = false;
+        }
+        if self.other_control.value() != 0 {
+            // SAFETY: the control structure is this vCPU's own, and not entered any more.
+            unsafe {
+                core::ptr::write_bytes(
+                    self.other_control.value() as *mut u8,
+                    0,
+                    PAGE_SIZE as usize,
+                );
+            }
+        }
+    }
+
     /// Zeroes what its guest had in registers.
     pub fn clear_registers(&mut self) {
         self.registers.fill(0);

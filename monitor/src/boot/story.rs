@@ -108,6 +108,7 @@ fn run(handover: &'static Handover) -> ! {
     }
     // SAFETY: the files are where they were loaded, and domain 0 does not run yet.
     unsafe { attestation::measure::measure(handover) };
+    enclave::complete();
     load(&kernel, handover, own)
 }
 

@@ -11,13 +11,14 @@ use super::caller::Caller;
 use super::cores::{State, here};
 use super::spaces::{self, Key, Taken};
 use super::{judgement, registers};
+use crate::address::PAGE_SIZE;
 use crate::cores::Core;
 use crate::domain::memory::CallerMemory;
 use crate::domain0::WITH_ERROR_CODE;
 use crate::guest::instruction::{Instruction, LONGEST, Mode};
 use crate::guest::walk::{Kind, Regime};
 use crate::vcpu::Vcpu;
-use crate::vendor::{Exit, svm};
+use crate::vendor::{EnclaveEntry, Exit, Vendor};
 
 /// Error code bits of a page fault.
 const WRITE: u32 = 1 << 1;
@@ -56,8 +57,13 @@ pub(super) fn enter(
     };
     let generation = vcpu.seat.context().generation.current();
     let space = spaces::take(key, &thread, generation).expect("there are more spaces than cores");
-    let (fs, gs) = registers::hidden(processor);
-    svm::enclave::enter(vcpu, space.root(), fs, gs, thread.debug);
+    let entry = EnclaveEntry {
+        root: space.root(),
+        fs: processor.fs,
+        gs: processor.gs,
+        debug: thread.debug,
+    };
+    Vendor::current().enter_enclave(vcpu, &entry);
     registers::put(vcpu, processor);
     state.stay = Some(Stay {
         thread,
@@ -156,8 +162,14 @@ fn code<const COUNT: usize>(state: &State, vcpu: &Vcpu) -> ArrayVec<u8, COUNT> {
     let Some(stay) = &state.stay else {
         return bytes;
     };
+    let mut place = None;
     for offset in 0..COUNT as u64 {
-        let Some(host) = stay.space.translate(vcpu.rip().wrapping_add(offset)) else {
+        let address = vcpu.rip().wrapping_add(offset);
+        place = match place {
+            Some(last) if address % PAGE_SIZE != 0 => Some(last + 1),
+            _ => stay.space.translate(address),
+        };
+        let Some(host) = place else {
             break;
         };
         // SAFETY: a translation of the space leads to RAM, mapped one to one. Should the enclave change the byte meanwhile, one or the
@@ -196,7 +208,7 @@ fn leaf(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<Event
     let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
     match (outcome, thread) {
         (Outcome::Left, _) => {
-            svm::enclave::leave(vcpu, stay.thread.debug);
+            Vendor::current().leave_enclave(vcpu, stay.thread.debug);
             stay.space.release();
             registers::put(vcpu, &processor);
             return None;
@@ -228,7 +240,7 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) 
     let Some(stay) = state.stay.take() else {
         return;
     };
-    svm::enclave::save_hidden(vcpu);
+    Vendor::current().save_hidden(vcpu);
     let mut processor = registers::of(vcpu, 0);
     let mut caller = Caller {
         core,
@@ -238,7 +250,7 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) 
     };
     let debug = stay.thread.debug;
     let address = adyton_sgx::asynchronous_exit(&mut caller, &stay.thread, &mut processor, event);
-    svm::enclave::leave(vcpu, debug);
+    Vendor::current().leave_enclave(vcpu, debug);
     stay.space.release();
     registers::put(vcpu, &processor);
     match event {

@@ -24,14 +24,14 @@ pub(crate) mod undefined;
 use core::sync::atomic::AtomicU64;
 
 use adyton_sgx::platform::{STATE_COMPONENTS, StateComponent};
-use adyton_sgx::{Capabilities, EpcmEntry, Platform};
+use adyton_sgx::{Capabilities, EpcPage, EpcmEntry, Platform};
 
 use crate::address::PAGE_SIZE;
 use crate::frames::FrameAllocator;
 use crate::instructions::cpuid;
 use crate::memory::{EpcReserve, Layout, Range};
 use crate::once::Once;
-use crate::{log, vcpu};
+use crate::{log, random, vcpu};
 
 /// What is set aside beside the EPC: for each of its pages a record and a share of the pages for tables; and what the cores need.
 pub const RESERVE: EpcReserve = EpcReserve {
@@ -59,12 +59,25 @@ pub fn create(layout: &'static Layout, cores: usize) {
     }
     // SAFETY: the layout has set it aside for this, and it is hidden from domain 0.
     unsafe { RECORDS.initialize(layout.epc_reserve) };
-    let Some(secrets) = secrets::create() else {
-        log!("no enclaves: the processor has no source of randomness");
+    if random::word().is_none() || !adyton_sgx::is_supported() {
+        log!("no enclaves: the processor has no AES instructions, or no source of randomness");
         return;
-    };
-    let pages: u64 = layout
-        .epc
+    }
+    launch::create(&RECORDS, cores);
+    self::cores::create(cores);
+    spaces::create(cores);
+    SECTIONS.set(&layout.epc);
+}
+
+/// Makes what all cores share, once the platform's key is there and before domain 0 runs.
+///
+/// # Panics
+/// If the enclaves' reserve is too small.
+pub fn complete() {
+    if !is_offered() {
+        return;
+    }
+    let pages: u64 = sections()
         .iter()
         .map(|section| section.size() / PAGE_SIZE)
         .sum();
@@ -75,11 +88,28 @@ pub fn create(layout: &'static Layout, cores: usize) {
     // SAFETY: zeroed pages, which are entries of free pages; they belong to the array for ever and are large enough for it.
     let epcm =
         unsafe { core::slice::from_raw_parts(records.value() as *const EpcmEntry, pages as usize) };
-    PLATFORM.set(Platform::new(epcm, secrets, capabilities()));
-    launch::create(&RECORDS, cores);
-    self::cores::create(cores);
-    spaces::create(cores);
-    SECTIONS.set(&layout.epc);
+    PLATFORM.set(Platform::new(epcm, secrets::create(), capabilities()));
+}
+
+/// Zeroes every page of the EPC that ever held something, and what cores keep of enclaves. The machine ends: no other core runs.
+pub(crate) fn scrub() {
+    let Some(platform) = PLATFORM.try_get() else {
+        return;
+    };
+    for (entry, number) in platform.epcm.iter().zip(0..) {
+        if entry.stamp() != 0 {
+            epc::zero(EpcPage(number));
+        }
+    }
+    let secrets = &raw const platform.secrets;
+    // SAFETY: nothing reads them any more. They are plain bytes.
+    unsafe { core::ptr::write_bytes(secrets.cast_mut(), 0, 1) };
+    for core in crate::cores::all() {
+        // SAFETY: the vCPU is domain 0's on that core, which runs nothing any more.
+        if let Some(vcpu) = unsafe { core.domain0_vcpu().as_mut() } {
+            vcpu.forget_enclave();
+        }
+    }
 }
 
 /// What the processor can do for enclaves.

@@ -1,10 +1,12 @@
 //! Where the secrets of the enclaves' processor come from.
 //!
-//! They are made from one boot secret by a derivation for each use, so that a secret which outlives the boot changes this file alone.
+//! What seals must survive the boot comes from the platform's key, which only this monitor on this machine gets; without one (the boot is
+//! not measured) from randomness of this boot, as everything else does. A derivation for each use keeps them apart.
 
 use adyton_sgx::Secrets;
 use sha2::{Digest, Sha256};
 
+use crate::attestation::platform_key;
 use crate::random;
 
 /// Words of randomness: twice what is needed, for they cost nothing.
@@ -13,35 +15,39 @@ const WORDS: usize = 8;
 /// Security versions of what the keys depend on. All components have the same: there is one, the monitor.
 const CPUSVN: [u8; 16] = [1; 16];
 
-/// The secrets for this boot; `None` without randomness.
-pub(super) fn create() -> Option<Secrets> {
+/// The secrets for this boot.
+pub(super) fn create() -> Secrets {
     let mut hash = Sha256::new_with_prefix(b"ADYTON-SGX-BOOT-SECRET-1");
-    let mut is_random = false;
     for word in (0..WORDS).filter_map(|_| random::word()) {
         hash.update(word.to_le_bytes());
-        is_random = true;
     }
-    is_random.then(|| from_root(&hash.finalize().into()))
-}
-
-/// All of them from one.
-fn from_root(root: &[u8; 32]) -> Secrets {
-    let derive = |label: &[u8]| -> [u8; 32] {
-        let mut hash = Sha256::new_with_prefix(b"ADYTON-SGX-SECRET-1");
-        hash.update(root);
-        hash.update(label);
-        hash.finalize().into()
-    };
-    let half = |label| {
-        let whole = derive(label);
-        core::array::from_fn(|index| whole[index])
-    };
+    let of_boot: [u8; 32] = hash.finalize().into();
+    let lasting = platform_key::get().map(|key| {
+        let mut bytes = [0; 32];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(key.words()) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    });
+    let lasting = lasting.unwrap_or(of_boot);
     Secrets {
-        root: half(b"root"),
-        seal_fuses: half(b"seal fuses"),
+        root: half(&derive(&lasting, b"root")),
+        seal_fuses: half(&derive(&lasting, b"seal fuses")),
         owner_epoch: [0; 16],
         cpusvn: CPUSVN,
-        report_key_id: derive(b"report key id"),
-        page_key: half(b"page key"),
+        report_key_id: derive(&of_boot, b"report key id"),
+        page_key: half(&derive(&of_boot, b"page key")),
     }
+}
+
+fn derive(secret: &[u8; 32], label: &[u8]) -> [u8; 32] {
+    let hash = Sha256::new_with_prefix(b"ADYTON-SGX-SECRET-1");
+    hash.chain_update(secret)
+        .chain_update(label)
+        .finalize()
+        .into()
+}
+
+fn half(whole: &[u8; 32]) -> [u8; 16] {
+    core::array::from_fn(|index| whole[index])
 }

@@ -110,7 +110,11 @@ pub(super) fn take(key: Key, thread: &Thread, generation: u64) -> Option<Taken> 
 fn find(key: &Key) -> Option<Taken> {
     let slots = *SPACES.try_get()?;
     let first = key.tcs.0 as usize % slots.len();
-    let from_first = || slots.iter().cycle().skip(first).take(slots.len());
+    // Not `cycle` and `skip`, which walk there.
+    let from_first = || {
+        let (before, after) = slots.split_at(first);
+        after.iter().chain(before)
+    };
     for slot in from_first().take(PROBES) {
         if let Some(taken) = slot.take() {
             if taken.kept().key.is_some_and(|kept| kept.tcs == key.tcs) {

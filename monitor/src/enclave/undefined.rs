@@ -9,7 +9,7 @@ use crate::cores::Core;
 use crate::domain0::WITH_ERROR_CODE;
 use crate::guest::walk::Regime;
 use crate::vcpu::{Register, Vcpu};
-use crate::vendor::svm;
+use crate::vendor::Vendor;
 
 /// ENCLS, of the kernel, and ENCLU, of programs. ENCLV (C0) is as undefined as on a processor without it.
 const ENCLS: [u8; 3] = [0x0f, 0x01, 0xcf];
@@ -70,7 +70,7 @@ fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime
         return vcpu.inject_general_protection();
     }
     if enters {
-        svm::enclave::save_hidden(vcpu);
+        Vendor::current().save_hidden(vcpu);
     }
     let mut processor = registers::of(vcpu, LENGTH);
     let mut thread = None;

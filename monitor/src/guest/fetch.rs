@@ -70,6 +70,7 @@ impl Vcpu {
         let start = base.wrapping_add(self.rip());
         let mut bytes = [0; COUNT];
         let mut place = None;
+        let mut word = 0;
         for (byte, offset) in bytes.iter_mut().zip(0..) {
             let address = GuestVirtual(start.wrapping_add(offset));
             let here = match place {
@@ -81,7 +82,9 @@ impl Vcpu {
                         .address
                 }
             };
-            let word = memory.read_entry(here).ok()?;
+            if place.is_none() || here.0.is_multiple_of(8) {
+                word = memory.read_entry(here).ok()?;
+            }
             *byte = (word >> (8 * (here.0 % 8))) as u8;
             place = Some(here);
         }

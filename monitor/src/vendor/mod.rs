@@ -26,6 +26,19 @@ pub struct EntryState {
     pub argument: u64,
 }
 
+/// What a vCPU of domain 0's enters enclave mode with; its other registers stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnclaveEntry {
+    /// The tables that translate linear addresses to host-physical ones.
+    pub root: HostPhysical,
+    /// FS.
+    pub fs: adyton_sgx::Segment,
+    /// GS.
+    pub gs: adyton_sgx::Segment,
+    /// Its breakpoints stay on.
+    pub debug: bool,
+}
+
 /// A single step that has begun, with what is to be put back after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step(svm::Step);
@@ -103,6 +116,39 @@ impl Vendor {
     pub fn offer_enclaves(self, vcpu: &mut Vcpu) -> bool {
         match self {
             Self::Svm => svm::enclave::offer(vcpu),
+        }
+    }
+
+    /// Puts what an entry does not move of the registers that this core has now into the vCPU that it runs.
+    #[inline]
+    pub fn save_hidden(self, vcpu: &mut Vcpu) {
+        match self {
+            Self::Svm => svm::enclave::save_hidden(vcpu),
+        }
+    }
+
+    /// FS and GS as [`Self::save_hidden`] found them.
+    #[inline]
+    #[must_use]
+    pub fn hidden_segments(self, vcpu: &Vcpu) -> (adyton_sgx::Segment, adyton_sgx::Segment) {
+        match self {
+            Self::Svm => svm::enclave::segments(vcpu),
+        }
+    }
+
+    /// Changes domain 0's vCPU on this core to enclave mode. [`Self::save_hidden`] came before; general registers are set after.
+    #[inline]
+    pub fn enter_enclave(self, vcpu: &mut Vcpu, entry: &EnclaveEntry) {
+        match self {
+            Self::Svm => svm::enclave::enter(vcpu, entry),
+        }
+    }
+
+    /// Changes it back; with `debug` what the breakpoints have to say comes along.
+    #[inline]
+    pub fn leave_enclave(self, vcpu: &mut Vcpu, debug: bool) {
+        match self {
+            Self::Svm => svm::enclave::leave(vcpu, debug),
         }
     }
 

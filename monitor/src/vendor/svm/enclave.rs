@@ -8,10 +8,10 @@ use core::arch::asm;
 use adyton_x86::svm::vmcb::{tlb_control, virtual_interrupt};
 use adyton_x86::svm::{Event, Intercept1, Intercept2, Segment, Vmcb};
 
-use super::{last_address_space, maps};
-use crate::address::HostPhysical;
+use super::{can_flush_space, last_address_space, maps};
 use crate::frames::FRAMES;
 use crate::vcpu::Vcpu;
+use crate::vendor::EnclaveEntry;
 
 /// All vectors but 2, which has an intercept of its own.
 const ALL_EXCEPTIONS: u32 = !(1 << 2);
@@ -99,14 +99,40 @@ fn load_hidden(vcpu: &Vcpu) {
 
 /// FS and GS as [`save_hidden`] found them.
 #[inline]
-pub fn segments(vcpu: &Vcpu) -> (Segment, Segment) {
+pub fn segments(vcpu: &Vcpu) -> (adyton_sgx::Segment, adyton_sgx::Segment) {
     let save = &vcpu.vmcb().save;
-    (save.fs, save.gs)
+    (shown(save.fs), shown(save.gs))
+}
+
+/// The VMCB packs bits 20 to 23 of a descriptor's upper word behind bits 8 to 15; the SDM leaves a gap.
+fn shown(segment: Segment) -> adyton_sgx::Segment {
+    let attributes = segment.attributes;
+    adyton_sgx::Segment {
+        base: segment.base,
+        limit: segment.limit,
+        selector: segment.selector,
+        rights: attributes & 0xff | (attributes & 0xf00) << 4,
+    }
+}
+
+fn packed(segment: adyton_sgx::Segment) -> Segment {
+    Segment {
+        base: segment.base,
+        limit: segment.limit,
+        selector: segment.selector,
+        attributes: segment.rights & 0xff | (segment.rights & 0xf000) >> 4,
+    }
 }
 
 /// Changes to enclave mode with the tables at `root`. Registers are the caller's to set afterwards. [`save_hidden`] came before.
 #[inline]
-pub fn enter(vcpu: &mut Vcpu, root: HostPhysical, fs: Segment, gs: Segment, debug: bool) {
+pub fn enter(vcpu: &mut Vcpu, entry: &EnclaveEntry) {
+    let EnclaveEntry {
+        root,
+        fs,
+        gs,
+        debug,
+    } = *entry;
     let outside = &vcpu.vmcb().save;
     let (es, cs, ss, ds) = (outside.es, outside.cs, outside.ss, outside.ds);
     let (cr0, cr4, efer) = (outside.cr0, outside.cr4, outside.efer);
@@ -115,14 +141,19 @@ pub fn enter(vcpu: &mut Vcpu, root: HostPhysical, fs: Segment, gs: Segment, debu
     } else {
         (DR6_AT_RESET, DR7_AT_RESET)
     };
+    let flush = if can_flush_space() {
+        tlb_control::SPACE
+    } else {
+        tlb_control::EVERYTHING
+    };
     exchange(vcpu);
     let vmcb = vcpu.vmcb_mut();
     vmcb.inject = Event::NONE;
-    vmcb.tlb_control = tlb_control::EVERYTHING;
+    vmcb.tlb_control = flush;
     vmcb.interrupt_shadow = 0;
     let save = &mut vmcb.save;
     (save.es, save.cs, save.ss, save.ds) = (es, cs, ss, ds);
-    (save.fs, save.gs) = (fs, gs);
+    (save.fs, save.gs) = (packed(fs), packed(gs));
     save.cr0 = cr0 | CR0_WRITE_PROTECT;
     save.cr3 = root.value();
     save.cr4 = cr4 & !(CR4_PROCESS_CONTEXTS | CR4_FIVE_LEVELS | CR4_PERFORMANCE_COUNTERS);
