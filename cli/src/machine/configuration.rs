@@ -30,6 +30,8 @@ pub struct Monitor {
     pub pool: Option<Size>,
     /// Bytes for the monitor's own tables.
     pub reserve: Option<Size>,
+    /// Bytes for SGX enclaves; without it there is no SGX.
+    pub epc: Option<Size>,
     /// Milliseconds that a core may take to answer.
     pub patience: Option<u64>,
     /// Whether it tells what it does while it boots.
@@ -149,6 +151,7 @@ impl Configuration {
         let words = [
             size("pool", monitor.pool),
             size("reserve", monitor.reserve),
+            size("epc", monitor.epc),
             monitor
                 .patience
                 .map(|patience| format!("adyton.patience={patience}")),
@@ -189,11 +192,11 @@ mod tests {
 
     #[test]
     fn words_say_what_the_file_says() {
-        let text = "[monitor]\npool = \"1G\"\nreserve = 33554432\nwithout-iommu = \"allow\"\nlog = \"console\"\npatience = 5\n";
+        let text = "[monitor]\npool = \"1G\"\nreserve = 33554432\nepc = \"64M\"\nwithout-iommu = \"allow\"\nlog = \"console\"\npatience = 5\n";
         let words = Configuration::parse(text).unwrap().words().join(" ");
         assert_eq!(
             words,
-            "adyton.pool=1073741824 adyton.reserve=33554432 adyton.patience=5 adyton.log=console \
+            "adyton.pool=1073741824 adyton.reserve=33554432 adyton.epc=67108864 adyton.patience=5 adyton.log=console \
              adyton.without-iommu=allow dax_hmem.region_idle=1"
         );
     }
