@@ -5,6 +5,8 @@ use libfuzzer_sys::fuzz_target;
 
 #[path = "../../capability/tests/model/calls.rs"]
 mod calls;
+#[path = "../../capability/tests/model/closures.rs"]
+mod closures;
 #[path = "../../capability/tests/model/compare.rs"]
 mod compare;
 #[path = "../../capability/tests/model/make.rs"]
