@@ -72,6 +72,8 @@ impl TpmEmulator {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            // It tells of every connection that ends.
+            .stderr(Stdio::null())
             .spawn()
             .context("cannot start swtpm")?;
         let mut emulator = Self { process, folder };
