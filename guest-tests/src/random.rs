@@ -143,7 +143,7 @@ fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
     let mut missing = Vec::new();
     for (call, tries, successes) in tally.calls() {
         println!("  {call:?}: {successes} of {tries}");
-        // These need a measured boot, a question in memory, or a device and its registers.
+        // These need a measured boot, secrets of it, a question in memory, or a device and its registers.
         let is_apart = matches!(
             call,
             Call::Quote
@@ -151,6 +151,9 @@ fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
                 | Call::Evidence
                 | Call::Report
                 | Call::Check
+                | Call::Key
+                | Call::Counter
+                | Call::Enrol
                 | Call::Assign
                 | Call::Configure
         );
@@ -158,12 +161,16 @@ fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
             missing.push(format!("{call:?}"));
         }
     }
-    // They need a core that does not answer, a monitor without memory, a broken TPM, a machine without IOMMU: tests of their own.
+    // They need a core that does not answer, a monitor without memory, a broken TPM, a machine without IOMMU, a device, or a
+    // measured boot: tests of their own.
     let apart = [
         Reason::Quarantined,
         Reason::Exhausted,
         Reason::Tpm,
         Reason::Unprotected,
+        Reason::Signature,
+        Reason::Newer,
+        Reason::NoCounter,
         Reason::NotDevice,
         Reason::Unassignable,
         Reason::Entangled,

@@ -1,4 +1,4 @@
-//! `cargo xtask image`: a disk from which the UEFI firmware of a machine starts the monitor.
+//! `cargo xtask image`: a disk from which the UEFI firmware of a machine starts the monitor. `cargo xtask reference`: what it measures.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use serde_json::json;
 
 use crate::build::Monitors;
 use crate::guest::{Images, Settings, configuration};
@@ -21,6 +22,21 @@ pub struct Options {
     /// Where it is written [default: `image/adyton.img` in the build directory]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    system: System,
+}
+
+/// Print what a verifier should find in evidence of a machine that starts such a disk, as JSON: the events that the firmware and the monitor
+/// measure, with their digests. `docs/attestation.md` defines them, `adyton measure` tells the measurements of domains.
+#[derive(Args)]
+pub struct Reference {
+    #[command(flatten)]
+    system: System,
+}
+
+/// What the disk starts.
+#[derive(Args)]
+struct System {
     /// A kernel image of your own
     #[arg(long, value_name = "FILE", requires = "initrd")]
     kernel: Option<PathBuf>,
@@ -39,20 +55,79 @@ pub struct Options {
     signing: Signing,
 }
 
+impl System {
+    /// Builds everything; with the kernel and its initrd.
+    fn build(&self, workspace: &Workspace) -> Result<(Images, Vec<u8>, Vec<u8>)> {
+        setup::packages()?;
+        let maintainer = self.signing.maintainer(workspace)?;
+        let images = Images::build(workspace, Monitors::PRODUCT)?.by(maintainer);
+        let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
+        let (kernel, initrd) = match (&self.kernel, &self.initrd) {
+            (Some(kernel), Some(initrd)) => (read(kernel)?, read(initrd)?),
+            _ => {
+                let kernel = Settings::default().fetch_kernel(workspace)?;
+                let initrd = images.initrd(&kernel, Vec::new())?;
+                (read(&kernel.image)?, initrd.concat())
+            }
+        };
+        Ok((images, kernel, initrd))
+    }
+
+    /// The digest by which firmware measures the monitor, and the digests of what the monitor measures, by name and in order.
+    fn digests(
+        &self,
+        images: &Images,
+        kernel: &[u8],
+        initrd: &[u8],
+    ) -> Result<(String, [(&'static str, String); 4])> {
+        let application = images.application_of(self.signing.release)?;
+        let monitor = image::authenticode_digest(&application);
+        let configuration = configuration(&self.command_line);
+        let system = [
+            ("configuration", configuration.as_bytes()),
+            ("kernel", kernel),
+            ("initrd", initrd),
+            ("command-line", self.command_line.as_bytes()),
+        ];
+        Ok((
+            monitor,
+            system.map(|(name, bytes)| (name, image::digest(bytes))),
+        ))
+    }
+}
+
+/// Prints the reference values.
+pub fn print_reference(workspace: &Workspace, options: &Reference) -> Result<ExitCode> {
+    let (images, kernel, initrd) = options.system.build(workspace)?;
+    let (monitor, system) = options.system.digests(&images, &kernel, &initrd)?;
+    let mut events = vec![json!({
+        "pcr": 4,
+        "event": "EV_EFI_BOOT_SERVICES_APPLICATION",
+        "what": "monitor",
+        "sha256": monitor,
+    })];
+    events.extend(system.iter().map(|(name, digest)| {
+        json!({
+            "pcr": 12,
+            "event": format!("adyton:{name}"),
+            "what": name,
+            "sha256": digest,
+        })
+    }));
+    let reference = json!({
+        "version": 1,
+        "name": format!("adyton {}", env!("CARGO_PKG_VERSION")),
+        "release": options.system.signing.release,
+        "events": events,
+    });
+    println!("{reference:#}");
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Builds, writes the disk, and prints where it is and by which digest firmware measures the monitor.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
-    setup::packages()?;
-    let maintainer = options.signing.maintainer(workspace)?;
-    let images = Images::build(workspace, Monitors::PRODUCT)?.by(maintainer);
-    let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
-    let (kernel, initrd) = match (&options.kernel, &options.initrd) {
-        (Some(kernel), Some(initrd)) => (read(kernel)?, read(initrd)?),
-        _ => {
-            let kernel = Settings::default().fetch_kernel(workspace)?;
-            let initrd = images.initrd(&kernel, Vec::new())?;
-            (read(&kernel.image)?, initrd.concat())
-        }
-    };
+    let system = &options.system;
+    let (images, kernel, initrd) = system.build(workspace)?;
     let disk = match &options.output {
         Some(path) => path.clone(),
         None => {
@@ -62,33 +137,20 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         }
     };
     let anchors = disk.with_extension("anchors.toml");
-    fs::write(&anchors, anchors_text(&images, options, &kernel, &initrd)?)?;
-    let release = options.signing.release;
-    images.write_release(&disk, release, kernel, initrd, &options.command_line)?;
+    fs::write(&anchors, anchors_text(&images, system, &kernel, &initrd)?)?;
+    let release = system.signing.release;
+    images.write_release(&disk, release, kernel, initrd, &system.command_line)?;
     println!("{}\n{}", disk.display(), anchors.display());
     Ok(ExitCode::SUCCESS)
 }
 
 /// The monitor's and the system's reference values. Those of the machine and of its firmware come from the machine.
-fn anchors_text(
-    images: &Images,
-    options: &Options,
-    kernel: &[u8],
-    initrd: &[u8],
-) -> Result<String> {
-    let command_line = options.command_line.as_str();
-    let configuration = configuration(command_line);
+fn anchors_text(images: &Images, system: &System, kernel: &[u8], initrd: &[u8]) -> Result<String> {
     let version = env!("CARGO_PKG_VERSION");
-    let monitor = image::authenticode_digest(&images.application_of(options.signing.release)?);
-    let system = [
-        ("configuration", configuration.as_bytes()),
-        ("kernel", kernel),
-        ("initrd", initrd),
-        ("command-line", command_line.as_bytes()),
-    ];
-    let lines: String = system
+    let (monitor, digests) = system.digests(images, kernel, initrd)?;
+    let lines: String = digests
         .iter()
-        .map(|(name, bytes)| format!("{name} = \"{}\"\n", image::digest(bytes)))
+        .map(|(name, digest)| format!("{name} = \"{digest}\"\n"))
         .collect();
     Ok(format!(
         "# What the image beside this file measures: docs/attestation.md.\nversion = 1\n\n\

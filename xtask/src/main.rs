@@ -62,6 +62,8 @@ enum Command {
     },
     /// Write a disk from which UEFI firmware starts the monitor
     Image(disk::Options),
+    /// Print what a verifier should find in evidence, as JSON
+    Reference(disk::Reference),
     /// Write the Debian package
     Deb(package::Options),
     /// Build everything that boots, and print where it is
@@ -93,6 +95,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(options) => demo::run(&workspace, &options),
         Command::Run(options) => interactive::run(&workspace, &options),
         Command::Image(options) => disk::run(&workspace, &options),
+        Command::Reference(options) => disk::print_reference(&workspace, &options),
         Command::Deb(options) => package::run(&workspace, &options),
         Command::Bench { filter } => bench::run(&workspace, filter.as_deref()),
         Command::Build => {
