@@ -240,7 +240,10 @@ pub fn used_ranges() -> Result<Vec<std::ops::Range<u64>>> {
     let map = fs::read_to_string("/proc/iomem")?;
     let used = map.lines().filter_map(range);
     let used = used.filter(|(_, what)| *what == "System RAM");
-    Ok(used.map(|(range, _)| range).collect())
+    // Whole pages, as the kernel counts them: what a loader handed over may lie between, within a page.
+    let page = PAGE as u64;
+    let whole = used.map(|(range, _)| range.start.next_multiple_of(page)..range.end / page * page);
+    Ok(whole.filter(|range| !range.is_empty()).collect())
 }
 
 /// What Linux takes for reserved and is the monitor's: the large ranges below the end of memory.
