@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::build::Monitors;
-use crate::guest::{Images, Settings, configuration};
+use crate::guest::{Images, Settings};
 use crate::image::{self, Signing};
 use crate::setup;
 use crate::workspace::Workspace;
@@ -73,47 +73,37 @@ impl System {
         Ok((images, kernel, initrd))
     }
 
-    /// The digest by which firmware measures the monitor, and the digests of what the monitor measures, by name and in order.
-    fn digests(
-        &self,
-        images: &Images,
-        kernel: &[u8],
-        initrd: &[u8],
-    ) -> Result<(String, [(&'static str, String); 4])> {
-        let application = images.application_of(self.signing.release)?;
-        let monitor = image::authenticode_digest(&application);
-        let configuration = configuration(&self.command_line);
-        let system = [
-            ("configuration", configuration.as_bytes()),
-            ("kernel", kernel),
-            ("initrd", initrd),
-            ("command-line", self.command_line.as_bytes()),
-        ];
-        Ok((
-            monitor,
-            system.map(|(name, bytes)| (name, image::digest(bytes))),
-        ))
+    /// What is measured, in the order of the events.
+    fn digests(&self, images: &Images, kernel: &[u8], initrd: &[u8]) -> Result<Vec<Digest>> {
+        let digests = images.digests(self.signing.release, kernel, &self.command_line)?;
+        let mut all = Vec::from(digests);
+        all.insert(all.len() - 1, ("adyton:initrd", image::digest(initrd)));
+        Ok(all)
     }
 }
+
+/// A name and a SHA-256 in hexadecimal.
+type Digest = (&'static str, String);
 
 /// Prints the reference values.
 pub fn print_reference(workspace: &Workspace, options: &Reference) -> Result<ExitCode> {
     let (images, kernel, initrd) = options.system.build(workspace)?;
-    let (monitor, system) = options.system.digests(&images, &kernel, &initrd)?;
-    let mut events = vec![json!({
-        "pcr": 4,
-        "event": "EV_EFI_BOOT_SERVICES_APPLICATION",
-        "what": "monitor",
-        "sha256": monitor,
-    })];
-    events.extend(system.iter().map(|(name, digest)| {
-        json!({
-            "pcr": 12,
-            "event": format!("adyton:{name}"),
+    let digests = options.system.digests(&images, &kernel, &initrd)?;
+    let event = |(name, digest): &Digest| match *name {
+        "monitor" => json!({
+            "pcr": 4,
+            "event": "EV_EFI_BOOT_SERVICES_APPLICATION",
             "what": name,
             "sha256": digest,
-        })
-    }));
+        }),
+        event => json!({
+            "pcr": 12,
+            "event": event,
+            "what": event.trim_start_matches("adyton:"),
+            "sha256": digest,
+        }),
+    };
+    let events: Vec<_> = digests.iter().map(event).collect();
     let reference = json!({
         "version": 1,
         "name": format!("adyton {}", env!("CARGO_PKG_VERSION")),
@@ -147,10 +137,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
 /// The monitor's and the system's reference values. Those of the machine and of its firmware come from the machine.
 fn anchors_text(images: &Images, system: &System, kernel: &[u8], initrd: &[u8]) -> Result<String> {
     let version = env!("CARGO_PKG_VERSION");
-    let (monitor, digests) = system.digests(images, kernel, initrd)?;
-    let lines: String = digests
+    let digests = system.digests(images, kernel, initrd)?;
+    let (monitor, loaded) = digests.split_first().context("nothing is measured")?;
+    let (_, monitor) = monitor;
+    let lines: String = loaded
         .iter()
-        .map(|(name, digest)| format!("{name} = \"{digest}\"\n"))
+        .map(|(name, digest)| format!("{} = \"{digest}\"\n", name.trim_start_matches("adyton:")))
         .collect();
     Ok(format!(
         "# What the image beside this file measures: docs/attestation.md.\nversion = 1\n\n\

@@ -267,23 +267,34 @@ impl Images {
         if settings.firmware != Firmware::Uefi || !settings.monitor {
             return Ok(String::new());
         }
-        let command_line = settings.command_line();
-        let configuration = configuration(&command_line);
-        let application = self.application_of(settings.release)?;
-        let lines = [
+        let line = settings.command_line();
+        let digests = self.digests(settings.release, &fs::read(kernel)?, &line)?;
+        let line = |(name, digest): &(&str, String)| format!("{name} {digest}\n");
+        Ok(digests.iter().map(line).collect())
+    }
+
+    /// The names and digests of what is measured when a release starts this kernel: by the firmware the monitor, by the monitor what it
+    /// loads, in the order of the events. The initrd, which comes behind the kernel, is missing.
+    pub fn digests(
+        &self,
+        release: u64,
+        kernel: &[u8],
+        command_line: &str,
+    ) -> Result<[(&'static str, String); 4]> {
+        let application = self.application_of(release)?;
+        let configuration = configuration(command_line);
+        Ok([
             ("monitor", image::authenticode_digest(&application)),
             (
                 "adyton:configuration",
                 image::digest(configuration.as_bytes()),
             ),
-            ("adyton:kernel", image::digest(&fs::read(kernel)?)),
+            ("adyton:kernel", image::digest(kernel)),
             (
                 "adyton:command-line",
                 image::digest(command_line.as_bytes()),
             ),
-        ];
-        let line = |(name, digest): &(&str, String)| format!("{name} {digest}\n");
-        Ok(lines.iter().map(line).collect())
+        ])
     }
 
     /// Writes a disk from which firmware starts a release of the monitor, approved by its maintainer, and that starts this kernel.
@@ -317,7 +328,7 @@ impl Images {
 const APPLICATION: &str = "EFI/BOOT/BOOTX64.EFI";
 
 /// The monitor's configuration file.
-pub fn configuration(command_line: &str) -> String {
+fn configuration(command_line: &str) -> String {
     format!("kernel = /adyton/kernel\ninitrd = /adyton/initrd\ncommand-line = {command_line}\n")
 }
 

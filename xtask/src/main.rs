@@ -22,6 +22,7 @@ mod progress;
 mod qemu;
 mod setup;
 mod suite;
+mod tool;
 mod workspace;
 
 use std::process::ExitCode;

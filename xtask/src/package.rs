@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::build::{self, Monitors, Programs};
 use crate::image::Signing;
 use crate::setup;
+use crate::tool;
 use crate::workspace::Workspace;
 
 /// Write the Debian package: the monitor, the `adyton` command, and what installs them on a machine.
@@ -128,8 +129,7 @@ fn stage(workspace: &Workspace, programs: &Programs, signing: &Signing, root: &P
 fn write_manual(command: &Path, root: &Path) -> Result<()> {
     let folder = root.join("manual");
     fs::create_dir_all(&folder)?;
-    let status = Command::new(command).arg("manual").arg(&folder).status()?;
-    ensure!(status.success(), "adyton manual failed: {status}");
+    tool::run(Command::new(command).arg("manual").arg(&folder))?;
     for (file, place) in COMPLETIONS {
         put(&root.join(place), &fs::read(folder.join(file))?, false)?;
     }
@@ -142,11 +142,7 @@ fn write_manual(command: &Path, root: &Path) -> Result<()> {
             false,
         )?;
     }
-    let status = Command::new("gzip")
-        .args(["-9n", "-r"])
-        .arg(&pages)
-        .status()?;
-    ensure!(status.success(), "gzip failed: {status}");
+    tool::run(Command::new("gzip").args(["-9n", "-r"]).arg(&pages))?;
     fs::remove_dir_all(folder)?;
     Ok(())
 }
@@ -184,15 +180,8 @@ fn put(path: &Path, bytes: &[u8], is_program: bool) -> Result<()> {
 
 /// Everything in it belongs to root, whoever builds it.
 fn pack(staged: &Path, package: &Path) -> Result<()> {
-    let output = Command::new("dpkg-deb")
-        .args(["--root-owner-group", "--build"])
-        .arg(staged)
-        .arg(package)
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "dpkg-deb failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let mut command = Command::new("dpkg-deb");
+    command.args(["--root-owner-group", "--build"]);
+    tool::run(command.arg(staged).arg(package))?;
     Ok(())
 }

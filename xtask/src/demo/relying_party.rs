@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use crate::guest::Images;
 use crate::image;
 use crate::qemu::TpmEmulator;
+use crate::tool;
 
 /// Lines of the guest's console that are his.
 const KEY: &str = "ADYTON-KEY ";
@@ -203,13 +204,7 @@ impl RelyingParty {
             .arg("policy")
             .arg(images.payloads()?)
             .arg(&self.pattern);
-        let output = command.output()?;
-        ensure!(
-            output.status.success(),
-            "no policy: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8(output.stdout)?)
+        Ok(String::from_utf8(tool::run(&mut command)?)?)
     }
 
     fn reference(&self, name: &str) -> Result<&str> {
@@ -298,17 +293,7 @@ command-line = "{}"
 /// SHA-256 of the public part of a TPM's attestation key: made from the template by which the monitor makes it.
 fn attestation_key(state: &Path) -> Result<String> {
     let tpm = TpmEmulator::alone(state)?;
-    let tool = |line: &str| -> Result<()> {
-        let mut words = line.split_whitespace();
-        let output = Command::new(words.next().context("no command")?)
-            .args(words)
-            .current_dir(tpm.folder())
-            .env("TPM2TOOLS_TCTI", "swtpm:path=socket")
-            .output()?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success(), "{line}: {said}");
-        Ok(())
-    };
+    let tool = |line: &str| tool::run(&mut tpm.command(line));
     tool(
         "tpm2_createprimary -Q -C e -g sha256 -G ecc256:ecdsa-sha256:null -c ak.ctx \
          -a fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign",

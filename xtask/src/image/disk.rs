@@ -2,14 +2,16 @@
 //! by sfdisk and the mtools, and the same for the same contents but for the times of the files.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-const MIB: u64 = 1 << 20;
-const SECTOR: u64 = 512;
+use crate::tool;
+
+pub const MIB: u64 = 1 << 20;
+/// Bytes; tables count in it.
+pub const SECTOR: u64 = 512;
 /// Where the partition begins; the second table lies in the last MiB.
 const START: u64 = MIB;
 /// For the file system's own tables.
@@ -33,51 +35,44 @@ pub fn write(disk: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
         START / SECTOR,
         size / SECTOR
     );
-    run(
-        Command::new("/sbin/sfdisk").arg("--quiet").arg(disk),
-        table.as_bytes(),
-    )?;
-    let partition = format!("{}@@{START}", disk.display());
-    let mtool = |name: &str| {
-        let mut command = Command::new(name);
-        command.args(["-i", &partition]);
-        command
-    };
-    let sectors = (size / SECTOR).to_string();
-    run(
-        mtool("mformat").args(["-F", "-c", "1", "-N", "41445954", "-T", &sectors, "::"]),
-        &[],
-    )?;
+    partition(disk, &table)?;
+    format_firmware_partition(disk, START, size)?;
+    let mtool = |name: &str| mtool(name, disk, START);
     let mut made = Vec::new();
     for (path, bytes) in files {
         for (end, _) in path.match_indices('/') {
             let folder = path.get(..end).unwrap_or_default();
             if !made.contains(&folder) {
-                run(mtool("mmd").arg(format!("::{folder}")), &[])?;
+                tool::run(mtool("mmd").arg(format!("::{folder}")))?;
                 made.push(folder);
             }
         }
         let staged = disk.with_extension("file");
         fs::write(&staged, bytes)?;
-        run(mtool("mcopy").arg(&staged).arg(format!("::{path}")), &[])?;
+        tool::run(mtool("mcopy").arg(&staged).arg(format!("::{path}")))?;
         fs::remove_file(&staged)?;
     }
     Ok(())
 }
 
-fn run(command: &mut Command, input: &[u8]) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .with_context(|| name.clone())?;
-    child
-        .stdin
-        .take()
-        .context("no standard input")?
-        .write_all(input)?;
-    let status = child.wait()?;
-    ensure!(status.success(), "{name} failed: {status}");
+/// Writes sfdisk's `table` to the disk.
+pub fn partition(disk: &Path, table: &str) -> Result<()> {
+    let mut command = Command::new("/sbin/sfdisk");
+    tool::feed(command.arg("--quiet").arg(disk), table.as_bytes())?;
     Ok(())
+}
+
+/// Makes the file system of an EFI system partition, whose serial number is 4144-5954, of `size` bytes at `start`.
+pub fn format_firmware_partition(disk: &Path, start: u64, size: u64) -> Result<()> {
+    let sectors = (size / SECTOR).to_string();
+    let mut command = mtool("mformat", disk, start);
+    tool::run(command.args(["-F", "-c", "1", "-N", "41445954", "-T", &sectors, "::"]))?;
+    Ok(())
+}
+
+/// One of the mtools, on the partition at `start`.
+fn mtool(name: &str, disk: &Path, start: u64) -> Command {
+    let mut command = Command::new(name);
+    command.args(["-i", &format!("{}@@{start}", disk.display())]);
+    command
 }

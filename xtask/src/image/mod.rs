@@ -14,6 +14,6 @@ mod segments;
 
 pub use application::{application, authenticode_digest, digest};
 pub use bundle::bundle;
-pub use disk::write as write_disk;
+pub use disk::{MIB, SECTOR, format_firmware_partition, partition, write as write_disk};
 pub use maintainer::{Maintainer, Release, Signing};
 pub use segments::{folder, host_programs, kernel_modules, second_kernel, start, system};

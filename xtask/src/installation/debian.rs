@@ -6,9 +6,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::check;
 use crate::progress;
 use crate::setup;
+use crate::tool;
 use crate::workspace::Workspace;
 
 /// What the system has besides the smallest that boots.
@@ -29,7 +29,7 @@ pub fn root(workspace: &Workspace) -> Result<PathBuf> {
     fs::create_dir_all(workspace.target("debian"))?;
     let partial = workspace.target(format!("debian/root-{}.tar", std::process::id()));
     let made = progress::step("installing Debian into an archive", || {
-        check(
+        tool::run(
             Command::new("mmdebstrap")
                 .args([
                     "--quiet",
@@ -46,7 +46,7 @@ pub fn root(workspace: &Workspace) -> Result<PathBuf> {
                 .arg(&partial),
         )
     });
-    let kept = made.and_then(|()| Ok(fs::rename(&partial, &archive)?));
+    let kept = made.and_then(|_| Ok(fs::rename(&partial, &archive)?));
     if kept.is_err() {
         let _ = fs::remove_file(&partial);
     }

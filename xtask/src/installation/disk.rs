@@ -1,17 +1,16 @@
 //! A machine's disk: a place for GRUB where there is no UEFI, an EFI system partition, and Debian. Written without any privilege.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write, copy};
+use std::io::{Seek, SeekFrom, copy};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::check;
+use crate::image::{self, MIB, SECTOR};
+use crate::tool;
 use crate::workspace::Workspace;
 
-const MIB: u64 = 1 << 20;
-const SECTOR: u64 = 512;
 /// (first MiB, number of MiB) of the partitions.
 const GRUB: (u64, u64) = (1, 1);
 const FIRMWARE: (u64, u64) = (2, 160);
@@ -40,7 +39,7 @@ pub fn write(
         fs::remove_dir_all(&staged)?;
     }
     fs::create_dir_all(&staged)?;
-    check(
+    tool::run(
         Command::new("fakeroot")
             .args(["sh", "-e", "-c", STAGE])
             .arg(&staged)
@@ -59,12 +58,7 @@ pub fn write(
     partition(disk)?;
     insert(disk, ROOT.0 * MIB, &root)?;
     fs::remove_file(&root)?;
-    check(
-        Command::new("mformat")
-            .args(["-i", &format!("{}@@{}", disk.display(), FIRMWARE.0 * MIB)])
-            .args(["-F", "-c", "1", "-N", "41445954"])
-            .args(["-T", &(FIRMWARE.1 * MIB / SECTOR).to_string(), "::"]),
-    )?;
+    image::format_firmware_partition(disk, FIRMWARE.0 * MIB, FIRMWARE.1 * MIB)?;
     Ok(boot)
 }
 
@@ -113,20 +107,7 @@ fn partition(disk: &Path) -> Result<()> {
         line(FIRMWARE, "uefi"),
         line(ROOT, "linux"),
     ];
-    let mut child = Command::new("/sbin/sfdisk")
-        .arg("--quiet")
-        .arg(disk)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("sfdisk")?;
-    child
-        .stdin
-        .take()
-        .context("no standard input")?
-        .write_all(table.concat().as_bytes())?;
-    ensure!(child.wait()?.success(), "sfdisk failed");
-    Ok(())
+    image::partition(disk, &table.concat())
 }
 
 /// Copies a file into the disk.

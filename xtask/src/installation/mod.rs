@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::build::{self, Monitors};
 use crate::image::Signing;
@@ -231,16 +231,4 @@ impl Console {
         }
         self.lines.push(line);
     }
-}
-
-/// Fails unless a command succeeded, with what it said.
-fn check(command: &mut std::process::Command) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| name.clone())?;
-    ensure!(
-        output.status.success(),
-        "{name} failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
 }

@@ -50,10 +50,19 @@ impl TpmEmulator {
         Self::spawn(&arguments, state, &socket, Some(folder))
     }
 
-    /// Where the socket lies of one that is alone.
+    /// Where files lie that tools leave of one that is alone.
     pub fn folder(&self) -> &Path {
         let folder = self.folder.as_ref();
         folder.map_or(Path::new("/"), SocketFolder::path)
+    }
+
+    /// One of tpm2-tools with its arguments, on one that is alone; it works in [`folder`](Self::folder).
+    pub fn command(&self, line: &str) -> Command {
+        let mut words = line.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).current_dir(self.folder());
+        command.env("TPM2TOOLS_TCTI", "swtpm:path=socket");
+        command
     }
 
     fn spawn(

@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use super::apt::Apt;
 use crate::progress;
+use crate::tool;
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "linux-source-6.1";
@@ -78,16 +79,6 @@ fn program(sources: &Path, output: &Path, more: &[&str]) -> Result<()> {
 }
 
 fn run(command: &mut Command, folder: &Path) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| name.clone())?;
-    ensure!(
-        output.status.success(),
-        "{name} failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    tool::run(command.current_dir(folder))?;
     Ok(())
 }

@@ -27,6 +27,7 @@ use crate::guest::{Firmware, Images, Settings};
 use crate::image;
 use crate::qemu::{Event, Session, Tpm, TpmEmulator};
 use crate::setup::Kernel;
+use crate::tool;
 use crate::workspace::Workspace;
 
 /// What a program of the guest's prints before a name and what it found.
@@ -166,13 +167,13 @@ impl Computer<'_> {
         ] {
             fs::write(maker.join(name), text)?;
         }
-        let made = Command::new("swtpm_setup")
-            .args(["--tpm2", "--create-ek-cert", "--tpmstate"])
-            .arg(self.state())
-            .arg("--config")
-            .arg(maker.join("setup.conf"))
-            .output()?;
-        ensure!(made.status.success(), "swtpm_setup failed");
+        tool::run(
+            Command::new("swtpm_setup")
+                .args(["--tpm2", "--create-ek-cert", "--tpmstate"])
+                .arg(self.state())
+                .arg("--config")
+                .arg(maker.join("setup.conf")),
+        )?;
         Ok(())
     }
 
@@ -213,7 +214,8 @@ impl Computer<'_> {
     fn other_system(&self, leaves: bool) -> Result<()> {
         let secret = handle::SECRET;
         let tpm = TpmEmulator::alone(&self.state())?;
-        let tool = |line: &str| run_tool(tpm.folder(), line);
+        let tool =
+            |line: &str| Ok::<_, anyhow::Error>(tpm.command(line).output()?.status.success());
         // The control: it talks to that TPM.
         ensure!(
             tool(&format!("tpm2_nvreadpublic {secret:#x}"))?,
@@ -271,17 +273,6 @@ impl Enrolment {
         answer::judge(&file.answer()?, &self.key, &self.content)?;
         Ok(())
     }
-}
-
-/// Runs one of tpm2-tools on the TPM whose socket lies in `folder`; whether it succeeded.
-fn run_tool(folder: &Path, line: &str) -> Result<bool> {
-    let mut words = line.split_whitespace();
-    let output = Command::new(words.next().context("no command")?)
-        .args(words)
-        .current_dir(folder)
-        .env("TPM2TOOLS_TCTI", "swtpm:path=socket")
-        .output()?;
-    Ok(output.status.success())
 }
 
 /// Reads the console to its end.
