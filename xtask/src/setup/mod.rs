@@ -9,4 +9,4 @@ mod selftests;
 pub use emulator::{Emulator, fetch as emulator};
 pub use kernel::{Flavour, Kernel, fetch as kernel};
 pub use packages::{install, install_missing as packages};
-pub use selftests::fetch as sgx_selftests;
+pub use selftests::{download as download_selftests, fetch as sgx_selftests};

@@ -25,7 +25,6 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/mformat", "mtools"),
     ("/usr/bin/g++", "g++"),
     ("/usr/include/openssl/evp.h", "libssl-dev"),
-    ("/usr/bin/tpm2_checkquote", "tpm2-tools"),
     (
         "/usr/lib/x86_64-linux-gnu/libtss2-tcti-swtpm.so.0",
         "libtss2-tcti-swtpm0",

@@ -23,38 +23,66 @@ const PARTS: &[&str] = &[
     "arch/x86/include",
 ];
 const TESTS: &str = "tools/testing/selftests/sgx";
-/// What goes between the tests and the driver where a second core works against them (docs/emulators.md).
+/// What goes between the tests and the driver where a second core works against them (docs/sgx.md).
 const RETRY: &str = include_str!("selftests_retry.c");
 const RETRY_NAME: &str = "retry.c";
 
 /// The folder with the built `test_sgx` and `test_encl.elf`; fetched and built if they are not there yet.
 pub fn fetch(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target("sgx-selftests");
-    if folder.exists() {
-        return Ok(folder);
+    if !folder.exists() {
+        download(workspace)?;
+        let what = "building the kernel's SGX selftests";
+        progress::step(what, || {
+            whole(&folder, |partial| build(&sources(workspace), partial))
+        })?;
     }
-    progress::step("building the kernel's SGX selftests", || {
-        let partial = workspace.target(format!("sgx-selftests.partial-{}", std::process::id()));
-        fs::create_dir_all(&partial)?;
-        let outcome =
-            build(&partial).and_then(|()| Ok(fs::rename(partial.join("built"), &folder)?));
-        fs::remove_dir_all(&partial)?;
-        outcome
-    })?;
     Ok(folder)
 }
 
-fn build(folder: &Path) -> Result<()> {
+/// Fetches their sources if they are not there yet.
+///
+/// # Errors
+/// If the distribution's packages cannot be reached.
+pub fn download(workspace: &Workspace) -> Result<()> {
+    let folder = sources(workspace);
+    if folder.exists() {
+        return Ok(());
+    }
+    let what = "fetching the kernel's SGX selftests";
+    progress::step(what, || whole(&folder, unpack))
+}
+
+fn sources(workspace: &Workspace) -> PathBuf {
+    workspace.target("sgx-selftests.sources")
+}
+
+/// Fills a folder beside and moves it there whole: what is interrupted leaves no half.
+fn whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let partial = folder.with_extension(format!("partial-{}", std::process::id()));
+    fs::create_dir_all(&partial)?;
+    let outcome = fill(&partial).and_then(|()| Ok(fs::rename(&partial, folder)?));
+    if outcome.is_err() {
+        fs::remove_dir_all(&partial)?;
+    }
+    outcome
+}
+
+/// The parts of the package's archive that are wanted.
+fn unpack(folder: &Path) -> Result<()> {
     Apt::system(PACKAGE)?.unpack(&[PACKAGE], folder)?;
-    let archive = folder.join(format!("root/usr/src/{PACKAGE}.tar.xz"));
+    let archive = format!("root/usr/src/{PACKAGE}.tar.xz");
     let parts = PARTS.iter().map(|part| format!("{PACKAGE}/{part}"));
     run(
-        Command::new("tar").arg("-xJf").arg(&archive).args(parts),
+        Command::new("tar").args(["-xJf", &archive]).args(parts),
         folder,
     )?;
-    let sources = folder.join(PACKAGE).join(TESTS);
-    let built = folder.join("built");
-    fs::create_dir_all(&built)?;
+    fs::remove_file(folder.join(archive))?;
+    Ok(())
+}
+
+fn build(sources: &Path, built: &Path) -> Result<()> {
+    let sources = sources.join(PACKAGE).join(TESTS);
     fs::write(sources.join(RETRY_NAME), RETRY)?;
     program(&sources, &built.join("test_sgx"), &[])?;
     let retrying = [RETRY_NAME, "-Wl,--wrap=ioctl"];

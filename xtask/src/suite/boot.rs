@@ -14,7 +14,7 @@ use super::selection::{BOOT, Chosen, MEMORY};
 use crate::guest::Images;
 use crate::image;
 use crate::qemu::{Event, Session};
-use crate::setup::{Emulator, Flavour, Kernel};
+use crate::setup::{Emulator, Flavour, Kernel, download_selftests};
 use crate::workspace::Workspace;
 
 /// Lines of the log that a failure shows.
@@ -59,6 +59,11 @@ pub fn run(workspace: &Workspace, images: &Images, chosen: &Chosen) -> BootResul
         }
         other => other,
     };
+    if boot.settings.sgx_selftests
+        && let Err(error) = download_selftests(workspace)
+    {
+        return unreachable(&error, "The kernel's source package");
+    }
     let outcome = || {
         let run = Run::new(workspace, boot)?;
         let selftests = boot.settings.fetch_selftests(workspace)?;
