@@ -1,5 +1,6 @@
 //! Hardware definitions of x86-64: what manuals define and nothing that anybody decides.
 #![no_std]
+#![forbid(unsafe_code)]
 
 pub mod apic;
 pub mod cpuid;
