@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::screen::hexadecimal;
 use crate::signer;
 
 /// Prints the policy for `adyton verify`. The files of the payloads lie in `payloads`.
@@ -18,10 +19,6 @@ pub fn print(payloads: &str, pattern: &str) -> Result<()> {
     let sandbox = adyton::measurement(&signer::sandbox(&parser)?)?;
     print!("{}", text(&hexadecimal(&signer), &hexadecimal(&sandbox)));
     Ok(())
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn text(signer: &str, parser: &str) -> String {

@@ -44,3 +44,8 @@ pub fn failure(text: &str) {
 pub fn took(since: Instant) {
     detail(&format!("({:.1} s)", since.elapsed().as_secs_f32()));
 }
+
+/// Lower-case digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::attacks::{self, Aim};
 use crate::document;
-use crate::screen::{chapter, detail, good, line, took};
+use crate::screen::{chapter, detail, good, hexadecimal, line, took};
 use crate::signer::Signer;
 
 /// Tells the whole story; any claim that does not hold ends it.
@@ -215,8 +215,4 @@ fn take_back(pool: &Pool, signer: Signer, before: u64) -> Result<()> {
     );
     good("the pool is whole");
     Ok(())
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

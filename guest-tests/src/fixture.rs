@@ -142,6 +142,16 @@ pub enum Selfcheck {
     ForgetFlushes = 3,
 }
 
+/// The longest time that a call has held this core at one go since the boot, in ticks.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn longest_call() -> Result<u64> {
+    const LONGEST_CALL: u64 = 9;
+    let place = Linux::without_memory()?;
+    Ok(calls::information(&place, Information::Counter, LONGEST_CALL)?[0])
+}
+
 /// Asks a monitor under test.
 ///
 /// # Errors

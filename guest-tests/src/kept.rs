@@ -1,6 +1,6 @@
 //! What domains find again after a reboot: sealing keys and counters.
 
-use adyton::abi::call::{Call, Information};
+use adyton::abi::call::Call;
 use adyton::abi::counter::{Operation, Place};
 use adyton::abi::error::{Error as Reason, SUCCESS};
 use adyton::abi::key::Binding;
@@ -9,7 +9,7 @@ use adyton_secrets::signature::{SIGNED, SIZE, Statement};
 use anyhow::{Context, Result, bail, ensure};
 use ed25519_dalek::{Signer, SigningKey};
 
-use crate::fixture::{Running, agent_with};
+use crate::fixture::{Running, agent_with, longest_call};
 
 /// What the agent does when asked: store a word, make a call.
 const STORE: u64 = 2;
@@ -33,10 +33,7 @@ impl Asker {
     }
 
     fn measurement(&self) -> Result<[u8; 32]> {
-        let place = self.0.pool.environment();
-        let found =
-            adyton::listing::measurement(place, self.0.claim.address(), self.0.domain().id())?;
-        found.context("a measurement")
+        crate::evidence::measured(&self.0)
     }
 
     /// The status, and the first word of the key.
@@ -265,21 +262,13 @@ pub fn counters() -> Result<()> {
 /// # Errors
 /// If there is no key.
 pub fn slices() -> Result<()> {
-    const LONGEST_SLICE: u64 = 9;
-    let place = adyton::Linux::without_memory()?;
-    let topic = Information::Counter as u64;
-    let longest = || {
-        calls::once(
-            &place,
-            Request::new(Call::Information, [topic, LONGEST_SLICE]),
-        )
-    };
     let mut one = Asker::confidential("one")?;
-    println!("the longest call before: {}", longest()?[0]);
+    println!("the longest call before: {}", longest_call()?);
     let signature = one.signed(1, 7, 1)?;
     key(one.by_signer(1, &signature)?)?;
     one.give()?;
     value(one.count(Operation::Increment)?)?;
-    println!("ADYTON-BENCH key-slice {} instructions", longest()?[0]);
+    let longest = longest_call()?;
+    println!("ADYTON-BENCH key-slice {longest} instructions");
     Ok(())
 }

@@ -194,11 +194,7 @@ pub(super) fn evidence() -> Result<()> {
     let evidence = driven.running.domain().evidence(evidence::NONCE)?;
     let measurement = evidence::measured(&driven.running)?;
     let policy = evidence::policy(&measurement);
-    let policy = evidence::with(
-        &policy,
-        "version = 1",
-        "version = 1\nfetched-by-owner = true",
-    );
+    let policy = evidence::for_owner(&policy);
     let allowing = |device: &str| {
         format!("{policy}\n[[device]]\ndevice = \"{device}\"\ndomain = \"witness\"\n")
     };

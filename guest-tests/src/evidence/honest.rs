@@ -2,7 +2,6 @@
 
 use adyton::convention::OFFER_WINDOW;
 use adyton::{Attributes, Flags, Image, Placement, Program, READ_WRITE};
-use adyton_evidence::bundle::Bundle;
 use adyton_evidence::closure::Edge;
 use adyton_evidence::composition::{Composition, Domain, Sharing};
 use adyton_evidence::token::Request;
@@ -10,8 +9,8 @@ use adyton_evidence::verdict::Code;
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    FLAGS, KEY, NONCE, REPORT, ROOM, Wanted, accepted, hexadecimal, judge, judged, no_anchors,
-    refused_for, with, witness,
+    FLAGS, KEY, NONCE, REPORT, ROOM, Wanted, accepted, for_owner, hexadecimal, judge, judged,
+    no_anchors, opened, refused_for, with, witness,
 };
 use crate::fixture::{payload, pool};
 use crate::nesting::nest;
@@ -68,11 +67,7 @@ fn by_the_owner() -> Result<()> {
     let evidence = witness.running.domain().evidence(NONCE)?;
     let policy = witness.policy();
     refused_for(&judged(&evidence, &policy)?, Code::FetchedByOwner)?;
-    let lenient = with(
-        &policy,
-        "version = 1",
-        "version = 1\nfetched-by-owner = true",
-    );
+    let lenient = for_owner(&policy);
     let verdict = judged(&evidence, &lenient)?;
     accepted(&verdict)?;
     ensure!(verdict.seen.context("seen")?.by_owner, "who asked");
@@ -132,7 +127,7 @@ fn of_a_channel() -> Result<()> {
 
 /// The composition of evidence that was not judged.
 fn composition(evidence: &[u8]) -> Result<Composition> {
-    let bundle = Bundle::decode(evidence).map_err(|reason| anyhow::anyhow!("{reason:?}"))?;
+    let bundle = opened(evidence)?;
     Composition::decode(bundle.composition).map_err(|reason| anyhow::anyhow!("{reason:?}"))
 }
 
@@ -174,7 +169,7 @@ fn of_nested_domains() -> Result<()> {
 fn is_small() -> Result<()> {
     let mut witness = witness(FLAGS)?;
     let evidence = witness.testify()?;
-    let bundle = Bundle::decode(&evidence).map_err(|reason| anyhow::anyhow!("{reason:?}"))?;
+    let bundle = opened(&evidence)?;
     let log = bundle.measured.map_or(0, |sets| sets.log.len());
     let size = evidence.len() - log;
     println!("ADYTON-BENCH evidence-leaf-size {size} bytes");

@@ -15,8 +15,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
 use super::{
-    FLAGS, NONCE, ROOM, Wanted, accepted, judge, judged, measured, no_anchors, place, policy,
-    refused_for, was_refused, with, witness, witness_with,
+    FLAGS, NONCE, ROOM, Wanted, accepted, for_owner, judge, judged, measured, no_anchors, place,
+    policy, refused_for, was_refused, with, witness, witness_with,
 };
 use crate::fixture::{agent_with, payload, pool, refused};
 use crate::raw;
@@ -284,11 +284,7 @@ fn of_more_sharing() -> Result<()> {
     subject.domain.seal()?;
     let found =
         adyton::listing::measurement(claim.environment(), claim.address(), subject.domain.id())?;
-    let strict = with(
-        &policy(&found.context("a measurement")?),
-        "version = 1",
-        "version = 1\nfetched-by-owner = true",
-    );
+    let strict = for_owner(&policy(&found.context("a measurement")?));
     let lenient = with(
         &strict,
         "may = [\"attest\"]",
@@ -320,7 +316,7 @@ fn changed_after_seal() -> Result<()> {
         "may = [\"attest\"]",
         "may = [\"attest\", \"accept\"]\nstill = [\"accept\"]",
     );
-    let text = with(&text, "version = 1", "version = 1\nfetched-by-owner = true");
+    let text = for_owner(&text);
     let before = agent.domain().evidence(NONCE)?;
     accepted(&judged(&before, &text)?)?;
     let pages = agent.claim.pages(ROOM)?;

@@ -8,7 +8,8 @@ pub mod whole;
 use adyton::convention::OFFER_WINDOW;
 use adyton::{Environment, Flags, Program};
 use adyton_evidence::anchors::Anchors;
-use adyton_evidence::files;
+use adyton_evidence::bundle::Bundle;
+use adyton_evidence::files::{self, hexadecimal};
 use adyton_evidence::verdict::{Code, Verdict};
 use adyton_evidence::verify::{Question, verify};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -103,10 +104,6 @@ impl std::fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    files::hexadecimal(bytes)
-}
 
 /// For one domain of that measurement, which shares its windows with domain 0.
 pub(crate) fn policy(measurement: &[u8; 32]) -> String {
@@ -215,6 +212,20 @@ pub(crate) fn measured(running: &Running) -> Result<[u8; 32]> {
     let (place, address) = (running.pool.environment(), running.claim.address());
     let found = adyton::listing::measurement(place, address, running.domain().id())?;
     found.context("a measurement")
+}
+
+/// The parts of evidence.
+pub(crate) fn opened(evidence: &[u8]) -> Result<Bundle<'_>> {
+    Bundle::decode(evidence).map_err(|reason| anyhow!("{reason:?}"))
+}
+
+/// The same policy for evidence that the owner has fetched.
+pub(crate) fn for_owner(policy: &str) -> String {
+    with(
+        policy,
+        "version = 1",
+        "version = 1\nfetched-by-owner = true",
+    )
 }
 
 /// A place to make calls from.

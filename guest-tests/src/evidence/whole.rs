@@ -1,7 +1,5 @@
 //! Evidence of a machine whose boot was measured: the whole chain, from this machine's TPM to a domain.
 
-use adyton::abi::call::{Call, Information};
-use adyton::{Request, calls};
 use adyton_evidence::anchors::Anchors;
 use adyton_evidence::bundle::{Bundle, Measured};
 use adyton_evidence::cose::Sign1;
@@ -12,8 +10,9 @@ use adyton_evidence::verdict::{Code, Machine};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{
-    FLAGS, KEY, REPORT, Wanted, Witness, accepted, judge, place, refused_for, with, witness,
+    FLAGS, KEY, REPORT, Wanted, Witness, accepted, judge, opened, refused_for, with, witness,
 };
+use crate::fixture::longest_call;
 use crate::measured;
 
 /// The policy of a witness on a machine that is measured. Which IOMMU it has is not what this is about.
@@ -98,7 +97,7 @@ pub fn forgeries() -> Result<()> {
     let (policy, (_, anchors)) = (policy(&witness), anchors()?);
     let ask = |evidence: &[u8]| judge(evidence, &policy, &anchors, Wanted::default());
     accepted(&ask(&evidence)?)?;
-    let genuine = Bundle::decode(&evidence).map_err(|reason| anyhow!("{reason:?}"))?;
+    let genuine = opened(&evidence)?;
     let sets = genuine.measured.context("a measured boot")?;
     // A key of his own, with the TPM's genuine statement for the same nonce.
     let forged = resigned(&genuine, |_| ())?;
@@ -113,7 +112,7 @@ pub fn forgeries() -> Result<()> {
     refused_for(&ask(&unmeasured)?, Code::UnmeasuredBoot)?;
     // Parts of other evidence of the same monitor.
     let other = witness.ask(b"a nonce of another", &[], None)?;
-    let other = Bundle::decode(&other).map_err(|reason| anyhow!("{reason:?}"))?;
+    let other = opened(&other)?;
     let mixed = Bundle {
         measured: other.measured,
         ..genuine
@@ -170,7 +169,7 @@ pub fn bit_flips() -> Result<()> {
     let (policy, (_, anchors)) = (policy(&witness), anchors()?);
     let ask = |evidence: &[u8]| judge(evidence, &policy, &anchors, Wanted::default());
     accepted(&ask(&evidence)?)?;
-    let bundle = Bundle::decode(&evidence).map_err(|reason| anyhow!("{reason:?}"))?;
+    let bundle = opened(&evidence)?;
     let log = bundle.measured.context("a measured boot")?.log;
     let first = evidence
         .windows(64)
@@ -208,17 +207,11 @@ pub fn evil_first() -> Result<()> {
 /// # Errors
 /// If there is no evidence.
 pub fn slices() -> Result<()> {
-    const LONGEST_SLICE: u64 = 9;
     let mut witness = witness(FLAGS)?;
-    let place = place(&witness.running).clone();
-    let longest = || -> Result<u64> {
-        let topic = Information::Counter as u64;
-        let request = Request::new(Call::Information, [topic, LONGEST_SLICE]);
-        Ok(calls::once(&place, request)?[0])
-    };
-    let before = longest()?;
+    let before = longest_call()?;
     witness.testify()?;
     println!("the longest call before: {before}");
-    println!("ADYTON-BENCH evidence-slice {} instructions", longest()?);
+    let longest = longest_call()?;
+    println!("ADYTON-BENCH evidence-slice {longest} instructions");
     Ok(())
 }

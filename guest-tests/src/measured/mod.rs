@@ -9,12 +9,13 @@ use adyton::abi::call::{Call, Information, Protection};
 use adyton::abi::error::{Error as Reason, SUCCESS};
 use adyton::abi::quote::{LONGEST_NONCE, REGISTERS};
 use adyton::{Claim, Environment, Flags, Pool, Request, calls};
+use adyton_evidence::files::hexadecimal;
 use adyton_evidence::log::{self, Event, kind};
 use adyton_evidence::platform::{MONITOR_PCR, STARTED_PCR};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::fixture::{ROOM, agent_with, pool, refused};
+use crate::fixture::{ROOM, agent_with, longest_call, pool, refused};
 use statement::Statement;
 
 /// Registers of the TPM.
@@ -72,10 +73,6 @@ fn reference(name: &str) -> Result<String> {
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     Ok(found.context("no reference value")?.to_owned())
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A quote with a fresh nonce is right in every respect, and the log leads to it.
@@ -181,19 +178,13 @@ pub fn time() -> Result<()> {
 /// # Errors
 /// If there is no quote.
 pub fn slices() -> Result<()> {
-    const LONGEST_SLICE: u64 = 9;
     let desk = Desk::open()?;
-    let place = desk.claim.environment();
-    let longest = || -> Result<u64> {
-        let topic = Information::Counter as u64;
-        let request = Request::new(Call::Information, [topic, LONGEST_SLICE]);
-        Ok(calls::once(place, request)?[0])
-    };
-    let before = longest()?;
+    let before = longest_call()?;
     desk.event_log()?;
     desk.quote(b"a nonce")?;
     println!("the longest call before: {before}");
-    println!("ADYTON-BENCH attest-slice {} instructions", longest()?);
+    let longest = longest_call()?;
+    println!("ADYTON-BENCH attest-slice {longest} instructions");
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::guest::Images;
-use crate::image;
+use crate::image::{self, hexadecimal};
 use crate::qemu::TpmEmulator;
 use crate::tool;
 
@@ -309,10 +309,6 @@ fn random() -> Result<String> {
     let mut bytes = [0; 8];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(hexadecimal(&bytes))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bytes(text: &str) -> Result<Vec<u8>> {

@@ -12,7 +12,7 @@ mod maintainer;
 mod modules;
 mod segments;
 
-pub use application::{application, authenticode_digest, digest};
+pub use application::{application, authenticode_digest, digest, hexadecimal};
 pub use bundle::bundle;
 pub use disk::{MIB, SECTOR, format_firmware_partition, partition, write as write_disk};
 pub use maintainer::{Maintainer, Release, Signing};

@@ -4,10 +4,9 @@ use std::arch::x86_64::_rdtsc;
 
 use adyton::abi::call::{Call, Information};
 use adyton::{Claim, Environment, Flags, Linux, Request, calls, policy};
+use adyton_guest_tests::fixture::longest_call;
 use anyhow::Result;
 
-/// Counter of the longest time that a call held the core at one go, see `docs/calls.md`.
-const LONGEST_CALL: u64 = 9;
 /// Counter of flushes of a domain's translations.
 const FLUSHES: u64 = 10;
 /// Counter of pages of monitor memory in use.
@@ -56,7 +55,7 @@ pub fn reserve_in_use(place: &Linux) -> Result<u64> {
 
 /// Prints the longest time that a call has held the core at one go since the boot.
 pub fn report_longest_call() -> Result<()> {
-    let longest = counter(&Linux::without_memory()?, LONGEST_CALL)?;
+    let longest = longest_call()?;
     report_instructions("longest-call", longest);
     Ok(())
 }
