@@ -13,7 +13,7 @@ use crate::build::Monitors;
 use crate::guest::{Firmware, Images, Settings};
 use crate::image;
 use crate::qemu::{self, Board, Ending, Machine, Tpm};
-use crate::setup::{self, Emulator, Flavour};
+use crate::setup::{self, Flavour};
 use crate::workspace::Workspace;
 
 /// The exit status after a timeout, as that of timeout(1).
@@ -128,7 +128,6 @@ impl Options {
             "quiet loglevel=3 "
         };
         Settings {
-            emulator: Emulator::System,
             cpus: self.cpus,
             memory: self.memory.clone(),
             machine: self.machine,
@@ -136,25 +135,20 @@ impl Options {
             tpm: self
                 .tpm
                 .or((self.firmware == Firmware::Uefi).then_some(Tpm::Crb)),
-            release: 1,
-            evil_first: false,
             processor: self.processor.clone(),
             kernel: flavour,
             pool: self.pool.clone(),
             append: format!("{quiet}{}", self.append),
             monitor: !self.no_monitor,
-            selfcheck: false,
             icount: self.icount,
             parallel: self.parallel,
             iommu: self.iommu,
-            second_kernel: false,
-            host_programs: Vec::new(),
-            sgx_selftests: false,
             qemu: self
                 .qemu_arguments
                 .split_whitespace()
                 .map(str::to_owned)
                 .collect(),
+            ..Settings::default()
         }
     }
 
