@@ -129,8 +129,8 @@ fn log_digest() -> Hash {
 
 /// Finds the domains' counters, if there is a secret that they hang on.
 fn find_counters(device: &mut Device) -> Result<(), TpmError> {
-    if let Some(platform) = platform_key::get() {
-        *SLOTS.lock() = counters::find(device, &platform)?;
+    if let Some(found) = platform_key::with(|platform| counters::find(device, platform)) {
+        *SLOTS.lock() = found?;
     }
     Ok(())
 }

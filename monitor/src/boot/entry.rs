@@ -15,7 +15,7 @@
 
 use core::arch::global_asm;
 
-use crate::cores::STACK_SIZE;
+use crate::cores::{Core, STACK_SIZE, StackEnd};
 
 global_asm!(
     r#"
@@ -155,6 +155,20 @@ bootstrap_entry:
     call rbx
     ud2
 
+// RDI: the argument, RSI: the function to go on with, RDX: the stack's end. Nothing of what the boot has left on its own stays.
+.global leave_boot_stack
+leave_boot_stack:
+    mov rsp, rdx
+    mov rdx, rdi
+    mov edi, offset boot_stack
+    mov ecx, {stack_size} / 8
+    xor eax, eax
+    rep stosq
+    mov rdi, rdx
+    xor ebp, ebp
+    call rsi
+    ud2
+
 .global application_entry
 application_entry:
     mov eax, 0x10
@@ -221,4 +235,14 @@ unsafe extern "C" {
     /// # Safety
     /// The boot services have ended, interrupts are off, and the image lies where it is linked for, below 4 GiB.
     pub fn leave_firmware() -> !;
+
+    /// Goes on with `next` on the core's own stack, and zeroes the one that the boot has used: it got the platform secret there.
+    ///
+    /// # Safety
+    /// This core runs on the boot's stack and nothing refers to that any more; `stack_end` is the core's, and not in use.
+    pub fn leave_boot_stack(
+        core: &'static Core,
+        next: extern "C" fn(&'static Core) -> !,
+        stack_end: *mut StackEnd,
+    ) -> !;
 }

@@ -7,7 +7,7 @@ use adyton_abi::counter::{Operation, Place};
 use adyton_abi::error::Error;
 use adyton_abi::key::Binding;
 use adyton_abi::record::DomainState;
-use adyton_secrets::derivation::{self, PlatformKey, class, holder};
+use adyton_secrets::derivation::{self, class, holder};
 use adyton_secrets::{Hash, hash};
 
 use super::{Request, Results, keys, naming};
@@ -54,7 +54,9 @@ impl From<Failure> for Refusal {
 /// `counter(name or 0, key or 0, operation, selector; token)`.
 pub(super) fn counter(request: &Request<'_>) -> Result<Results, Refusal> {
     request.require_token()?;
-    let platform = platform_key::get().ok_or(Error::Unmeasured)?;
+    if !platform_key::is_there() {
+        return Err(Error::Unmeasured.into());
+    }
     let [_, _, _, operation, selector, ..] = request.arguments;
     let operation = Operation::from_number(operation).ok_or(Error::Invalid)?;
     let is_for_domains = matches!(operation, Operation::Read | Operation::Increment);
@@ -63,8 +65,8 @@ pub(super) fn counter(request: &Request<'_>) -> Result<Results, Refusal> {
     }
     match operation {
         Operation::Look => look(selector),
-        Operation::Read => own(request, &platform, Wish::Read),
-        Operation::Increment => own(request, &platform, Wish::Increment),
+        Operation::Read => own(request, Wish::Read),
+        Operation::Increment => own(request, Wish::Increment),
         Operation::Create => {
             let holder = named(request)?;
             carry_out(request, || {
@@ -76,18 +78,15 @@ pub(super) fn counter(request: &Request<'_>) -> Result<Results, Refusal> {
                     NoPlace::Full => Error::Exhausted,
                     NoPlace::Foreign => Error::WrongState,
                 })?;
-                Ok(Errand::new(Wish::Create, number, holder, &platform))
+                errand(Wish::Create, number, holder)
             })
         }
         Operation::Destroy => carry_out(request, || {
             match SLOTS.lock().get(selector).ok_or(Error::Invalid)? {
                 Slot::Free => Err(Error::NotFound),
-                Slot::Held(_) | Slot::Foreign => Ok(Errand::new(
-                    Wish::Destroy,
-                    selector as u32,
-                    Hash::default(),
-                    &platform,
-                )),
+                Slot::Held(_) | Slot::Foreign => {
+                    errand(Wish::Destroy, selector as u32, Hash::default())
+                }
             }
         }),
     }
@@ -108,12 +107,17 @@ fn look(selector: u64) -> Result<Results, Refusal> {
 }
 
 /// Reads or counts the caller's own.
-fn own(request: &Request<'_>, platform: &PlatformKey, wish: Wish) -> Result<Results, Refusal> {
+fn own(request: &Request<'_>, wish: Wish) -> Result<Results, Refusal> {
     let holder = holder_of(request, request.caller.seat.context())?;
     carry_out(request, || {
         let number = SLOTS.lock().of(&holder).ok_or(Error::NoCounter)?;
-        Ok(Errand::new(wish, number, holder, platform))
+        errand(wish, number, holder)
     })
+}
+
+fn errand(wish: Wish, number: u32, holder: Hash) -> Result<Errand, Error> {
+    let errand = platform_key::with(|platform| Errand::new(wish, number, holder, platform));
+    errand.ok_or(Error::Unmeasured)
 }
 
 /// The holder that the domain is which the caller names, and commands.

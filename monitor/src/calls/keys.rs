@@ -24,7 +24,9 @@ pub(super) fn key(request: &Request<'_>) -> Result<Results, Refusal> {
     if request.caller.owner() == Owner::Domain0 {
         return Err(Error::Unsupported.into());
     }
-    let platform = platform_key::get().ok_or(Error::Unmeasured)?;
+    if !platform_key::is_there() {
+        return Err(Error::Unmeasured.into());
+    }
     let [binding, version, signature, a, b, c, d, _] = request.arguments;
     let context = request.caller.seat.context();
     let binding = match Binding::from_number(binding).ok_or(Error::Invalid)? {
@@ -38,7 +40,8 @@ pub(super) fn key(request: &Request<'_>) -> Result<Results, Refusal> {
     let label = [a, b, c, d].map(u64::to_le_bytes);
     let mut whole = Hash::default();
     whole.copy_from_slice(label.as_flattened());
-    let key = platform.sealing(class, binding, &whole);
+    let key = platform_key::with(|platform| platform.sealing(class, binding, &whole));
+    let key = key.ok_or(Error::Unmeasured)?;
     let words = key.as_chunks::<8>().0.iter();
     let mut results = [0; 4];
     for (place, bytes) in results.iter_mut().zip(words) {

@@ -22,7 +22,7 @@ pub(super) fn create() -> Secrets {
         hash.update(word.to_le_bytes());
     }
     let of_boot: [u8; 32] = hash.finalize().into();
-    let lasting = platform_key::get().map(|key| {
+    let lasting = platform_key::with(|key| {
         let mut bytes = [0; 32];
         for (place, word) in bytes.chunks_exact_mut(8).zip(key.words()) {
             place.copy_from_slice(&word.to_le_bytes());
