@@ -1,7 +1,8 @@
 //! How a machine comes to be known: its TPM shows its maker's certificate, and answers a challenge that only the TPM with that certificate and
 //! this attestation key can answer (TPM 2.0 Library, part 1, section 24).
 //!
-//! What must hold: neither the endorsement key nor a session stays in the TPM when an errand is over, however it went.
+//! What must hold: neither the endorsement key nor a session stays in the TPM when an errand is over, whatever it refused on the way. Only if it
+//! falls silent, or refuses to forget, they stay until it is reset.
 
 use arrayvec::ArrayVec;
 
@@ -111,8 +112,8 @@ impl Errand {
             (Step::Key, Ok(())) => Step::Session,
             (Step::Session, Ok(())) => Step::Require,
             (Step::Require, Ok(())) => Step::Activate,
-            // A command that succeeds ends the session.
-            (Step::Activate | Step::ForgetSession, Ok(())) => Step::ForgetKey,
+            // A command that succeeds ends the session; and if it could not be ended, the key is forgotten all the same.
+            (Step::Activate, Ok(())) | (Step::ForgetSession, _) => Step::ForgetKey,
             (Step::Part | Step::ForgetKey | Step::Over, Ok(())) => Step::Over,
             (Step::Session, Err(error)) => self.fail(error, Step::ForgetKey),
             (Step::Require | Step::Activate, Err(error)) => self.fail(error, Step::ForgetSession),
