@@ -106,8 +106,5 @@ fn identity(options: &Options) -> Result<IdentityFile, Failure> {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(|source| Failure::File {
-        path: path.to_path_buf(),
-        source,
-    })
+    fs::write(path, text).map_err(Failure::file(path))
 }

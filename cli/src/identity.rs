@@ -139,8 +139,5 @@ pub fn activate(arguments: &Arguments, path: &Path) -> Result<(), Failure> {
 
 /// A file's text.
 pub fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|source| Failure::File {
-        path: path.into(),
-        source,
-    })
+    fs::read_to_string(path).map_err(Failure::file(path))
 }

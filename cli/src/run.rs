@@ -88,7 +88,7 @@ impl Options {
     /// The file and its contents.
     pub fn read(&self) -> Result<Vec<u8>, Failure> {
         let path = find(&self.file);
-        fs::read(&path).map_err(|source| Failure::File { path, source })
+        fs::read(&path).map_err(Failure::file(path))
     }
 
     /// What the domain will be made of.
