@@ -31,7 +31,7 @@ pub fn print(arguments: &Arguments, options: &Options) -> Result<(), Failure> {
     let program = options.program.program(image)?;
     let claim = arguments.pool()?.claim(program.claim_size())?;
     let loaded = program.build(&claim)?;
-    loaded.domain.seal()?;
+    options.program.seal(&loaded)?;
     write(&loaded.domain, &options.nonce, &options.output)
 }
 

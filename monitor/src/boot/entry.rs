@@ -15,7 +15,7 @@
 
 use core::arch::global_asm;
 
-use crate::cores::{Core, STACK_SIZE, StackEnd};
+use crate::cores::STACK_SIZE;
 
 global_asm!(
     r#"
@@ -155,18 +155,17 @@ bootstrap_entry:
     call rbx
     ud2
 
-// RDI: the argument, RSI: the function to go on with, RDX: the stack's end. Nothing of what the boot has left on its own stays.
+// RDI: the end of the core's own stack. Nothing of what the boot has left on its stack stays.
 .global leave_boot_stack
 leave_boot_stack:
-    mov rsp, rdx
-    mov rdx, rdi
+    mov rsp, rdi
     mov edi, offset boot_stack
     mov ecx, {stack_size} / 8
     xor eax, eax
     rep stosq
-    mov rdi, rdx
+    mov rdi, [rsp]
     xor ebp, ebp
-    call rsi
+    call {enter}
     ud2
 
 .global application_entry
@@ -222,6 +221,7 @@ application_stack:
     uefi_main = sym crate::uefi::uefi_main,
     after_uefi = sym super::after_uefi,
     application_main = sym super::application_main,
+    enter = sym super::enter,
 );
 
 unsafe extern "C" {
@@ -236,13 +236,10 @@ unsafe extern "C" {
     /// The boot services have ended, interrupts are off, and the image lies where it is linked for, below 4 GiB.
     pub fn leave_firmware() -> !;
 
-    /// Goes on with `next` on the core's own stack, and zeroes the one that the boot has used: it got the platform secret there.
+    /// Goes on at `story::enter` on the core's own stack, and zeroes the one that the boot has used: it got the platform secret there.
     ///
     /// # Safety
-    /// This core runs on the boot's stack and nothing refers to that any more; `stack_end` is the core's, and not in use.
-    pub fn leave_boot_stack(
-        core: &'static Core,
-        next: extern "C" fn(&'static Core) -> !,
-        stack_end: *mut StackEnd,
-    ) -> !;
+    /// This core runs on the boot's stack and nothing refers to that any more; the address is its own [stack's end](crate::cores::StackEnd),
+    /// which holds the core, and that stack is not in use.
+    pub fn leave_boot_stack(stack_end: u64) -> !;
 }

@@ -336,7 +336,7 @@ fn load(kernel: &Kernel<'_>, handover: &Handover, core: &'static Core) -> ! {
     log::show_on_console(false);
     domain0::start_bootstrap(core, entry, PARAMETERS);
     // SAFETY: on the boot's stack, of which nothing is needed any more: what goes on lies in statics and in the reserve.
-    unsafe { leave_boot_stack(core, enter, core.stack_end()) }
+    unsafe { leave_boot_stack(core.stack_end() as u64) }
 }
 
 /// Writes the firmware's memory map for domain 0, and says what domain 0 needs to call the firmware.
@@ -360,7 +360,7 @@ unsafe fn firmware_facts(uefi: &Uefi, layout: &Layout) -> FirmwareFacts {
 }
 
 /// Runs domain 0 on this core, once it wants to.
-extern "C" fn enter(core: &'static Core) -> ! {
+pub extern "C" fn enter(core: &'static Core) -> ! {
     // SAFETY: domain 0's vCPUs are made, and this core alone touches its own.
     let vcpu = unsafe { &mut *core.domain0_vcpu() };
     core.wait_for_startup(vcpu);
