@@ -35,7 +35,7 @@ use crate::domain::name::Refusal;
 use crate::instructions::time_stamp;
 use crate::lock::Lock;
 use crate::tpm::command;
-use crate::{devices, iommu, log, machine};
+use crate::{devices, iommu, machine};
 use prefix::Prefix;
 
 /// Seconds for which evidence that nobody carries on keeps others waiting.
@@ -300,13 +300,8 @@ impl Work {
             token: self.client.token,
             input: QuoteInput::of(&self.question.nonce),
         };
-        let answer = match platform.desk.lock().ask(asker) {
-            Ok(None) => return Ok(()),
-            Ok(Some(answer)) => answer,
-            Err(reason) => {
-                log!("the TPM gives no quote: {reason:x?}");
-                return Err(Error::Tpm.into());
-            }
+        let Some(answer) = platform.desk.lock().ask(asker)? else {
+            return Ok(());
         };
         let (quote, signature) = command::quoted(&answer).map_err(|_| Error::Tpm)?;
         let statements = Statements {

@@ -4,15 +4,18 @@
 //! whether the answer is there. An answer waits for its asker for [`PATIENCE`], so that another one can neither take
 //! it away nor be kept waiting by one who is gone.
 
+use adyton_abi::error::Error;
 use adyton_capability::identity::DomainId;
 use adyton_evidence::platform::qualifying_data;
 
 use super::errand::Errand;
 use super::key;
+use crate::domain::name::Refusal;
 use crate::instructions::time_stamp;
-use crate::machine;
 use crate::tpm::command::{self, AnswerError, Message};
 use crate::tpm::device::{Device, TpmError};
+use crate::tpm::storage;
+use crate::{log, machine};
 
 /// Seconds.
 const PATIENCE: u64 = 1;
@@ -21,6 +24,18 @@ const LONGEST_COMMAND: u64 = 20;
 
 /// The longest nonce.
 pub const LONGEST_NONCE: usize = 64;
+
+impl From<TpmError> for Refusal {
+    fn from(error: TpmError) -> Self {
+        match error {
+            TpmError::Answer(AnswerError::Code(storage::NO_ROOM)) => Error::Exhausted.into(),
+            reason => {
+                log!("the TPM has not done what it was asked for: {reason:x?}");
+                Error::Tpm.into()
+            }
+        }
+    }
+}
 
 /// What a quote is asked for with: the qualifying data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +102,7 @@ impl Desk {
     ///
     /// # Errors
     /// If the TPM refuses, or fails.
-    pub fn ask(&mut self, asker: Asker) -> Result<Option<Message>, TpmError> {
+    pub fn ask(&mut self, asker: Asker) -> Result<Option<Message>, Refusal> {
         self.carry_out(asker, || Ok(Errand::Quote(asker.input)))
     }
 
@@ -95,11 +110,11 @@ impl Desk {
     ///
     /// # Errors
     /// What `errand` says, and if the TPM refuses, or fails.
-    pub fn carry_out<E: From<TpmError>>(
+    pub fn carry_out(
         &mut self,
         asker: Asker,
-        errand: impl FnOnce() -> Result<Errand, E>,
-    ) -> Result<Option<Message>, E> {
+        errand: impl FnOnce() -> Result<Errand, Refusal>,
+    ) -> Result<Option<Message>, Refusal> {
         match self.state {
             State::Free => {
                 self.errand = errand()?;

@@ -20,9 +20,9 @@ use crate::attestation::{self, LOG, Platform, key, local};
 use crate::domain::engine;
 use crate::domain::memory::CallerMemory;
 use crate::domain::name::{self, Refusal};
+use crate::random;
 use crate::tpm::command::{self, Message};
 use crate::vcpu::{Owner, Vcpu};
-use crate::{log, random};
 
 /// A page of a guest's, which it may change at any time.
 pub(super) struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
@@ -85,18 +85,9 @@ pub(super) fn quote(request: &Request<'_>) -> Result<Results, Refusal> {
         token,
         input: QuoteInput::of(nonce.ok_or(Error::Invalid)?),
     };
-    let outcome = platform.desk.lock().ask(asker);
-    match outcome {
-        Ok(Some(answer)) => {
-            write(&page, platform, &answer)?;
-            Ok(Results::default())
-        }
-        Ok(None) => Err(Refusal::Again),
-        Err(reason) => {
-            log!("the TPM gives no quote: {reason:x?}");
-            Err(Error::Tpm.into())
-        }
-    }
+    let answer = platform.desk.lock().ask(asker)?;
+    write(&page, platform, &answer.ok_or(Refusal::Again)?)?;
+    Ok(Results::default())
 }
 
 fn write(page: &Page, platform: &Platform, answer: &Message) -> Result<(), Error> {

@@ -6,50 +6,18 @@
 use adyton_abi::counter::{Operation, Place};
 use adyton_abi::error::Error;
 use adyton_abi::key::Binding;
-use adyton_abi::record::DomainState;
+use adyton_secrets::Hash;
 use adyton_secrets::derivation::{self, class, holder};
-use adyton_secrets::{Hash, hash};
 
-use super::{Request, Results, keys, naming};
+use super::{Request, Results, errand, keys, naming};
 use crate::attestation::counters::{Errand, NoPlace, SLOTS, Slot, Wish};
-use crate::attestation::errand;
-use crate::attestation::quote::{Asker, QuoteInput};
 use crate::attestation::{self, platform_key};
 use crate::domain::context::{Context, Standing};
 use crate::domain::engine;
 use crate::domain::name::Refusal;
-use crate::tpm::command::AnswerError;
-use crate::tpm::device::TpmError;
+use crate::iommu;
 use crate::tpm::storage;
 use crate::vcpu::Owner;
-use crate::{iommu, log};
-
-/// Why the TPM was not asked, or gave no answer.
-enum Failure {
-    Refused(Error),
-    Tpm(TpmError),
-}
-
-impl From<TpmError> for Failure {
-    fn from(error: TpmError) -> Self {
-        Self::Tpm(error)
-    }
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(error) => error.into(),
-            Failure::Tpm(TpmError::Answer(AnswerError::Code(storage::NO_ROOM))) => {
-                Error::Exhausted.into()
-            }
-            Failure::Tpm(reason) => {
-                log!("the TPM has not counted: {reason:x?}");
-                Error::Tpm.into()
-            }
-        }
-    }
-}
 
 /// `counter(name or 0, key or 0, operation, selector; token)`.
 pub(super) fn counter(request: &Request<'_>) -> Result<Results, Refusal> {
@@ -78,14 +46,14 @@ pub(super) fn counter(request: &Request<'_>) -> Result<Results, Refusal> {
                     NoPlace::Full => Error::Exhausted,
                     NoPlace::Foreign => Error::WrongState,
                 })?;
-                errand(Wish::Create, number, holder)
+                about(Wish::Create, number, holder)
             })
         }
         Operation::Destroy => carry_out(request, || {
             match SLOTS.lock().get(selector).ok_or(Error::Invalid)? {
                 Slot::Free => Err(Error::NotFound),
                 Slot::Held(_) | Slot::Foreign => {
-                    errand(Wish::Destroy, selector as u32, Hash::default())
+                    about(Wish::Destroy, selector as u32, Hash::default())
                 }
             }
         }),
@@ -111,11 +79,11 @@ fn own(request: &Request<'_>, wish: Wish) -> Result<Results, Refusal> {
     let holder = holder_of(request, request.caller.seat.context())?;
     carry_out(request, || {
         let number = SLOTS.lock().of(&holder).ok_or(Error::NoCounter)?;
-        errand(wish, number, holder)
+        about(wish, number, holder)
     })
 }
 
-fn errand(wish: Wish, number: u32, holder: Hash) -> Result<Errand, Error> {
+fn about(wish: Wish, number: u32, holder: Hash) -> Result<Errand, Error> {
     let errand = platform_key::with(|platform| Errand::new(wish, number, holder, platform));
     errand.ok_or(Error::Unmeasured)
 }
@@ -125,9 +93,9 @@ fn named(request: &Request<'_>) -> Result<Hash, Refusal> {
     let page = naming::page(request)?;
     let engine = engine::lock();
     let (_, context) = naming::domain(&engine, request, page)?;
-    let facts = engine.domain_facts(context.id).ok_or(Error::Dead)?;
+    let is_sealed = engine.is_sealed(context.id);
     drop(engine);
-    if facts.state != DomainState::Sealed {
+    if !is_sealed {
         return Err(Error::WrongState.into());
     }
     Ok(holder_of(request, context)?)
@@ -136,16 +104,16 @@ fn named(request: &Request<'_>) -> Result<Hash, Refusal> {
 /// Whose counter is meant: the domain's by its measurement, or by the signer that it has shown.
 fn holder_of(request: &Request<'_>, context: &Context) -> Result<Hash, Error> {
     let binding = Binding::from_number(request.arguments[4]).ok_or(Error::Invalid)?;
-    let binding = match (binding, &*context.standing.lock()) {
-        (Binding::Measurement, _) => {
-            derivation::Binding::Measurement(keys::measurement(context.id)?)
-        }
-        (Binding::Signer, Standing::Known(identity)) => derivation::Binding::Signer {
-            signer: identity.signer,
-            product: identity.product,
-            version: identity.version,
+    let binding = match binding {
+        Binding::Measurement => derivation::Binding::Measurement(keys::measurement(context.id)?),
+        Binding::Signer => match &*context.standing.lock() {
+            Standing::Known(identity) => derivation::Binding::Signer {
+                signer: identity.signer,
+                product: identity.product,
+                version: identity.version,
+            },
+            _ => return Err(Error::Signature),
         },
-        (Binding::Signer, _) => return Err(Error::Signature),
     };
     let class = class(context.policy.flags, iommu::is_active());
     Ok(holder(class, binding))
@@ -154,20 +122,11 @@ fn holder_of(request: &Request<'_>, context: &Context) -> Result<Hash, Error> {
 /// A slice of what the TPM does: the value, when it is there.
 fn carry_out(
     request: &Request<'_>,
-    errand: impl FnOnce() -> Result<Errand, Error>,
+    make: impl FnOnce() -> Result<Errand, Error>,
 ) -> Result<Results, Refusal> {
-    let platform = attestation::platform().ok_or(Error::Unmeasured)?;
-    let identity = request.identity().map(u64::to_le_bytes);
-    let asker = Asker {
-        domain: naming::caller(request),
-        token: request.token,
-        input: QuoteInput(hash(&[identity.as_flattened()])),
-    };
-    let outcome = platform.desk.lock().carry_out(asker, || {
-        let errand = errand().map_err(Failure::Refused)?;
-        Ok::<_, Failure>(errand::Errand::Counter(errand))
-    });
-    let answer = outcome?.ok_or(Refusal::Again)?;
+    let answer = errand::carry_out(request, || {
+        Ok(attestation::errand::Errand::Counter(make()?))
+    })?;
     // What was deleted has no value.
     let value = storage::count(&answer);
     Ok(value.map_or_else(|_| Results::default(), |value| Results::of(&[value])))

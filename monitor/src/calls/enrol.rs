@@ -4,18 +4,13 @@ use core::mem::offset_of;
 
 use adyton_abi::enrolment::{EnrolmentPage, Step};
 use adyton_abi::error::Error;
-use adyton_secrets::hash;
 use arrayvec::ArrayVec;
 
 use super::attest::Page;
-use super::{Request, Results, naming};
+use super::{Request, Results, errand};
 use crate::attestation;
 use crate::attestation::enrolment::{Challenge, Errand, HEAD};
-use crate::attestation::errand;
-use crate::attestation::quote::{Asker, QuoteInput};
 use crate::domain::name::Refusal;
-use crate::log;
-use crate::tpm::device::TpmError;
 use crate::vcpu::Owner;
 
 /// `enrol(page, step, offset; token)`.
@@ -26,33 +21,17 @@ pub(super) fn enrol(request: &Request<'_>) -> Result<Results, Refusal> {
     }
     let [address, step, offset, ..] = request.arguments;
     let page = Page::aligned(request, address)?;
-    let platform = attestation::platform().ok_or(Error::Unmeasured)?;
-    let errand = match Step::from_number(step).ok_or(Error::Invalid)? {
-        Step::Certificate => {
-            Errand::certificate(u16::try_from(offset).map_err(|_| Error::Invalid)?)
-        }
-        Step::Activate => Errand::activation(challenge(&page)?),
-    };
-    let identity = request.identity().map(u64::to_le_bytes);
-    let asker = Asker {
-        domain: naming::caller(request),
-        token: request.token,
-        input: QuoteInput(hash(&[identity.as_flattened()])),
-    };
-    let outcome = platform.desk.lock().carry_out(asker, || {
-        Ok::<_, TpmError>(errand::Errand::Enrolment(errand))
-    });
-    match outcome {
-        Ok(None) => Err(Refusal::Again),
-        Ok(Some(answer)) => {
-            write(&page, &answer)?;
-            Ok(Results::default())
-        }
-        Err(reason) => {
-            log!("the TPM does not answer the challenge: {reason:x?}");
-            Err(Error::Tpm.into())
-        }
-    }
+    let step = Step::from_number(step).ok_or(Error::Invalid)?;
+    let answer = errand::carry_out(request, || {
+        Ok(attestation::errand::Errand::Enrolment(match step {
+            Step::Certificate => {
+                Errand::certificate(u16::try_from(offset).map_err(|_| Error::Invalid)?)
+            }
+            Step::Activate => Errand::activation(challenge(&page)?),
+        }))
+    })?;
+    write(&page, &answer)?;
+    Ok(Results::default())
 }
 
 /// The challenge in the page.
