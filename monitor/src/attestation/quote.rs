@@ -22,9 +22,6 @@ const PATIENCE: u64 = 1;
 /// Seconds after which the TPM is given the command anew.
 const LONGEST_COMMAND: u64 = 20;
 
-/// The longest nonce.
-pub const LONGEST_NONCE: usize = 64;
-
 impl From<TpmError> for Refusal {
     fn from(error: TpmError) -> Self {
         match error {
@@ -163,8 +160,7 @@ impl Desk {
 
     /// Takes the answer to a command: it is given again, the next one follows, or the errand is done.
     fn take(&mut self, client: Asker, answer: Message) -> Result<(), TpmError> {
-        let is_passing = |error: AnswerError| error.is_passing();
-        if command::done(&answer).is_err_and(is_passing) {
+        if command::done(&answer).is_err_and(AnswerError::is_passing) {
             self.prepare(client);
             return Ok(());
         }
