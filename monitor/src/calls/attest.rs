@@ -244,11 +244,8 @@ pub(super) fn report(request: &Request<'_>) -> Result<Results, Refusal> {
     let words = [random::word(), random::word()].map(|word| word.ok_or(Error::Exhausted));
     let [first, second] = words;
     let mut salt = [0; 16];
-    for (place, byte) in salt
-        .iter_mut()
-        .zip([first?, second?].map(u64::to_le_bytes).as_flattened())
-    {
-        *place = *byte;
+    for (place, word) in salt.as_chunks_mut().0.iter_mut().zip([first?, second?]) {
+        *place = word.to_le_bytes();
     }
     let facts = engine::lock().domain_facts(naming::caller(request));
     let report = local::report(&facts.ok_or(Error::Dead)?, page.read(0), salt)?;

@@ -6,8 +6,8 @@
 use adyton_abi::counter::{Operation, Place};
 use adyton_abi::error::Error;
 use adyton_abi::key::Binding;
-use adyton_secrets::Hash;
 use adyton_secrets::derivation::{self, class, holder};
+use adyton_secrets::{Hash, words};
 
 use super::{Request, Results, errand, keys, naming};
 use crate::attestation::counters::{Errand, NoPlace, SLOTS, Slot, Wish};
@@ -67,11 +67,8 @@ fn look(selector: u64) -> Result<Results, Refusal> {
         Slot::Held(holder) => (Place::Held, holder),
         Slot::Foreign => (Place::Foreign, Hash::default()),
     };
-    let mut words = [place as u64, 0, 0, 0, 0];
-    for (word, bytes) in words.iter_mut().skip(1).zip(holder.as_chunks::<8>().0) {
-        *word = u64::from_le_bytes(*bytes);
-    }
-    Ok(Results::of(&words))
+    let [a, b, c, d] = words(&holder);
+    Ok(Results::of(&[place as u64, a, b, c, d]))
 }
 
 /// Reads or counts the caller's own.

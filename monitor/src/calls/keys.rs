@@ -6,9 +6,9 @@
 use adyton_abi::error::Error;
 use adyton_abi::key::Binding;
 use adyton_capability::identity::DomainId;
-use adyton_secrets::Hash;
 use adyton_secrets::derivation::{self, class};
 use adyton_secrets::signature::{Check, Identity, SIZE, Wrong};
+use adyton_secrets::{Hash, words};
 
 use super::attest::Page;
 use super::{Request, Results};
@@ -42,12 +42,7 @@ pub(super) fn key(request: &Request<'_>) -> Result<Results, Refusal> {
     whole.copy_from_slice(label.as_flattened());
     let key = platform_key::with(|platform| platform.sealing(class, binding, &whole));
     let key = key.ok_or(Error::Unmeasured)?;
-    let words = key.as_chunks::<8>().0.iter();
-    let mut results = [0; 4];
-    for (place, bytes) in results.iter_mut().zip(words) {
-        *place = u64::from_le_bytes(*bytes);
-    }
-    Ok(Results::of(&results))
+    Ok(Results::of(&words(&key)))
 }
 
 /// A domain's measurement.
