@@ -4,6 +4,7 @@
 //! What must hold: neither the endorsement key nor a session stays in the TPM when an errand is over, whatever it refused on the way. Only if it
 //! falls silent, or refuses to forget, they stay until it is reset.
 
+use adyton_abi::enrolment::{MOST_ANSWER, MOST_CREDENTIAL, MOST_SECRET};
 use arrayvec::ArrayVec;
 
 use crate::tpm::command::{self, AnswerError, Message};
@@ -13,7 +14,7 @@ use crate::tpm::session;
 use crate::tpm::storage::{self, Authorization};
 
 /// Bytes of the longest part of a certificate that is read at once.
-pub const LONGEST_PART: u16 = 512;
+pub const LONGEST_PART: u16 = MOST_ANSWER as u16;
 /// Bytes in front of a result: how long the certificate is, big-endian.
 pub const HEAD: usize = 2;
 
@@ -21,9 +22,9 @@ pub const HEAD: usize = 2;
 #[derive(Clone, Debug)]
 pub struct Challenge {
     /// TPMS_ID_OBJECT.
-    pub credential: ArrayVec<u8, 128>,
+    pub credential: ArrayVec<u8, MOST_CREDENTIAL>,
     /// What it is encrypted with, for the endorsement key.
-    pub secret: ArrayVec<u8, 512>,
+    pub secret: ArrayVec<u8, MOST_SECRET>,
 }
 
 /// Where an errand is.
