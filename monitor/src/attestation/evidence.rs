@@ -158,10 +158,6 @@ pub static DESK: Lock<Desk> = Lock::new(Desk {
     next: None,
 });
 
-fn lasts(since: u64, seconds: u64) -> bool {
-    time_stamp().saturating_sub(since) > seconds * machine::get().ticks_per_second
-}
-
 impl Desk {
     /// A slice of work for `client`, whose question is read where the work begins. Where in `output` evidence begins, and its bytes, once
     /// it is there.
@@ -177,7 +173,7 @@ impl Desk {
         let reserved = self.is_reserved(client);
         let work = match &mut self.work {
             Some(work) if work.client == client => work,
-            Some(work) if !lasts(work.since, PATIENCE) => {
+            Some(work) if !machine::lasts(work.since, PATIENCE) => {
                 if !reserved {
                     self.next = Some((client, time_stamp()));
                 }
@@ -200,7 +196,7 @@ impl Desk {
     /// Whether somebody else is next: so nobody who asks again and again keeps others away.
     fn is_reserved(&self, client: Client) -> bool {
         self.next
-            .is_some_and(|(next, since)| next != client && !lasts(since, PATIENCE))
+            .is_some_and(|(next, since)| next != client && !machine::lasts(since, PATIENCE))
     }
 }
 

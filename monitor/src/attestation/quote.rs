@@ -179,7 +179,6 @@ impl Desk {
     }
 
     fn lasts(&self, seconds: u64) -> bool {
-        let ticks = seconds * machine::get().ticks_per_second;
-        time_stamp().saturating_sub(self.since) > ticks
+        machine::lasts(self.since, seconds)
     }
 }
