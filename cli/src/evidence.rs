@@ -31,7 +31,7 @@ pub fn print(arguments: &Arguments, options: &Options) -> Result<(), Failure> {
     let program = options.program.program(image)?;
     let claim = arguments.pool()?.claim(program.claim_size())?;
     let loaded = program.build(&claim)?;
-    loaded.domain.seal()?;
+    options.program.seal(&loaded)?;
     write(&loaded.domain, &options.nonce, &options.output)
 }
 
@@ -39,8 +39,5 @@ pub fn print(arguments: &Arguments, options: &Options) -> Result<(), Failure> {
 pub fn write(domain: &Domain, nonce: &str, output: &Path) -> Result<(), Failure> {
     let nonce = files::from_hexadecimal(nonce).ok_or_else(|| Failure::Hexadecimal(nonce.into()))?;
     let evidence = domain.evidence(&nonce)?;
-    fs::write(output, evidence).map_err(|source| Failure::File {
-        path: output.into(),
-        source,
-    })
+    fs::write(output, evidence).map_err(Failure::file(output))
 }

@@ -58,6 +58,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What the system says of a file.
+    pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        |source| Self::File { path, source }
+    }
+
     /// A file that cannot be used for `reason`.
     pub fn unusable(path: &std::path::Path, reason: impl std::fmt::Display) -> Self {
         Self::Unusable {

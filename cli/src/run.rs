@@ -88,7 +88,7 @@ impl Options {
     /// The file and its contents.
     pub fn read(&self) -> Result<Vec<u8>, Failure> {
         let path = find(&self.file);
-        fs::read(&path).map_err(|source| Failure::File { path, source })
+        fs::read(&path).map_err(Failure::file(path))
     }
 
     /// What the domain will be made of.
@@ -99,7 +99,19 @@ impl Options {
         program.heap = size(&self.memory)?;
         program.pool = size(&self.pool)?;
         program.vcpus = self.vcpus.max(1);
+        if let Some(name) = &self.function {
+            program.device = Some(Function::find(name)?.facts()?.kind());
+        }
         Ok(program)
+    }
+
+    /// Gives the domain its function, if it gets one, and seals it.
+    pub fn seal(&self, loaded: &Loaded) -> Result<(), Failure> {
+        if let Some(name) = &self.function {
+            let base = loaded.plan.device().base;
+            Function::find(name)?.assign(&loaded.domain, base, READ_WRITE)?;
+        }
+        Ok(loaded.domain.seal()?)
     }
 }
 
@@ -109,20 +121,10 @@ const ENDED_OTHERWISE: u8 = 125;
 pub fn run(arguments: &Arguments, invocation: &Invocation) -> Result<ExitCode, Failure> {
     let options = &invocation.program;
     let file = options.read()?;
-    let mut program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
-    let function = match &options.function {
-        Some(name) => Some(Function::find(name)?),
-        None => None,
-    };
-    if let Some(function) = &function {
-        program.device = Some(function.facts()?.kind());
-    }
+    let program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
     let claim = arguments.pool()?.claim(program.claim_size())?;
     let loaded = program.build(&claim)?;
-    if let Some(function) = &function {
-        function.assign(&loaded.domain, loaded.plan.device().base, READ_WRITE)?;
-    }
-    loaded.domain.seal()?;
+    options.seal(&loaded)?;
     if let (Some(file), Some(nonce)) = (&invocation.evidence, &invocation.nonce) {
         evidence::write(&loaded.domain, nonce, file)?;
     }
@@ -148,10 +150,10 @@ pub fn run(arguments: &Arguments, invocation: &Invocation) -> Result<ExitCode, F
     }
 }
 
-/// The file itself, or where payloads are kept.
 /// Where payloads lie: in the system of `cargo xtask run`, and where the package puts them.
 const PAYLOADS: [&str; 2] = ["/payloads", "/usr/lib/adyton/payloads"];
 
+/// The file itself, or where payloads are kept.
 fn find(file: &Path) -> PathBuf {
     if file.exists() || file.components().count() > 1 {
         return file.to_owned();

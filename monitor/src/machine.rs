@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 
 use crate::acpi::{Fixed, IommuUnit, Segment, SleepType};
+use crate::instructions::time_stamp;
 use crate::iommu::MOST_UNITS;
 use crate::memory::{Layout, Range};
 use crate::once::Once;
@@ -63,4 +64,10 @@ pub fn get() -> &'static Machine {
 #[must_use]
 pub fn try_get() -> Option<&'static Machine> {
     MACHINE.try_get()
+}
+
+/// Whether what began at this time stamp lasts longer than so many seconds. Only once the machine [is set](set).
+#[must_use]
+pub fn lasts(since: u64, seconds: u64) -> bool {
+    time_stamp().saturating_sub(since) > seconds * get().ticks_per_second
 }

@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::entry::leave_boot_stack;
 use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
@@ -334,7 +335,8 @@ fn load(kernel: &Kernel<'_>, handover: &Handover, core: &'static Core) -> ! {
     );
     log::show_on_console(false);
     domain0::start_bootstrap(core, entry, PARAMETERS);
-    enter(core)
+    // SAFETY: on the boot's stack, of which nothing is needed any more: what goes on lies in statics and in the reserve.
+    unsafe { leave_boot_stack(core.stack_end() as u64) }
 }
 
 /// Writes the firmware's memory map for domain 0, and says what domain 0 needs to call the firmware.
@@ -358,7 +360,7 @@ unsafe fn firmware_facts(uefi: &Uefi, layout: &Layout) -> FirmwareFacts {
 }
 
 /// Runs domain 0 on this core, once it wants to.
-fn enter(core: &'static Core) -> ! {
+pub extern "C" fn enter(core: &'static Core) -> ! {
     // SAFETY: domain 0's vCPUs are made, and this core alone touches its own.
     let vcpu = unsafe { &mut *core.domain0_vcpu() };
     core.wait_for_startup(vcpu);

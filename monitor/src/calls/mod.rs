@@ -2,7 +2,7 @@
 //!
 //! `enter` goes its own way, without a lock ([`crate::domain::enter`]). Every other call is decoded here, at the edge, once;
 //! names become identities ([`naming`]); the engine decides; what it decides is carried out in slices ([`operation`]).
-//! Calls by subject: [`attest`], [`claims`], [`counters`], [`devices`], [`domains`], [`keys`], [`regions`], [`look`].
+//! Calls by subject: [`attest`], [`claims`], [`counters`], [`devices`], [`domains`], [`enrol`], [`keys`], [`regions`], [`look`].
 //!
 //! What must hold: a call that returns [`Refusal::Again`] has changed none of the caller's registers, and executing it
 //! again continues it.
@@ -13,6 +13,7 @@ mod counters;
 mod devices;
 mod domains;
 mod enrol;
+mod errand;
 mod keys;
 mod look;
 mod naming;

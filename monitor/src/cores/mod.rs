@@ -10,6 +10,7 @@
 mod attention;
 mod counters;
 mod park;
+mod remains;
 #[cfg(not(any(test, fuzzing)))]
 mod start;
 
@@ -29,6 +30,7 @@ use crate::vendor::Vendor;
 use crate::{apic, machine};
 
 pub use park::Startup;
+pub use remains::{clear_below, clear_stacks};
 #[cfg(not(any(test, fuzzing)))]
 pub use start::start_all;
 
