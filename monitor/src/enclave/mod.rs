@@ -15,6 +15,7 @@ pub(crate) mod inside;
 mod judgement;
 pub mod launch;
 pub(crate) mod listing;
+mod notes;
 mod registers;
 mod secrets;
 pub mod space;
