@@ -102,9 +102,9 @@ pub(crate) fn scrub() {
             epc::zero(EpcPage(number));
         }
     }
-    let secrets = &raw const platform.secrets;
-    // SAFETY: nothing reads them any more. They are plain bytes.
-    unsafe { core::ptr::write_bytes(secrets.cast_mut(), 0, 1) };
+    platform.wipe_secrets();
+    // SAFETY: as the caller warrants, no core executes a leaf or goes on with one.
+    unsafe { self::cores::forget() };
     for core in crate::cores::all() {
         // SAFETY: the vCPU is domain 0's on that core, which runs nothing any more.
         if let Some(vcpu) = unsafe { core.domain0_vcpu().as_mut() } {

@@ -143,7 +143,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         Ok(Transfer {
             key,
             header,
-            cipher: PageCipher::new(&self.platform.secrets.page_key, version, &header),
+            cipher: PageCipher::new(&self.platform.secrets().page_key, version, &header),
             version,
             done: 0,
         })
