@@ -9,6 +9,7 @@ use adyton_sgx::{Event, Fault, Outcome, Processor, Thread};
 
 use super::caller::Caller;
 use super::cores::{State, here};
+use super::space::OutOfFrames;
 use super::spaces::{self, Key, Taken};
 use super::{judgement, registers};
 use crate::address::PAGE_SIZE;
@@ -94,14 +95,12 @@ fn answer(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, exit: Exit) {
             None => return,
         },
         Exit::ReadMsr | Exit::WriteMsr | Exit::Halt | Exit::InvalidateCaches => {
-            raised(Fault::general_protection())
+            Fault::general_protection().into()
         }
         // A state that a processor has after a triple fault, which no program alone brings about.
-        Exit::Shutdown | Exit::Invalid | Exit::NestedFault(_) => {
-            raised(Fault::general_protection())
-        }
+        Exit::Shutdown | Exit::Invalid | Exit::NestedFault(_) => Fault::general_protection().into(),
         // What the SDM calls illegal inside (volume 3D, section 38.6.1).
-        _ => raised(Fault::undefined()),
+        _ => Fault::undefined().into(),
     };
     leave(core, state, vcpu, event);
 }
@@ -119,14 +118,14 @@ fn exception(
             let address = vcpu.fault_address();
             // An access of the processor's own, to a descriptor that no table holds.
             if error & USER == 0 {
-                return Some(raised(Fault::general_protection()));
+                return Some(Fault::general_protection().into());
             }
             let kind = match error {
                 _ if error & FETCH != 0 => Kind::Execute,
                 _ if error & WRITE != 0 => Kind::Write,
                 _ => Kind::Read,
             };
-            load(state, vcpu, address, kind).err().map(raised)
+            load(state, vcpu, address, kind).err()
         }
         Fault::UD if is_enclu(state, vcpu) => leaf(core, state, vcpu),
         Fault::GP if error == NO_BREAKPOINT_HANDLER => Some(Event::Exception {
@@ -134,7 +133,7 @@ fn exception(
             error: 0,
             address: 0,
         }),
-        Fault::GP if is_undefined(state, vcpu) => Some(raised(Fault::undefined())),
+        Fault::GP if is_undefined(state, vcpu) => Some(Fault::undefined().into()),
         _ => Some(Event::Exception {
             vector,
             error,
@@ -144,16 +143,20 @@ fn exception(
 }
 
 /// Loads the translation that an access has missed.
-fn load(state: &mut State, vcpu: &Vcpu, address: u64, kind: Kind) -> Result<(), Fault> {
+fn load(state: &mut State, vcpu: &Vcpu, address: u64, kind: Kind) -> Result<(), Event> {
     let Some(stay) = &state.stay else {
-        return Err(Fault::general_protection());
+        return Err(Fault::general_protection().into());
     };
     let memory = CallerMemory::new(vcpu);
     let new = judgement::judge(memory, &stay.regime, &stay.thread, address, kind)?;
-    // Without a frame there is nothing to go on with; the reserve holds what one instruction needs.
-    stay.space
-        .load(&new)
-        .map_err(|_| Fault::general_protection())
+    Ok(stay.space.load(&new)?)
+}
+
+impl From<OutOfFrames> for Event {
+    /// Threads inside on other cores have all frames: this one goes out, where interrupts reach domain 0, and in again.
+    fn from(OutOfFrames: OutOfFrames) -> Self {
+        Self::Other
+    }
 }
 
 /// The first bytes that the enclave stands at, as far as they can be had: what it has just executed is loaded.
@@ -222,16 +225,8 @@ fn leaf(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<Event
             registers::put(vcpu, &processor);
             None
         }
-        Outcome::Fault(fault) => Some(raised(fault)),
+        Outcome::Fault(fault) => Some(fault.into()),
         Outcome::Again | Outcome::Entered | Outcome::Left => None,
-    }
-}
-
-fn raised(fault: Fault) -> Event {
-    Event::Exception {
-        vector: fault.vector,
-        error: fault.error,
-        address: fault.address,
     }
 }
 
@@ -264,5 +259,15 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) 
             vcpu.inject_exception(vector, has_code.then_some(error));
         }
         Event::Other => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_frames_is_nothing_that_the_program_is_told_of() {
+        assert_eq!(Event::from(OutOfFrames), Event::Other);
     }
 }
