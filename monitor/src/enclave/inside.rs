@@ -36,8 +36,16 @@ const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
 pub(super) struct Stay {
     pub(super) thread: Thread,
     space: Taken,
+    /// Domain 0's address space, with the protection keys of the entry.
     regime: Regime,
     cr4: u64,
+}
+
+impl Stay {
+    /// Domain 0's address space. WRPKRU inside and the vector state that ERESUME loads change the protection keys.
+    fn regime(&self, vcpu: &Vcpu) -> Regime {
+        self.regime.with_protection_keys(vcpu.protection_keys())
+    }
 }
 
 /// Goes on in enclave mode, where a leaf has put the processor.
@@ -148,7 +156,7 @@ fn load(state: &mut State, vcpu: &Vcpu, address: u64, kind: Kind) -> Result<(), 
         return Err(Fault::general_protection().into());
     };
     let memory = CallerMemory::new(vcpu);
-    let new = judgement::judge(memory, &stay.regime, &stay.thread, address, kind)?;
+    let new = judgement::judge(memory, &stay.regime(vcpu), &stay.thread, address, kind)?;
     Ok(stay.space.load(&new)?)
 }
 
@@ -204,8 +212,8 @@ fn leaf(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<Event
     let mut thread = Some(stay.thread);
     let mut caller = Caller {
         core,
+        regime: stay.regime(vcpu),
         vcpu,
-        regime: stay.regime,
         cr4: stay.cr4,
     };
     let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
