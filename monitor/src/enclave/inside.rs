@@ -57,13 +57,7 @@ pub(super) fn enter(
     processor: &Processor,
 ) {
     let cr4 = vcpu.cr4();
-    let key = Key {
-        tcs: thread.tcs,
-        secs: thread.secs,
-        base: thread.base,
-        size: thread.size,
-        control: [vcpu.cr0(), vcpu.cr3(), cr4, vcpu.efer()],
-    };
+    let key = Key::new(&thread, [vcpu.cr0(), vcpu.cr3(), cr4, vcpu.efer()]);
     let generation = vcpu.seat.context().generation.current();
     let space = spaces::take(key, &thread, generation).expect("there are more spaces than cores");
     let entry = EnclaveEntry {
