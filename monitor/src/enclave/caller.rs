@@ -24,8 +24,6 @@ pub(super) struct Caller<'a> {
     pub(super) vcpu: &'a mut Vcpu,
     /// Domain 0's address space.
     pub(super) regime: Regime,
-    /// Its CR4.
-    pub(super) cr4: u64,
 }
 
 impl Caller<'_> {
@@ -111,11 +109,12 @@ impl Machine<'static> for Caller<'_> {
     }
 
     fn mode(&self) -> Mode {
+        let cr4 = self.vcpu.cr4();
         Mode {
             long: self.vcpu.is_64_bit(),
             privilege: self.vcpu.cpl(),
-            osfxsr: self.cr4 & OSFXSR != 0,
-            osxsave: self.cr4 & OSXSAVE != 0,
+            osfxsr: cr4 & OSFXSR != 0,
+            osxsave: cr4 & OSXSAVE != 0,
             code_limit: FLAT,
             data_limit: FLAT,
             flat: true,

@@ -38,7 +38,6 @@ pub(super) struct Stay {
     space: Taken,
     /// Domain 0's address space, with the protection keys of the entry.
     regime: Regime,
-    cr4: u64,
 }
 
 impl Stay {
@@ -56,8 +55,8 @@ pub(super) fn enter(
     thread: Thread,
     processor: &Processor,
 ) {
-    let cr4 = vcpu.cr4();
-    let key = Key::new(&thread, [vcpu.cr0(), vcpu.cr3(), cr4, vcpu.efer()]);
+    let control = [vcpu.cr0(), vcpu.cr3(), vcpu.cr4(), vcpu.efer()];
+    let key = Key::new(&thread, control);
     let generation = vcpu.seat.context().generation.current();
     let space = spaces::take(key, &thread, generation).expect("there are more spaces than cores");
     let entry = EnclaveEntry {
@@ -72,7 +71,6 @@ pub(super) fn enter(
         thread,
         space,
         regime,
-        cr4,
     });
 }
 
@@ -201,26 +199,23 @@ fn is_undefined(state: &State, vcpu: &Vcpu) -> bool {
 
 /// Executes a leaf of the enclave's; what is to be told of it, if it cannot go on.
 fn leaf(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<Event> {
-    let stay = state.stay.take()?;
+    let mut stay = state.stay.take()?;
     let mut processor = registers::of(vcpu, ENCLU.len() as u64);
     let mut thread = Some(stay.thread);
     let mut caller = Caller {
         core,
         regime: stay.regime(vcpu),
         vcpu,
-        cr4: stay.cr4,
     };
     let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
-    match (outcome, thread) {
-        (Outcome::Left, _) => {
-            Vendor::current().leave_enclave(vcpu, stay.thread.debug);
-            stay.space.release();
-            registers::put(vcpu, &processor);
-            return None;
-        }
-        (_, Some(thread)) => state.stay = Some(Stay { thread, ..stay }),
-        (_, None) => state.stay = Some(stay),
+    if outcome == Outcome::Left {
+        Vendor::current().leave_enclave(vcpu, stay.thread.debug);
+        stay.space.release();
+        registers::put(vcpu, &processor);
+        return None;
     }
+    stay.thread = thread.unwrap_or(stay.thread);
+    state.stay = Some(stay);
     match outcome {
         Outcome::Complete => {
             processor.rip = processor.next;
@@ -243,7 +238,6 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) 
         core,
         vcpu,
         regime: stay.regime,
-        cr4: stay.cr4,
     };
     let debug = stay.thread.debug;
     let address = adyton_sgx::asynchronous_exit(&mut caller, &stay.thread, &mut processor, event);

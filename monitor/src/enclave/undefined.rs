@@ -44,13 +44,7 @@ pub(crate) fn handle(core: &'static Core, vcpu: &mut Vcpu) {
 
 fn encls(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime) {
     let mut processor = registers::of(vcpu, LENGTH);
-    let cr4 = vcpu.cr4();
-    let mut caller = Caller {
-        core,
-        vcpu,
-        regime,
-        cr4,
-    };
+    let mut caller = Caller { core, vcpu, regime };
     let outcome = adyton_sgx::encls(&mut caller, &mut state.progress, &mut processor);
     match outcome {
         Outcome::Complete => {
@@ -74,13 +68,7 @@ fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime
     }
     let mut processor = registers::of(vcpu, LENGTH);
     let mut thread = None;
-    let cr4 = vcpu.cr4();
-    let mut caller = Caller {
-        core,
-        vcpu,
-        regime,
-        cr4,
-    };
+    let mut caller = Caller { core, vcpu, regime };
     let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
     match (outcome, thread) {
         (Outcome::Entered, Some(thread)) => inside::enter(state, vcpu, regime, thread, &processor),
