@@ -11,11 +11,11 @@ use super::caller::Caller;
 use super::cores::{State, here};
 use super::space::OutOfFrames;
 use super::spaces::{self, Key, Taken};
+use super::undefined::{self, ENCLU};
 use super::{judgement, registers};
 use crate::address::PAGE_SIZE;
 use crate::cores::Core;
 use crate::domain::memory::CallerMemory;
-use crate::domain0::WITH_ERROR_CODE;
 use crate::guest::instruction::{Instruction, LONGEST, Mode};
 use crate::guest::walk::{Kind, Regime};
 use crate::vcpu::Vcpu;
@@ -29,8 +29,6 @@ const FETCH: u32 = 1 << 4;
 const BREAKPOINT: u8 = 3;
 /// The error code of #GP where INT3 finds no descriptor: its vector, from the interrupt table.
 const NO_BREAKPOINT_HANDLER: u32 = (BREAKPOINT as u32) << 3 | 2;
-/// ENCLU.
-const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
 
 /// What a core remembers while it is in enclave mode.
 pub(super) struct Stay {
@@ -244,17 +242,13 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) 
     Vendor::current().leave_enclave(vcpu, debug);
     stay.space.release();
     registers::put(vcpu, &processor);
-    match event {
-        Event::Exception {
-            vector: Fault::PF,
+    if let Event::Exception { vector, error, .. } = event {
+        let fault = Fault {
+            vector,
             error,
-            ..
-        } => vcpu.inject_page_fault(address, error),
-        Event::Exception { vector, error, .. } => {
-            let has_code = WITH_ERROR_CODE & 1_u32.checked_shl(vector.into()).unwrap_or(0) != 0;
-            vcpu.inject_exception(vector, has_code.then_some(error));
-        }
-        Event::Other => {}
+            address,
+        };
+        undefined::raise(vcpu, fault);
     }
 }
 

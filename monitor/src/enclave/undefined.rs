@@ -6,14 +6,14 @@ use super::caller::Caller;
 use super::cores::{State, here};
 use super::{inside, is_offered, registers};
 use crate::cores::Core;
-use crate::domain0::WITH_ERROR_CODE;
+use crate::domain0::error_code;
 use crate::guest::walk::Regime;
 use crate::vcpu::{Register, Vcpu};
 use crate::vendor::Vendor;
 
 /// ENCLS, of the kernel, and ENCLU, of programs. ENCLV (C0) is as undefined as on a processor without it.
 const ENCLS: [u8; 3] = [0x0f, 0x01, 0xcf];
-const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
+pub(super) const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
 const LENGTH: u64 = 3;
 
 /// The leaves of ENCLU that lead into an enclave.
@@ -81,10 +81,10 @@ fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime
     }
 }
 
-fn raise(vcpu: &mut Vcpu, fault: Fault) {
+/// Delivers a fault to domain 0.
+pub(super) fn raise(vcpu: &mut Vcpu, fault: Fault) {
     if fault.vector == Fault::PF {
         return vcpu.inject_page_fault(fault.address, fault.error);
     }
-    let has_code = WITH_ERROR_CODE & 1_u32.checked_shl(fault.vector.into()).unwrap_or(0) != 0;
-    vcpu.inject_exception(fault.vector, has_code.then_some(fault.error));
+    vcpu.inject_exception(fault.vector, error_code(fault.vector, fault.error));
 }
