@@ -13,8 +13,6 @@ use crate::vcpu::Vcpu;
 
 /// A flat segment's limit.
 const FLAT: u32 = u32::MAX;
-/// How often a walk is begun again that another core disturbs.
-const ATTEMPTS: usize = 4;
 const OSFXSR: u64 = 1 << 9;
 const OSXSAVE: u64 = 1 << 18;
 
@@ -39,17 +37,10 @@ impl Caller<'_> {
             alignment_check: self.vcpu.rflags() & 1 << 18 != 0,
         };
         let memory = CallerMemory::new(self.vcpu);
-        for _ in 0..ATTEMPTS {
-            match self
-                .regime
-                .translate(&memory, GuestVirtual(address), access)
-            {
-                Ok(found) => return Ok(found.address),
-                Err(walk::Fault::Contended) => {}
-                Err(fault) => return Err(raised(fault)),
-            }
-        }
-        Err(Fault::general_protection())
+        let found = self
+            .regime
+            .translate(&memory, GuestVirtual(address), access);
+        Ok(found.map_err(raised)?.address)
     }
 
     /// Does `each` to the parts of `length` bytes at `address` that lie in one page: with the host's address, `None` for what is
@@ -83,7 +74,8 @@ impl Caller<'_> {
     }
 }
 
-fn access_of(kind: Kind) -> Access {
+/// What the EPCM is asked about an access.
+pub(super) fn access_of(kind: Kind) -> Access {
     match kind {
         Kind::Read => Access::Read,
         Kind::Write => Access::Write,
@@ -92,7 +84,7 @@ fn access_of(kind: Kind) -> Access {
 }
 
 /// What the caller gets for a walk that leads nowhere.
-fn raised(fault: walk::Fault) -> Fault {
+pub(super) fn raised(fault: walk::Fault) -> Fault {
     match fault {
         walk::Fault::Page(fault) => Fault {
             vector: Fault::PF,

@@ -1,9 +1,10 @@
 //! Whether a thread in enclave mode may have a translation, and which: the operating system's tables, the EPCM and domain 0's
 //! nested tables must all agree (design note 007; Intel SDM volume 3D, section 36.5).
 
-use adyton_sgx::{Access, Fault, Thread};
+use adyton_sgx::{Event, Fault, Thread};
 use adyton_x86::paging::Entry;
 
+use super::caller::{access_of, raised};
 use super::notes::Notes;
 use super::space::Translation;
 use super::{epc, platform};
@@ -11,25 +12,23 @@ use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
 use crate::domain::memory::CallerMemory;
 use crate::guest::walk::{self, Kind, Regime};
 
-/// How often a walk is begun again that another core disturbs.
-const ATTEMPTS: usize = 4;
 /// Bits of the operating system's last entry that the processor is to see: the protection key.
 const KEPT: u64 = 0xf << Entry::PROTECTION_KEY_SHIFT;
 
-/// What the enclave is to see at the page of `address`, or the fault that its access raises.
+/// What the enclave is to see at the page of `address`, or what takes it out.
 pub(super) fn judge(
     memory: CallerMemory,
     regime: &Regime,
     thread: &Thread,
     address: u64,
     kind: Kind,
-) -> Result<Translation, Fault> {
+) -> Result<Translation, Event> {
     let inside = thread.contains(address);
     if !inside && kind == Kind::Execute {
-        return Err(Fault::general_protection());
+        return Err(Fault::general_protection().into());
     }
     let (notes, place) = walk(memory, regime, address, kind)?;
-    let sgx = Fault::epcm(address, access(kind), true);
+    let sgx = Fault::epcm(address, access_of(kind), true);
     let last = notes.last().ok_or(sgx)?;
     let rights = Rights {
         // The first store is to set the dirty bit.
@@ -89,28 +88,19 @@ fn walk(
     regime: &Regime,
     address: u64,
     kind: Kind,
-) -> Result<(Notes<CallerMemory>, u64), Fault> {
+) -> Result<(Notes<CallerMemory>, u64), Event> {
     let access = walk::Access {
         kind,
         user: true,
         alignment_check: false,
     };
-    for _ in 0..ATTEMPTS {
-        let notes = Notes::new(memory);
-        match regime.translate(&notes, GuestVirtual(address), access) {
-            Ok(found) => return Ok((notes, found.address.page().value())),
-            Err(walk::Fault::Contended) => {}
-            Err(walk::Fault::Page(fault)) => {
-                return Err(Fault {
-                    vector: Fault::PF,
-                    error: fault.error_code,
-                    address: fault.address.value(),
-                });
-            }
-            Err(walk::Fault::NotCanonical | walk::Fault::Table { .. }) => break,
-        }
+    let notes = Notes::new(memory);
+    match regime.translate(&notes, GuestVirtual(address), access) {
+        Ok(found) => Ok((notes, found.address.page().value())),
+        // Another core keeps changing an entry: the access is made again when the thread is back inside.
+        Err(walk::Fault::Contended) => Err(Event::Other),
+        Err(fault) => Err(raised(fault).into()),
     }
-    Err(Fault::general_protection())
 }
 
 fn enclave_rights(
@@ -146,12 +136,4 @@ fn outside_rights(memory: CallerMemory, place: u64, kind: Kind, rights: Rights) 
         write: rights.write && writable,
         execute: false,
     })
-}
-
-fn access(kind: Kind) -> Access {
-    match kind {
-        Kind::Read => Access::Read,
-        Kind::Write => Access::Write,
-        Kind::Execute => Access::Execute,
-    }
 }
