@@ -92,7 +92,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         *transfer = None;
         let mut described = Pcmd::zeroed();
         let mut secinfo = Secinfo::zeroed();
-        secinfo.set_flags(Secinfo::flags_of(&attributes));
+        secinfo.set_flags(attributes.secinfo_flags());
         described.set_secinfo(&secinfo.0);
         described.set_enclaveid(eid);
         described.set_mac(&tag);
@@ -156,7 +156,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     ) -> Transfer {
         let bound = if attributes.kind.is_child() { eid } else { 0 };
         let mut secinfo = Secinfo::zeroed();
-        secinfo.set_flags(Secinfo::flags_of(&attributes));
+        secinfo.set_flags(attributes.secinfo_flags());
         let header = header(bound, page.entry.address(), &[0; 40], &secinfo.0);
         let version = self.platform.new_version();
         Transfer {

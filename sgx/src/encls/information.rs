@@ -7,7 +7,7 @@ use crate::fault::Access;
 use crate::machine::Machine;
 use crate::outcome::Stop;
 use crate::processor::Register;
-use crate::structures::{Rdinfo, Secinfo};
+use crate::structures::Rdinfo;
 
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     pub(super) fn erdinfo(&mut self) -> Result<(), Stop> {
@@ -27,7 +27,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         } else {
             0
         };
-        info.set_flags(Secinfo::flags_of(&attributes) | blocked);
+        info.set_flags(attributes.secinfo_flags() | blocked);
         match attributes.kind {
             PageType::Secs => {
                 info.set_enclavecontext(self.machine.physical(number));

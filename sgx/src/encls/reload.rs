@@ -170,7 +170,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     ) {
         let secs = parent.map_or(EpcPage(0), |parent| parent.number);
         let mut attributes = Attributes::of(kind, secs);
-        secinfo.describe(&mut attributes);
+        attributes.set_rights_and_states(secinfo.flags());
         attributes.blocked = leaf.blocked && kind.is_child();
         if let Some(parent) = parent {
             parent.entry.count_child();
