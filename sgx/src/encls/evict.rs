@@ -107,8 +107,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         &mut self,
     ) -> Result<([u64; 3], Page<'e>, Page<'e>, Pageinfo), Stop> {
         let info = self.operand(Register::Rbx, 32)?;
-        let page = self.operand(Register::Rcx, PAGE)?;
-        let page = self.epc(page, Access::Write)?;
+        let page = self.page_at_rcx()?;
         let slot = self.operand(Register::Rdx, 8)?;
         let slot = self.epc(slot, Access::Write)?;
         let operands = [info, page.address, slot.address];

@@ -1,17 +1,14 @@
 //! No new translations, and none left: EBLOCK, ETRACK, ETRACKC.
 
-use super::{Context, PAGE, claimed};
+use super::{Context, claimed};
 use crate::epcm::{PageType, Part};
 use crate::error::ErrorCode;
-use crate::fault::Access;
 use crate::machine::Machine;
 use crate::outcome::Stop;
-use crate::processor::Register;
 
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     pub(super) fn eblock(&mut self) -> Result<(), Stop> {
-        let page = self.operand(Register::Rcx, PAGE)?;
-        let page = self.epc(page, Access::Write)?;
+        let page = self.page_at_rcx()?;
         let _share = page.entry.share().ok_or(ErrorCode::EpcPageConflict)?;
         let attributes = page.entry.attributes();
         if !attributes.valid {
@@ -40,8 +37,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     pub(super) fn etrack(&mut self) -> Result<(), Stop> {
-        let page = self.operand(Register::Rcx, PAGE)?;
-        let page = self.epc(page, Access::Write)?;
+        let page = self.page_at_rcx()?;
         let _tracking = claimed(page.entry.part(Part::Tracking))?;
         self.require_secs(page)?;
         if page.entry.tracking().advance() {
@@ -52,8 +48,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     pub(super) fn etrackc(&mut self) -> Result<(), Stop> {
-        let page = self.operand(Register::Rcx, PAGE)?;
-        let page = self.epc(page, Access::Write)?;
+        let page = self.page_at_rcx()?;
         let _share = page.entry.share().ok_or(ErrorCode::EpcPageConflict)?;
         let attributes = page.entry.attributes();
         if !attributes.valid {
