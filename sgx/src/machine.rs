@@ -115,13 +115,4 @@ pub trait Machine<'e> {
     fn load_extended(&mut self, xfrm: u64, pages: &[EpcPage]);
     /// Puts the extended state that `xfrm` selects into its initial configuration, but for these registers.
     fn reset_extended(&mut self, xfrm: u64, control: Control);
-
-    /// An enclave has begun to exist with this SECS; it has no children yet.
-    fn created(&mut self, secs: EpcPage) {
-        let _ = secs;
-    }
-    /// The SECS is gone, removed or written out.
-    fn removed(&mut self, secs: EpcPage) {
-        let _ = secs;
-    }
 }

@@ -36,7 +36,6 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         target
             .entry
             .occupy(Attributes::of(PageType::Secs, EpcPage(0)), 0);
-        self.machine.created(target.number);
         Ok(())
     }
 

@@ -189,11 +189,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let offset = (slot.address % PAGE) as usize;
         let before = self.machine.swap(slot.number, offset, version);
         match attributes.kind {
-            PageType::Va => page.entry.vacate(),
-            PageType::Secs => {
-                page.entry.vacate();
-                self.machine.removed(page.number);
-            }
+            PageType::Va | PageType::Secs => page.entry.vacate(),
             _ => {
                 let parent = self.parent(page)?;
                 page.entry.vacate();
@@ -203,7 +199,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if before == 0 {
             Ok(())
         } else {
-            Err(Stop::Remark(ErrorCode::VaSlotOccupied as u64))
+            Err(Stop::Remark(ErrorCode::VaSlotOccupied))
         }
     }
 }

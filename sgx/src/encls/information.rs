@@ -15,11 +15,11 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let address = self.operand(Register::Rcx, PAGE)?;
         let found = self.machine.epc_page(address, Access::Read)?;
         let entry = found.and_then(|number| Some((number, self.platform.entry(number)?)));
-        let (number, entry) = entry.ok_or(Stop::Remark(ErrorCode::PG_NONEPC))?;
+        let (number, entry) = entry.ok_or(Stop::Remark(ErrorCode::PgNonepc))?;
         let _share = entry.share().ok_or(ErrorCode::EpcPageConflict)?;
         let attributes = entry.attributes();
         if !attributes.valid {
-            return Err(Stop::Remark(ErrorCode::PgInvld as u64));
+            return Err(Stop::Remark(ErrorCode::PgInvld));
         }
         let mut info = Rdinfo::zeroed();
         let blocked = if attributes.blocked {

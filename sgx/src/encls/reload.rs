@@ -178,8 +178,5 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         // Nothing is left to be tracked: nobody could translate to the page while it was not there, and what was changed before it went
         // out was tracked then.
         page.entry.occupy(attributes, address);
-        if kind == PageType::Secs {
-            self.machine.created(page.number);
-        }
     }
 }

@@ -18,7 +18,6 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
                     return Err(ErrorCode::ChildPresent.into());
                 }
                 target.entry.vacate();
-                self.machine.removed(target.number);
             }
             PageType::Va => target.entry.vacate(),
             PageType::Trim if !attributes.modified => self.remove_child(target)?,

@@ -17,13 +17,13 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if !attributes.kind.is_child() {
             let secs = attributes.kind == PageType::Secs;
             return Err(Stop::Remark(if secs {
-                ErrorCode::PgIsSecs as u64
+                ErrorCode::PgIsSecs
             } else {
-                ErrorCode::Notblockable as u64
+                ErrorCode::Notblockable
             }));
         }
         if page.entry.block() {
-            return Err(Stop::Remark(ErrorCode::Blkstate as u64));
+            return Err(Stop::Remark(ErrorCode::Blkstate));
         }
         self.machine.forget(page.number);
         self.note_epoch(page)
@@ -56,7 +56,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         }
         let secs = match attributes.kind {
             PageType::Secs => page,
-            PageType::Va => return Err(Stop::Remark(ErrorCode::TRACK_NOT_REQUIRED)),
+            PageType::Va => return Err(Stop::Remark(ErrorCode::TrackNotRequired)),
             _ => self.parent(page)?,
         };
         let tracking = secs.entry.part(Part::Tracking);
