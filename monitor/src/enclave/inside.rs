@@ -6,6 +6,7 @@
 use arrayvec::ArrayVec;
 
 use adyton_sgx::{Event, Fault, Outcome, Processor, Thread};
+use adyton_x86::paging::fault;
 
 use super::caller::Caller;
 use super::cores::{State, here};
@@ -20,11 +21,6 @@ use crate::guest::instruction::{Instruction, LONGEST, Mode};
 use crate::guest::walk::{Kind, Regime};
 use crate::vcpu::Vcpu;
 use crate::vendor::{EnclaveEntry, Exit, Vendor};
-
-/// Error code bits of a page fault.
-const WRITE: u32 = 1 << 1;
-const USER: u32 = 1 << 2;
-const FETCH: u32 = 1 << 4;
 
 const BREAKPOINT: u8 = 3;
 /// The error code of #GP where INT3 finds no descriptor: its vector, from the interrupt table.
@@ -115,12 +111,12 @@ fn exception(
         Fault::PF => {
             let address = vcpu.fault_address();
             // An access of the processor's own, to a descriptor that no table holds.
-            if error & USER == 0 {
+            if error & fault::USER == 0 {
                 return Some(Fault::general_protection().into());
             }
             let kind = match error {
-                _ if error & FETCH != 0 => Kind::Execute,
-                _ if error & WRITE != 0 => Kind::Write,
+                _ if error & fault::FETCH != 0 => Kind::Execute,
+                _ if error & fault::WRITE != 0 => Kind::Write,
                 _ => Kind::Read,
             };
             load(state, vcpu, address, kind).err()
