@@ -346,8 +346,8 @@ impl EpcmEntry {
     }
 
     /// What a thread of an enclave may do with the page at a linear address (page-aligned), by the EPCM alone; `None`: #PF with
-    /// the SGX bit. Whoever keeps a translation made from this asks once more after it can be used, since an instruction on another core may
-    /// have changed the answer and called [`forget`](crate::Machine::forget) in between.
+    /// the SGX bit. An instruction on another core may change the answer and call [`forget`](crate::Machine::forget) before a translation made
+    /// from it can be used: that translation lives until the thread leaves, as one that was there before does.
     #[must_use]
     pub fn access(&self, secs: EpcPage, address: u64) -> Option<Attributes> {
         let word = self.attributes.load(Ordering::SeqCst);
