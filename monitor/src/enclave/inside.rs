@@ -23,8 +23,8 @@ use crate::vcpu::Vcpu;
 use crate::vendor::{EnclaveEntry, Exit, Vendor};
 
 const BREAKPOINT: u8 = 3;
-/// The error code of #GP where INT3 finds no descriptor: its vector, from the interrupt table.
-const NO_BREAKPOINT_HANDLER: u32 = (BREAKPOINT as u32) << 3 | 2;
+/// INT3, which an emulator takes for a software interrupt instead of an exception.
+const INT3: [u8; 1] = [0xcc];
 
 /// What a core remembers while it is in enclave mode.
 pub(super) struct Stay {
@@ -93,6 +93,11 @@ fn answer(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, exit: Exit) {
         }
         // A state that a processor has after a triple fault, which no program alone brings about.
         Exit::Shutdown | Exit::Invalid | Exit::NestedFault(_) => Fault::general_protection().into(),
+        Exit::Other(_) if starts_with(INT3, state, vcpu) => Event::Exception {
+            vector: BREAKPOINT,
+            error: 0,
+            address: 0,
+        },
         // What the SDM calls illegal inside (volume 3D, section 38.6.1).
         _ => Fault::undefined().into(),
     };
@@ -121,12 +126,7 @@ fn exception(
             };
             load(state, vcpu, address, kind).err()
         }
-        Fault::UD if is_enclu(state, vcpu) => leaf(core, state, vcpu),
-        Fault::GP if error == NO_BREAKPOINT_HANDLER => Some(Event::Exception {
-            vector: BREAKPOINT,
-            error: 0,
-            address: 0,
-        }),
+        Fault::UD if starts_with(ENCLU, state, vcpu) => leaf(core, state, vcpu),
         Fault::GP if is_undefined(state, vcpu) => Some(Fault::undefined().into()),
         _ => Some(Event::Exception {
             vector,
@@ -176,8 +176,8 @@ fn code<const COUNT: usize>(state: &State, vcpu: &Vcpu) -> ArrayVec<u8, COUNT> {
     bytes
 }
 
-fn is_enclu(state: &State, vcpu: &Vcpu) -> bool {
-    code::<3>(state, vcpu).as_slice() == ENCLU
+fn starts_with<const COUNT: usize>(bytes: [u8; COUNT], state: &State, vcpu: &Vcpu) -> bool {
+    code::<COUNT>(state, vcpu).as_slice() == bytes
 }
 
 /// Whether the instruction that was refused is one that enclave mode does not know.
