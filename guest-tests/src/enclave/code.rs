@@ -28,16 +28,12 @@ pub enum Command {
     Identify = 7,
     /// SYSCALL.
     SystemCall = 8,
-    /// Loads a word from each of so many pages (second operand) from the first operand on; the result is their sum.
-    Touch = 9,
     /// Fills all registers with the first operand, XMM registers too, then loads from the second operand.
     FillAndLoad = 10,
     /// VMMCALL.
     MonitorCall = 11,
     /// INT 80h.
     Interrupt = 12,
-    /// Executes the leaf of ENCLU that the first operand names with RBX, RCX, RDX from the table at the second; the result is RAX.
-    Leaf = 13,
     /// IN from port 80h.
     Port = 14,
     /// MOV DS with the first operand.
@@ -50,7 +46,7 @@ pub enum Command {
 
 global_asm!(
     r#"
-.globl enclave_code, enclave_code_end, enclave_enter, enclave_by_vdso
+.globl enclave_code, enclave_code_out, enclave_code_end, enclave_enter, enclave_by_vdso
 .section .text.enclave, "ax"
 .balign 4096
 enclave_code:
@@ -76,22 +72,19 @@ enclave_code:
     je 17f
     cmp rdi, 8
     je 18f
-    cmp rdi, 9
-    je 19f
     cmp rdi, 10
     je 20f
     cmp rdi, 11
     je 21f
     cmp rdi, 12
     je 22f
-    cmp rdi, 13
-    je 23f
     cmp rdi, 14
     je 24f
     cmp rdi, 15
     je 25f
     cmp rdi, 16
     je 26f
+enclave_code_out:
 80: // Out again, without the registers that were used.
     mov rbx, r11
     xor r11d, r11d
@@ -124,14 +117,6 @@ enclave_code:
     mov eax, 39
     syscall
     jmp 80b
-19: xor eax, eax
-191:
-    add rax, [rsi]
-    add rsi, 4096
-    dec rdx
-    jnz 191b
-    mov [r8], rax
-    jmp 80b
 20: mov rax, rsi
     mov rbx, rsi
     mov rcx, rsi
@@ -153,14 +138,6 @@ enclave_code:
 21: vmmcall
     jmp 80b
 22: int 0x80
-    jmp 80b
-23: mov rax, rsi
-    mov r9, rdx
-    mov rbx, [r9]
-    mov rcx, [r9 + 8]
-    mov rdx, [r9 + 16]
-    .byte 0x0f, 0x01, 0xd7
-    mov [r8], rax
     jmp 80b
 24: in al, 0x80
     jmp 80b
@@ -234,6 +211,7 @@ enclave_by_vdso:
 
 unsafe extern "C" {
     static enclave_code: u8;
+    static enclave_code_out: u8;
     static enclave_code_end: u8;
     fn enclave_enter(tcs: u64, command: u64, first: u64, second: u64, result: *mut u64, leaf: u64);
     fn enclave_by_vdso(function: u64, words: *const [u64; 7]) -> i32;
@@ -244,6 +222,11 @@ pub fn bytes() -> &'static [u8] {
     let (start, end) = (&raw const enclave_code, &raw const enclave_code_end);
     // SAFETY: both are labels of one section of this program.
     unsafe { std::slice::from_raw_parts(start, end as usize - start as usize) }
+}
+
+/// Where in the enclave's code it leaves.
+pub fn way_out() -> u64 {
+    &raw const enclave_code_out as u64 - &raw const enclave_code as u64
 }
 
 /// EENTER, without help: after an interrupt the program goes on with ERESUME. An exception inside is a signal.

@@ -1,6 +1,7 @@
 //! Enclaves that domain 0's own driver loads: that they run, and that the operating system cannot abuse them.
 
 mod abuse;
+mod breakpoint;
 pub mod code;
 pub mod driver;
 pub mod image;
@@ -12,7 +13,8 @@ use image::{Attributes, Image, PAGE, Page, secinfo};
 
 /// The tests, which need an EPC.
 pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
-    running::TESTS.iter().chain(abuse::TESTS).copied()
+    let tests = running::TESTS.iter().chain(breakpoint::TESTS);
+    tests.chain(abuse::TESTS).copied()
 }
 
 /// Pages of the tests' enclave by number.

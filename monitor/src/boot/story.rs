@@ -156,7 +156,7 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
             0
         },
         epc_size: options.epc_size,
-        epc_reserve: enclave::RESERVE,
+        epc_reserve: enclave::reserve(count_cores(handover)),
     };
     let layout = Layout::plan(&handover.memory, image, &occupied, &wishes)
         .unwrap_or_else(|reason| panic!("memory cannot be divided as asked: {reason:?}"));
@@ -188,6 +188,15 @@ fn occupied(handover: &Handover) -> ArrayVec<Range, MOST_OCCUPIED> {
 fn has_iommu(handover: &Handover) -> bool {
     Tables::find(handover.root_pointer, &physical::Memory)
         .is_ok_and(|tables| tables.iommu_table().is_some())
+}
+
+/// How many cores there can be: that, too, is known before. Without a list there is one.
+fn count_cores(handover: &Handover) -> usize {
+    let mut count = 1;
+    if let Ok(tables) = Tables::find(handover.root_pointer, &physical::Memory) {
+        let _ = tables.cores(|core| count += usize::from(core.enabled));
+    }
+    count.min(MOST_CORES)
 }
 
 /// Reads the firmware's tables, publishes the machine, and returns the cores, this one first.

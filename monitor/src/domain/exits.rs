@@ -8,7 +8,7 @@ use adyton_abi::exit::ExitKind;
 use super::chain::suspend;
 use super::enter::leave;
 use super::report::Operands;
-use crate::domain0::WITH_ERROR_CODE;
+use crate::domain0::error_code;
 use crate::instructions;
 use crate::policy::cpuid::{CallInstruction, Context, child};
 use crate::vcpu::{DOMAIN_COMPONENTS, Register, Vcpu, components};
@@ -60,7 +60,7 @@ fn exception(vcpu: &'static mut Vcpu, vector: u8, error: u32) -> &'static mut Vc
     let bit = 1_u32.checked_shl(vector.into()).unwrap_or(0);
     if policy.exceptions & bit == 0 {
         // Intercepted for the monitor's own sake.
-        vcpu.inject_exception(vector, (WITH_ERROR_CODE & bit != 0).then_some(error));
+        vcpu.inject_exception(vector, error_code(vector, error));
         return vcpu;
     }
     let mut operands = Operands::default();

@@ -31,7 +31,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     fn describe(&self, secs: &Secs) -> Report {
-        let secrets = &self.platform.secrets;
+        let secrets = &self.platform.secrets();
         let mut report = Report::zeroed();
         report.set_cpusvn(&secrets.cpusvn);
         report.set_miscselect(secs.miscselect());
@@ -50,7 +50,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
 
     /// The key that only the target can have.
     fn report_key(&self, target: &Targetinfo) -> keys::Key {
-        let secrets = &self.platform.secrets;
+        let secrets = &self.platform.secrets();
         let mut dependencies = Dependencies::of(KeyName::Report, secrets);
         dependencies.set_attributes(target.attributes());
         dependencies.set_mrenclave(target.measurement());
