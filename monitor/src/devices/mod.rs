@@ -10,6 +10,7 @@
 mod change;
 pub mod configuration;
 mod inspection;
+mod kept;
 pub mod permission;
 pub mod ports;
 mod quiet;
@@ -30,6 +31,7 @@ use crate::once::Once;
 use adyton_x86::{apic, tpm};
 use configuration::{Configuration, Window};
 use inspection::{Findings, inspect};
+use kept::KEPT;
 use permission::Write;
 use registers::{FUNCTIONS, Sizes};
 use registry::{Entry, REGISTRY};
@@ -113,11 +115,6 @@ fn machine_devices() -> Result<&'static MachineDevices, Error> {
     MACHINE_DEVICES.try_get().ok_or(Error::Unprotected)
 }
 
-fn findings(function: u16) -> Result<Findings, Error> {
-    let machine = machine_devices()?;
-    inspect(&machine.window, &machine.sizes, function, is_taken)
-}
-
 /// Whether something other than a function's registers is there, or may be: memory, what the firmware lists, the chipset.
 fn is_taken(range: Range) -> bool {
     let machine = machine::get();
@@ -159,11 +156,12 @@ fn is_taken(range: Range) -> bool {
 /// # Errors
 /// `Unprotected` (no IOMMU), and as [`inspect`].
 pub fn facts(function: u16) -> Result<Facts, Error> {
-    machine_devices()?;
+    let machine = machine_devices()?;
     let registry = REGISTRY.lock();
     let Some(entry) = registry.entry(function) else {
         drop(registry);
-        return Ok(describe(&findings(function)?, Holder::System));
+        let findings = inspect(&machine.window, &machine.sizes, function, is_taken)?;
+        return Ok(describe(&findings, Holder::System));
     };
     let holder = match entry.holder {
         Some(_) if entry.filed == DOMAIN0 => Holder::System,
@@ -198,7 +196,7 @@ fn describe(findings: &Findings, holder: Holder) -> Facts {
 /// # Errors
 /// As [`facts`]; `Overlap` (it is somebody's), `Exhausted` (as many as can be are).
 pub fn begin(function: u16, first_domain: DomainId) -> Result<Facts, Error> {
-    machine_devices()?;
+    let machine = machine_devices()?;
     let mut registry = REGISTRY.lock();
     if registry.entry(function).is_some() {
         return Err(Error::Overlap);
@@ -207,15 +205,17 @@ pub fn begin(function: u16, first_domain: DomainId) -> Result<Facts, Error> {
         return Err(Error::Exhausted);
     }
     ports::freeze();
-    let machine = machine_devices()?;
-    let findings = findings(function).inspect_err(|_| ports::thaw())?;
+    // Judged by what may be put back: domain 0 could reset functions meanwhile.
+    let space = KEPT.over(machine.window);
+    let findings =
+        inspect(&space, &machine.sizes, function, is_taken).inspect_err(|_| ports::thaw())?;
     let facts = describe(&findings, Holder::System);
     registry.entries.push(Entry {
         function,
         holder: Some(first_domain),
         filed: DOMAIN0,
         blocked: false,
-        addresses: quiet::addresses(&machine.window, function),
+        addresses: quiet::addresses(&space, function),
         findings,
         opening: iommu::Flush::Done,
         since: 0,
