@@ -1,11 +1,10 @@
 //! Domain 0's stores to configuration space where it is mapped to memory: carried out, but for those that are refused
 //! ([`crate::devices::permission`]). Windows that are not watched ([`crate::acpi::Segment::watched`]) are domain 0's own.
 
+use super::store::fetched;
 use crate::devices::permission::Write;
 use crate::devices::ports;
-use crate::guest::fetch::FetchError;
 use crate::guest::instruction::{Direction, Register, Transfer};
-use crate::guest::walk::Fault;
 use crate::machine;
 use crate::vcpu::Vcpu;
 
@@ -18,18 +17,8 @@ pub(super) fn store(vcpu: &mut Vcpu, address: u64) -> bool {
     let Some(offset) = found else {
         return false;
     };
-    let instruction = match vcpu.fetch() {
-        Ok(instruction) => instruction,
-        Err(FetchError::Walk(Fault::Page(fault))) => {
-            vcpu.inject_page_fault(fault.address.value(), fault.error_code);
-            return true;
-        }
-        // The tables are being changed by another core: the CPU will fetch again.
-        Err(FetchError::Walk(_)) => return true,
-        Err(FetchError::NotLongMode | FetchError::NoInstruction) => {
-            vcpu.inject_general_protection();
-            return true;
-        }
+    let Some(instruction) = fetched(vcpu) else {
+        return true;
     };
     // Systems use nothing but moves of up to four bytes here.
     if let Some((value, width)) = instruction
