@@ -46,11 +46,13 @@ pub const MOST: usize = 16;
 /// pays for: two for each stretch.
 pub const TABLES: u64 = MOST as u64 * 2 * (registers::BASE_ADDRESSES as u64 + 1);
 
-/// The chipset's own registers lie between here and 4 GiB.
+/// The chipset's own registers lie between here and 4 GiB, the APICs' and the TPM's among them.
 const CHIPSET: Range = Range {
     start: 0xfec0_0000,
     end: 1 << 32,
 };
+const _: () = assert!(CHIPSET.start <= apic::DEFAULT_BASE && apic::DEFAULT_BASE < CHIPSET.end);
+const _: () = assert!(CHIPSET.start <= tpm::BASE && tpm::END <= CHIPSET.end);
 
 static MACHINE_DEVICES: Once<MachineDevices> = Once::new();
 
@@ -119,10 +121,6 @@ fn machine_devices() -> Result<&'static MachineDevices, Error> {
 fn is_taken(range: Range) -> bool {
     let machine = machine::get();
     let end = 1 << machine.physical_bits.min(48);
-    let tpm = Range {
-        start: tpm::BASE,
-        end: tpm::END,
-    };
     let segments = machine.segments.iter().map(|segment| Range {
         start: segment.base,
         end: segment.base.saturating_add(256 << 20),
@@ -130,13 +128,9 @@ fn is_taken(range: Range) -> bool {
     let listed = machine.layout.domain0.iter();
     // The firmware lists the window of configuration space, and may list more of what devices have: only memory counts.
     let memory = listed.filter(|entry| entry.kind != Kind::Reserved);
-    let single = [CHIPSET, tpm, machine.layout.pool]
+    let single = [CHIPSET, machine.layout.pool]
         .into_iter()
-        .chain(machine.layout.hidden())
-        .chain([Range {
-            start: apic::DEFAULT_BASE,
-            end: apic::DEFAULT_BASE + PAGE_SIZE,
-        }]);
+        .chain(machine.layout.hidden());
     let registers = machine.iommus.iter().map(|unit| Range {
         start: unit.base,
         end: unit.base + (512 << 10),
