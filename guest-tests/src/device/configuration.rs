@@ -23,12 +23,12 @@ const NOBODY: u32 = !0;
 const HIGHER_REGISTERS: u32 = 1 << 24;
 
 /// The function's configuration space, by the kernel's file.
-fn file(function: &Function) -> Result<File> {
+pub(super) fn file(function: &Function) -> Result<File> {
     let path = folder(function).join("config");
     Ok(File::options().read(true).write(true).open(path)?)
 }
 
-fn read(file: &File, offset: u64) -> Result<u32> {
+pub(super) fn read(file: &File, offset: u64) -> Result<u32> {
     let mut bytes = [0; 4];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(u32::from_le_bytes(bytes))
@@ -52,7 +52,7 @@ pub fn messages(file: &File) -> Result<u64> {
 }
 
 /// Stores a word in the function's register by ports.
-fn by_ports(function: &Function, register: u32, value: u32) {
+pub(super) fn by_ports(function: &Function, register: u32, value: u32) {
     machine::output(
         0xcf8,
         4,
@@ -62,7 +62,7 @@ fn by_ports(function: &Function, register: u32, value: u32) {
 }
 
 /// Where configuration space of the function is mapped.
-fn window(function: &Function) -> Result<u64> {
+pub(super) fn window(function: &Function) -> Result<u64> {
     let map = std::fs::read_to_string("/proc/iomem")?;
     let line = map.lines().find(|line| line.contains("PCI MMCONFIG"));
     let line = line.context("configuration space is not mapped")?;

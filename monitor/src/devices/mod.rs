@@ -8,6 +8,7 @@
 //! in the machine is moved to other addresses ([`permission`]); and its accesses are blocked, or go through the tables of who drives it.
 
 mod change;
+mod chipset;
 pub mod configuration;
 mod inspection;
 mod kept;
@@ -91,7 +92,7 @@ pub enum Holder {
 /// Looks at all functions of bus 0, which nobody uses yet. Only where there is an IOMMU and a window to configuration space: otherwise
 /// none is ever given away.
 pub fn find(machine: &Machine) {
-    ports::find_host_bridges();
+    ports::find_chipset();
     let Some(mut window) = Window::find(&machine.segments).filter(|_| iommu::is_active()) else {
         return;
     };

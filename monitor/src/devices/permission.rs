@@ -1,7 +1,8 @@
 //! Who may write what in configuration space.
 //!
-//! Domain 0 programs its functions as on bare metal, with two exceptions: nothing at host bridges, whose registers say where
-//! configuration space, memory and devices lie and are the firmware's matter; and, as long as a function is in a
+//! Domain 0 programs its functions as on bare metal, with three exceptions: nothing at host bridges, whose registers say where
+//! configuration space, memory and devices lie and are the firmware's matter; nothing that places what the monitor watches
+//! ([`super::chipset`]); and, as long as a function is in a
 //! domain's hands, nothing that decides who answers to which address: base addresses, windows and bus numbers of
 //! bridges. So nothing moves over the function's registers, and no number of its accesses changes.
 //!
@@ -24,7 +25,7 @@ pub struct Write {
 }
 
 impl Write {
-    const fn overlaps(self, start: u16, end: u16) -> bool {
+    pub(super) const fn overlaps(self, start: u16, end: u16) -> bool {
         self.offset < end && start < self.offset.saturating_add(self.width as u16)
     }
 

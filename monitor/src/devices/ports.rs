@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use adyton_x86::pci::{HOST_BRIDGE, register};
 
+use super::chipset;
 use super::kept::KEPT;
 use super::permission::{self, Write};
 use crate::instructions::{input32, output32};
@@ -78,8 +79,9 @@ pub(super) fn writes(value: u32, port: u16, width: u8) -> Option<[Write; 2]> {
     }))
 }
 
-/// Notes which functions of bus 0 are host bridges. While booting: nobody else uses the ports.
-pub(super) fn find_host_bridges() {
+/// Notes which functions of bus 0 are host bridges, and which have registers that stay as the firmware left them. While booting: nobody else uses the ports.
+pub(super) fn find_chipset() {
+    let mut kept = chipset::Functions::new();
     for function in 0..=u8::MAX {
         let function = u16::from(function);
         // SAFETY: reading headers has no effect, and domain 0 does not run yet.
@@ -89,10 +91,15 @@ pub(super) fn find_host_bridges() {
                 probe(function, register::CLASS),
             )
         };
-        if identity as u16 != u16::MAX && (class >> 16) as u16 == HOST_BRIDGE {
+        let class = (class >> 16) as u16;
+        if identity as u16 != u16::MAX && class == HOST_BRIDGE {
             set(&HOST_BRIDGES, function, true);
         }
+        if let Some(registers) = chipset::registers(function, identity, class) {
+            kept.push((function, registers));
+        }
     }
+    chipset::FUNCTIONS.set(kept);
     choose(0);
 }
 
@@ -120,9 +127,15 @@ pub fn is_host_bridge(function: u16) -> bool {
     has(&HOST_BRIDGES, function)
 }
 
+/// Whether the write changes what stays as the firmware left it.
+fn is_kept(function: u16, write: Write) -> bool {
+    let functions = chipset::FUNCTIONS.try_get();
+    functions.is_some_and(|functions| chipset::keeps(functions, function, write))
+}
+
 /// Whether a store of domain 0's to the function's configuration space goes through.
 fn permits(function: u16, write: Write, value: Option<u32>) -> bool {
-    if has(&WITHDRAWN, function) || is_host_bridge(function) {
+    if has(&WITHDRAWN, function) || is_host_bridge(function) || is_kept(function, write) {
         return false;
     }
     if FROZEN.load(Ordering::Acquire) == 0 {
