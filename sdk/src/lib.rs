@@ -10,7 +10,6 @@
 //! and others may change.
 #![deny(unsafe_code)]
 
-mod buffer;
 mod call;
 mod console;
 mod device;
