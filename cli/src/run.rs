@@ -44,6 +44,9 @@ pub struct Options {
     /// Give it a PCI function, as `adyton device ls` shows it: 00:04.0
     #[arg(long, value_name = "FUNCTION")]
     function: Option<String>,
+    /// Give it a core of its own that was taken offline before, and run its first vCPU there
+    #[arg(long, value_name = "N")]
+    core: Option<u64>,
     /// The payload: a static ELF file linked against `adyton-runtime`. A plain name is also looked for in
     /// $ADYTON_PAYLOADS, /payloads and /usr/lib/adyton/payloads
     file: PathBuf,
@@ -122,11 +125,15 @@ pub fn run(arguments: &Arguments, invocation: &Invocation) -> Result<ExitCode, F
     if let Some(function) = &function {
         function.assign(&loaded.domain, loaded.plan.device().base, READ_WRITE)?;
     }
+    let core = options
+        .core
+        .map(|core| loaded.domain.carve_core(core))
+        .transpose()?;
     loaded.domain.seal()?;
     if let (Some(file), Some(nonce)) = (&invocation.evidence, &invocation.nonce) {
         evidence::write(&loaded.domain, nonce, file)?;
     }
-    let console = Console::of(&loaded);
+    let console = Console::of(&loaded).map(|console| console.on_core(core));
     let Loaded {
         vcpus,
         domain,
@@ -137,11 +144,14 @@ pub fn run(arguments: &Arguments, invocation: &Invocation) -> Result<ExitCode, F
     let ending = end_on_signals(Arc::downgrade(&domain));
     let outcome = enter_all(vcpus, console);
     match (outcome, ENDED_BY.load(Ordering::Acquire)) {
-        (Ok(outcome), _) => Ok(report(arguments, outcome)),
+        // On a core of its own it is stopped first.
+        (Ok(outcome), signal) if signal == 0 || outcome != Outcome::Exit(Exit::Abandoned) => {
+            Ok(report(arguments, outcome))
+        }
         (Err(failure), 0) => Err(failure),
         // As a shell tells of programs that a signal ended. The thread still holds the domain: were it left alone, the
         // process would end before the claim is released.
-        (Err(_), signal) => {
+        (_, signal) => {
             let _panicked = ending.join();
             Ok(ExitCode::from(128 + signal as u8))
         }

@@ -17,7 +17,7 @@ use adyton::{
 use anyhow::{Context, Result, ensure};
 use nix::sys::wait::WaitStatus;
 
-use crate::fixture::{ROOM, audit, payload, pool, refused};
+use crate::fixture::{ROOM, Running, audit, payload, pool, refused};
 use crate::{kernel_mode, machine, raw};
 
 pub(crate) const TESTS: &[crate::Test] = &[
@@ -32,6 +32,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("whole-core-attacked", attacked),
     ("whole-core-elsewhere", elsewhere),
     ("whole-core-notice", notice),
+    ("whole-core-nested", nested),
 ];
 
 const CORE: u64 = 1;
@@ -51,6 +52,9 @@ const REACH: u64 = 3;
 const FAIL: u64 = 4;
 const CPUID: u64 = 5;
 const VERSION: u64 = 6;
+
+/// Running time in ticks, some interrupts long.
+const LIMIT: u64 = 50_000_000;
 
 /// For how long it is waited for what must happen, and for what must not.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -452,6 +456,76 @@ fn elsewhere() -> Result<()> {
     beating.goes_on()?;
     drop(beating);
     offline.end()
+}
+
+/// A domain on a whole core has children there: they run, and are taken out of the way with it.
+fn nested() -> Result<()> {
+    let offline = Offline::begin()?;
+    let (mut running, core) = nest("pass")?;
+    let at = Place::on(core);
+    let mut round_trip = |words: [u64; 6]| -> Result<Exit> {
+        let vcpu = running.vcpu();
+        vcpu.reply(words);
+        vcpu.start(at)?;
+        let mut found = None;
+        wait("the nest to exit", || {
+            found = vcpu.ended();
+            found.is_some()
+        })?;
+        found.context("no exit")
+    };
+    let first = round_trip([0; 6])?;
+    ensure!(matches!(first, Exit::Call([PAYLOAD, ..])), "{first:?}");
+    for round in 0..20 {
+        let words = round_trip([0, round, 1, 2, 3, 4])?;
+        ensure!(
+            words == Exit::Call([PAYLOAD, round + 1, 1, 2, 3, 4]),
+            "{words:?}"
+        );
+    }
+    drop(running);
+    let (mut running, core) = nest("forever")?;
+    let at = Place::on(core);
+    running.vcpu().start(at)?;
+    wait("the innermost to begin", || {
+        running.vcpu().ended().is_some()
+    })?;
+    running.vcpu().start(at)?;
+    std::thread::sleep(WHILE);
+    running.claim.revoke(core)?;
+    let exit = running.vcpu().ended();
+    ensure!(exit == Some(Exit::Abandoned), "{exit:?}");
+    let exit = running.vcpu().enter(LIMIT)?;
+    ensure!(exit == Exit::Budget, "elsewhere: {exit:?}");
+    offline.end()?;
+    audit()?;
+    Ok(())
+}
+
+/// Three levels of `nest`, of which the outermost has core 1, sealed.
+fn nest(mode: &str) -> Result<(Running, RegionName)> {
+    const FILE: usize = 1;
+    let file = payload("nest")?;
+    let flags = Flags::CONFIDENTIAL | Flags::MAY_COMPOSE;
+    let mut program = Program::new(Image::parse(&file)?, flags);
+    program.arguments = vec!["2", mode, "confidential"];
+    program.windows[FILE] = (file.len() as u64 + 8).next_multiple_of(PAGE_SIZE);
+    program.heap = 1 << 20;
+    program.pool = 6 << 20;
+    let pool = pool()?;
+    let claim = pool.claim(program.claim_size() + (2 << 20))?;
+    let loaded = program.build(&claim)?;
+    let window = loaded.window(FILE).context("a window")?;
+    window.store(0, file.len() as u64);
+    window.write(8, &file);
+    let core = loaded.domain.carve_core(CORE)?;
+    loaded.domain.seal()?;
+    let running = Running {
+        loaded,
+        claim,
+        pool,
+    };
+    Ok((running, core))
 }
 
 /// A start in kernel mode.
