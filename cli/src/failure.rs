@@ -100,6 +100,9 @@ impl Failure {
             (_, Some(Reason::Quota)) => Some(
                 "monitor memory is shared out with the pool: a larger --memory claims more of it",
             ),
+            (_, Some(Reason::CoreBusy)) => Some(
+                "as root: echo 0 > /sys/devices/system/cpu/cpuN/online, for it and all its threads",
+            ),
             (_, Some(Reason::WrongCore)) => Some("run it on the cores it was given: taskset -c"),
             _ => None,
         }

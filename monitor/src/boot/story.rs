@@ -257,6 +257,7 @@ fn find_machine(
         allows_unprotected: options.allows_unprotected,
         ticks_per_second,
         physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
+        threads: processor::threads(cpuid),
         gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
         patience: options.patience.saturating_mul(
             match ticks_per_second {
@@ -372,7 +373,8 @@ unsafe fn firmware_facts(uefi: &Uefi, layout: &Layout) -> FirmwareFacts {
 pub extern "C" fn enter(core: &'static Core) -> ! {
     // SAFETY: domain 0's vCPUs are made, and this core alone touches its own.
     let vcpu = unsafe { &mut *core.domain0_vcpu() };
-    core.wait_for_startup(vcpu);
+    let vcpu = core.wait_for_startup(vcpu);
+    vcpu.prepare_entry(core);
     // SAFETY: the core is prepared, the vCPU is configured and runs nowhere else.
     unsafe { Vendor::current().run(core, vcpu) }
 }
