@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use adyton_evidence::bundle::{Bundle, Measured};
+use adyton_evidence::bundle::{Bundle, Measured, Subject};
 use adyton_evidence::files::{extract, hexadecimal, read_anchors, read_policy};
 use adyton_evidence::platform::{Platform, QUOTED, encode_log, qualifying_data};
 use adyton_evidence::software::{Monitor, sample};
@@ -137,7 +137,7 @@ fn evidence(tpm: &Tpm, monitor: &Monitor) -> (Vec<u8>, Vec<u8>) {
         },
         protected: true,
         request: sample::SUBJECT,
-        composition: hash(&claims),
+        claims: hash(&claims),
     };
     let [mut signed, mut evidence] = [vec![], vec![]];
     token.sign(&mut signed, &monitor.key).expect("room");
@@ -148,7 +148,8 @@ fn evidence(tpm: &Tpm, monitor: &Monitor) -> (Vec<u8>, Vec<u8>) {
     let bundle = Bundle {
         token: &signed,
         measured,
-        composition: &claims,
+        subject: Subject::Domain,
+        claims: &claims,
     };
     bundle.encode(&mut evidence).expect("memory");
     (evidence, public)

@@ -23,7 +23,7 @@ const OUT: u64 = BASE + MORE;
 const KEY_OUT: u64 = BASE + MORE + 0x200;
 
 const SEAL: u16 = 4;
-const REPORT: u16 = 3;
+pub const REPORT: u16 = 3;
 const PROVISION_SEAL: u16 = 2;
 const PROVISION: u16 = 1;
 const EINITTOKEN: u16 = 0;
@@ -33,7 +33,7 @@ const MRSIGNER: u16 = 2;
 
 impl World {
     /// EGETKEY by the thread inside.
-    fn key(&mut self, enclave: &Enclave, request: &Keyrequest) -> Result<[u8; 16], Answer> {
+    pub fn key(&mut self, enclave: &Enclave, request: &Keyrequest) -> Result<[u8; 16], Answer> {
         self.put_inside(enclave, DATA, &request.0);
         self.put_inside(enclave, KEY_OUT - BASE, &[0xCC; 16]);
         let answer = self.enclu(Enclu::Egetkey, [REQUEST, KEY_OUT, 0]);
@@ -49,7 +49,7 @@ impl World {
     }
 
     /// EREPORT for a target.
-    fn report(&mut self, enclave: &Enclave, target: &Targetinfo) -> Report {
+    pub fn report(&mut self, enclave: &Enclave, target: &Targetinfo) -> Report {
         self.put_inside(enclave, DATA, &target.0);
         self.put_inside(enclave, DATA_IN - BASE, &[0x77; 64]);
         let before = self.processor.flags;
@@ -61,7 +61,7 @@ impl World {
         report
     }
 
-    fn identity(&self, enclave: &Enclave) -> Secs {
+    pub fn identity(&self, enclave: &Enclave) -> Secs {
         let mut secs = Secs::zeroed();
         secs.0
             .copy_from_slice(&self.machine.epc[enclave.secs.0 as usize][..Secs::SIZE]);
@@ -69,7 +69,7 @@ impl World {
     }
 }
 
-fn request(name: u16) -> Keyrequest {
+pub fn request(name: u16) -> Keyrequest {
     let mut request = Keyrequest::zeroed();
     request.set_keyname(name);
     request.set_attributemask(&[0xFF; 16]);
@@ -78,7 +78,7 @@ fn request(name: u16) -> Keyrequest {
     request
 }
 
-fn target(secs: &Secs) -> Targetinfo {
+pub fn target(secs: &Secs) -> Targetinfo {
     let mut target = Targetinfo::zeroed();
     target.set_measurement(secs.mrenclave());
     target.set_attributes(secs.attribute_bytes());
@@ -88,7 +88,7 @@ fn target(secs: &Secs) -> Targetinfo {
     target
 }
 
-fn cmac(key: [u8; 16], bytes: &[u8]) -> [u8; 16] {
+pub fn cmac(key: [u8; 16], bytes: &[u8]) -> [u8; 16] {
     let mut mac = Cmac::<Aes128>::new(&key.into());
     mac.update(bytes);
     mac.finalize().into_bytes().into()

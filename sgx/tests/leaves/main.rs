@@ -9,5 +9,6 @@ mod look;
 mod modify;
 mod oracle;
 mod random;
+mod report;
 mod resume;
 mod support;
