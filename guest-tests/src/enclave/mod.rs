@@ -3,6 +3,7 @@
 mod abuse;
 pub mod code;
 pub mod driver;
+mod evidence;
 pub mod image;
 mod running;
 pub mod signature;
@@ -12,7 +13,8 @@ use image::{Attributes, Image, PAGE, Page, secinfo};
 
 /// The tests, which need an EPC.
 pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
-    running::TESTS.iter().chain(abuse::TESTS).copied()
+    let rooms = [running::TESTS, abuse::TESTS, evidence::TESTS];
+    rooms.into_iter().flatten().copied()
 }
 
 /// Pages of the tests' enclave by number.
