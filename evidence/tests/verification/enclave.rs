@@ -1,6 +1,8 @@
 //! Evidence of an SGX enclave: what is accepted, and what is not.
 
 use adyton_evidence::bundle::{Bundle, Subject};
+use adyton_evidence::cbor::decode::Malformed;
+use adyton_evidence::claims::{ENCLAVE_PROFILE_NAME, PROFILE_NAME};
 use adyton_evidence::cose::Sign1;
 use adyton_evidence::enclave::{Enclave, Separation, attribute};
 use adyton_evidence::files::{ear, json, read_policy};
@@ -14,6 +16,9 @@ use adyton_evidence::verify::{Question, verify};
 use proptest::prelude::{any, prop_assert_eq, proptest};
 
 use crate::scene::{self, NONCE, SUBJECT, accepted, anchors, composition, judge, refused};
+
+/// A change, and why what is changed is refused.
+type Spoilt<T> = (fn(&mut T), Code);
 
 fn policy() -> Policy {
     read_policy(&enclave_policy()).expect("policy")
@@ -83,7 +88,7 @@ fn hex(name: &str) -> String {
 
 #[test]
 fn another_enclave_is_refused_for_what_it_is() {
-    let spoilt: [(fn(&mut Enclave), Code); 12] = [
+    let spoilt: [Spoilt<Enclave>; 12] = [
         (
             |enclave| enclave.measurement[31] ^= 1,
             Code::EnclaveMismatch,
@@ -129,7 +134,7 @@ fn what_is_configured_must_be_given() {
     let separated = policy_with("isvsvn = 3", "isvsvn = 3\nmay = [\"kss\"]");
     accepted(&judge(&with(|_| ()), &separated));
     accepted(&judge(&evidence(&enclave()), &separated));
-    let spoilt: [(fn(&mut Separation), Code); 3] = [
+    let spoilt: [Spoilt<Separation>; 3] = [
         (|kss| kss.configuration[63] = 1, Code::EnclaveConfiguration),
         (|kss| kss.family[0] = 1, Code::ProductMismatch),
         (|kss| kss.product[0] = 1, Code::ProductMismatch),
@@ -278,6 +283,13 @@ fn a_token_about_an_enclave_binds_nothing() {
         assert!(Token::decode(&payload).is_ok());
         let wrong = replaced(&payload, request.subject().set(), name);
         assert!(Token::decode(&wrong).is_err());
+        let profiles = [PROFILE_NAME, ENCLAVE_PROFILE_NAME];
+        let [own, other] = match request.subject() {
+            Subject::Domain => profiles,
+            Subject::Enclave => [profiles[1], profiles[0]],
+        };
+        let wrong = replaced(&payload, own, other);
+        assert_eq!(Token::decode(&wrong).err(), Some(Malformed::Range));
     }
 }
 
