@@ -17,6 +17,10 @@ use arrayvec::ArrayVec;
 use super::Kept;
 
 /// About whom.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one question at a time, and no allocator"
+)]
 #[derive(Clone, Debug)]
 pub enum Subject {
     /// A domain.
