@@ -28,6 +28,9 @@ pub enum Failure {
     /// No such domain or claim.
     #[error("there is no domain or claim {0}")]
     NoTarget(String),
+    /// Evidence about nothing.
+    #[error("evidence of what? Name a payload, or give --enclave-report")]
+    NoSubject,
     /// The monitor shows no log.
     #[error("the monitor does not show its log to this system")]
     NoLog,

@@ -149,6 +149,7 @@ fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
             Call::Quote
                 | Call::EventLog
                 | Call::Evidence
+                | Call::EnclaveEvidence
                 | Call::Report
                 | Call::Check
                 | Call::Key

@@ -38,6 +38,7 @@ const WEIGHTS: &[(Call, u64)] = &[
     (Call::Enrol, 1),
     (Call::EventLog, 1),
     (Call::Evidence, 1),
+    (Call::EnclaveEvidence, 1),
     (Call::Report, 1),
     (Call::Check, 1),
     (Call::CarveCore, 1),
@@ -155,6 +156,10 @@ impl Chooser<'_> {
             Call::Enrol => {
                 let (page, step) = (self.page(None), self.dice.below(3));
                 plain([page, step, 0, 0])
+            }
+            Call::EnclaveEvidence => {
+                let size = self.dice.one_of(&[0, PAGE_SIZE, 4 * PAGE_SIZE]);
+                plain([self.page(None), size, 0, 0])
             }
             Call::Exit => {
                 let word = self.dice.word();

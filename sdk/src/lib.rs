@@ -42,7 +42,7 @@ pub use adyton_compose::{calls, domain, domain::ALL_RIGHTS, domain::READ_WRITE, 
 pub use console::{Console, Outcome};
 pub use device::{Device, prepare};
 pub use division::divide;
-pub use enclaves::{Enclave, enclaves};
+pub use enclaves::{Enclave, enclave_evidence, enclaves};
 pub use error::Error;
 pub use function::Function;
 pub use map::Linux;

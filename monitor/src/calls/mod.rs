@@ -2,7 +2,7 @@
 //!
 //! `enter` goes its own way, without a lock ([`crate::domain::enter`]). Every other call is decoded here, at the edge, once;
 //! names become identities ([`naming`]); the engine decides; what it decides is carried out in slices ([`operation`]).
-//! Calls by subject: [`attest`], [`claims`], [`counters`], [`devices`], [`domains`], [`enrol`], [`keys`], [`regions`], [`whole`], [`look`].
+//! Calls by subject: [`attest`], [`claims`], [`counters`], [`devices`], [`domains`], [`enclaves`], [`enrol`], [`keys`], [`regions`], [`whole`], [`look`].
 //!
 //! What must hold: a call that returns [`Refusal::Again`] has changed none of the caller's registers, and executing it
 //! again continues it.
@@ -12,6 +12,7 @@ mod claims;
 mod counters;
 mod devices;
 mod domains;
+mod enclaves;
 mod enrol;
 mod errand;
 mod keys;
@@ -187,6 +188,7 @@ fn carry_out(core: &'static Core, caller: &Vcpu, call: Call) -> Result<Results, 
         Call::Quote => attest::quote(&request),
         Call::EventLog => attest::event_log(&request),
         Call::Evidence => attest::evidence(&request),
+        Call::EnclaveEvidence => enclaves::evidence(&request),
         Call::Report => attest::report(&request),
         Call::Check => attest::check(&request),
         Call::Key => keys::key(&request),
