@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use adyton::abi::record::{DomainState, Sharing};
 use adyton::{Attributes, Flags};
+pub use adyton_evidence::files::hexadecimal;
 
 /// Prints a line; see [`say!`].
 pub fn line(text: Arguments<'_>) {
@@ -53,11 +54,6 @@ pub fn id(id: u64) -> String {
 /// A measurement's beginning, enough to tell domains apart.
 pub fn short(digest: &[u8; 32]) -> String {
     hexadecimal(&digest[..6])
-}
-
-/// Bytes in hexadecimal.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What kind of domain a policy makes.

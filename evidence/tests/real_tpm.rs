@@ -5,7 +5,7 @@ mod emulator;
 use std::fs;
 use std::path::PathBuf;
 
-use adyton_evidence::bundle::{Bundle, Measured};
+use adyton_evidence::bundle::{Bundle, Measured, Subject};
 use adyton_evidence::files::{extract, hexadecimal, read_anchors, read_policy};
 use adyton_evidence::platform::{Platform, QUOTED, encode_log, qualifying_data};
 use adyton_evidence::software::{Monitor, sample};
@@ -66,7 +66,7 @@ fn evidence(tpm: &Tpm, monitor: &Monitor) -> (Vec<u8>, Vec<u8>) {
         },
         protected: true,
         request: sample::SUBJECT,
-        composition: hash(&claims),
+        claims: hash(&claims),
     };
     let [mut signed, mut evidence] = [vec![], vec![]];
     token.sign(&mut signed, &monitor.key).expect("room");
@@ -77,7 +77,8 @@ fn evidence(tpm: &Tpm, monitor: &Monitor) -> (Vec<u8>, Vec<u8>) {
     let bundle = Bundle {
         token: &signed,
         measured,
-        composition: &claims,
+        subject: Subject::Domain,
+        claims: &claims,
     };
     bundle.encode(&mut evidence).expect("memory");
     (evidence, public)

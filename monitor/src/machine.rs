@@ -36,6 +36,8 @@ pub struct Machine {
     pub physical_bits: u32,
     /// The CPU has pages of 1 GiB, in nested tables too.
     pub gigabyte_pages: bool,
+    /// Numbers of APICs that one core's threads can have, a power of two: a core's begin at a multiple of it.
+    pub threads: u64,
     /// The CPU has instructions for SHA-256.
     pub sha_extensions: bool,
     /// The time-stamp counter's ticks in a second, as measured; 0 if there was nothing to measure it by.

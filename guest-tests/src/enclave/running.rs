@@ -1,5 +1,7 @@
 //! Enclaves run: by ENCLU directly, by the vDSO, through interrupts and exceptions.
 
+use std::process::Command as Program;
+
 use anyhow::{Context, Result, ensure};
 
 use super::code::{self, Command, Leaf, enter, enter_by_vdso};
@@ -132,7 +134,23 @@ fn listed() -> Result<()> {
         found.len() == 1 && found[0].memory == pages * PAGE as u64 && found[0].size == image.size,
         "{found:?}"
     );
+    let digits = image.measurement().map(|byte| format!("{byte:02x}"));
+    let shown = format!(
+        "enclave {} SGX enclave {}",
+        found[0].number,
+        digits.concat()
+    );
+    let tree = tree()?;
+    ensure!(tree.contains(&shown), "no {shown} in:\n{tree}");
     drop(enclave);
     ensure!(find(measurement)?.is_empty(), "it is there after its end");
+    ensure!(!self::tree()?.contains(&shown), "the tree still shows it");
     Ok(())
+}
+
+/// What `adyton tree` prints.
+fn tree() -> Result<String> {
+    let output = Program::new("adyton").arg("tree").output()?;
+    ensure!(output.status.success(), "adyton tree: {}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
 }

@@ -1,7 +1,7 @@
-//! Evidence about a domain, for whoever may ask: one at a time, in slices.
+//! Evidence about a domain or an enclave, for whoever may ask: one at a time, in slices.
 //!
 //! 1. [`Stage::Quote`]: the TPM's statement for the asker's nonce, where the boot was measured;
-//! 2. [`Stage::Compose`]: what the engine's survey tells is encoded, hashed, and written to the asker's buffer;
+//! 2. [`Stage::Compose`]: what the engine's survey tells is encoded, hashed, and written to the asker's buffer; of an enclave its claims are;
 //! 3. [`Stage::Sign`]: the main token, over the digests that were taken on the way;
 //! 4. [`Stage::Write`]: everything that stands in front of the composition.
 //!
@@ -14,6 +14,7 @@
 mod prefix;
 mod question;
 
+use adyton_abi::call::Call;
 use adyton_abi::error::Error;
 use adyton_capability::identity::DomainId;
 use adyton_capability::survey::{self, Statement, Step, Survey};
@@ -26,7 +27,7 @@ use adyton_evidence::token::{Boot, Token};
 use arrayvec::ArrayVec;
 use sha2::{Digest, Sha256};
 
-pub use question::Question;
+pub use question::{Question, Subject};
 
 use super::quote::{Asker, QuoteInput};
 use super::{SECURITY_VERSION, key, platform};
@@ -73,6 +74,8 @@ pub trait Output {
 pub struct Client {
     /// The caller's domain.
     pub domain: DomainId,
+    /// The call.
+    pub call: Call,
     /// Arguments of the call.
     pub arguments: [u64; 8],
     /// Its token.
@@ -221,15 +224,15 @@ impl Work {
     fn settle(&mut self, boot: Boot) -> Result<(), Error> {
         self.boot = boot;
         let token = self.token(Hash::default());
-        let room = token
-            .signed_length()
-            .and_then(|token| prefix::length(token, &self.platform, u64::MAX));
+        let room = token.signed_length().and_then(|length| {
+            prefix::length(length, &self.platform, token.request.subject(), u64::MAX)
+        });
         self.start = room.map_err(|Full| Error::Exhausted)?;
         self.stage = Stage::Compose(None);
         Ok(())
     }
 
-    fn token(&self, composition: Hash) -> Token<'_> {
+    fn token(&self, claims: Hash) -> Token<'_> {
         Token {
             nonce: &self.question.nonce,
             interface: adyton_abi::VERSION.into(),
@@ -237,23 +240,28 @@ impl Work {
             boot: self.boot,
             protected: iommu::is_active(),
             request: self.question.request(),
-            composition,
+            claims,
         }
     }
 
     fn advance(&mut self, output: &impl Output) -> Result<[u64; 2], Refusal> {
         match &mut self.stage {
             Stage::Quote => self.ask_tpm()?,
-            Stage::Compose(composing) => match composing.take() {
-                None => {
-                    let survey = engine::lock().survey(self.question.subject)?;
+            Stage::Compose(composing) => match (composing.take(), &self.question.subject) {
+                (None, Subject::Domain(subject)) => {
+                    let survey = engine::lock().survey(*subject)?;
                     *composing = Some(Composing {
                         survey,
                         hash: Sha256::new(),
                         length: 0,
                     });
                 }
-                Some(mut present) => {
+                (_, Subject::Enclave(claims)) => {
+                    output.write(self.start, claims)?;
+                    let (digest, length) = (adyton_evidence::hash(claims), claims.len() as u64);
+                    self.sign(digest, length)?;
+                }
+                (Some(mut present), Subject::Domain(_)) => {
                     // Pages that are not there yet are asked for before anything is told.
                     let offset = self.start + present.length;
                     if let Err(refusal) = output.prepare(offset, CHUNK as u64) {
@@ -264,9 +272,7 @@ impl Work {
                         Told::More => *composing = Some(present),
                         Told::Changed => {}
                         Told::All => {
-                            let digest = present.hash.finalize().into();
-                            let signing = Signing::begin(&self.token(digest), present.length);
-                            self.stage = Stage::Sign(signing.map_err(|Full| Error::Exhausted)?);
+                            self.sign(present.hash.finalize().into(), present.length)?;
                         }
                     }
                 }
@@ -275,7 +281,8 @@ impl Work {
                 let signed = signing.advance().map_err(|Full| Error::Exhausted)?;
                 if let Some(token) = signed {
                     let length = signing.length;
-                    let prefix = Prefix::new(token, &self.platform, length, self.start);
+                    let subject = self.question.request().subject();
+                    let prefix = Prefix::new(token, &self.platform, subject, length, self.start);
                     self.stage = Stage::Write(prefix.map_err(|Full| Error::Exhausted)?);
                 }
             }
@@ -286,6 +293,13 @@ impl Work {
             }
         }
         Err(Refusal::Again)
+    }
+
+    /// The claims of the subject have that digest and that many bytes, and lie in the buffer.
+    fn sign(&mut self, digest: Hash, length: u64) -> Result<(), Error> {
+        let signing = Signing::begin(&self.token(digest), length);
+        self.stage = Stage::Sign(signing.map_err(|Full| Error::Exhausted)?);
+        Ok(())
     }
 
     /// Goes on when the TPM has made its statement.
@@ -414,7 +428,7 @@ const fn kind(identity: u64) -> Device {
 }
 
 /// Appends.
-struct Kept<'a, const N: usize>(&'a mut ArrayVec<u8, N>);
+pub(crate) struct Kept<'a, const N: usize>(&'a mut ArrayVec<u8, N>);
 
 impl<const N: usize> Sink for Kept<'_, N> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {

@@ -166,13 +166,31 @@ pub(super) fn event_log(request: &Request<'_>) -> Result<Results, Refusal> {
 }
 
 /// Whole pages of a guest's, by their virtual address.
-struct Buffer<'a> {
+pub(super) struct Buffer<'a> {
     caller: &'a Vcpu,
     address: u64,
     size: u64,
 }
 
-impl Buffer<'_> {
+impl<'a> Buffer<'a> {
+    /// `size` bytes at `address` of the caller's.
+    ///
+    /// # Errors
+    /// `Alignment`, `Invalid`.
+    pub(super) fn new(caller: &'a Vcpu, address: u64, size: u64) -> Result<Self, Error> {
+        if !address.is_multiple_of(PAGE_SIZE) || !size.is_multiple_of(PAGE_SIZE) {
+            return Err(Error::Alignment);
+        }
+        if size == 0 || address.checked_add(size).is_none() {
+            return Err(Error::Invalid);
+        }
+        Ok(Self {
+            caller,
+            address,
+            size,
+        })
+    }
+
     /// Each page of `length` bytes at `offset`, with the part of them that lies in it: where it begins among them, and in the page.
     fn pages(
         &self,
@@ -215,12 +233,7 @@ pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
     let token = request.require_token()?;
     name::require(request.caller, Flags::MAY_ATTEST)?;
     let [name, low, high, address, size, ..] = request.arguments;
-    if !address.is_multiple_of(PAGE_SIZE) || !size.is_multiple_of(PAGE_SIZE) {
-        return Err(Error::Alignment.into());
-    }
-    if size == 0 || address.checked_add(size).is_none() {
-        return Err(Error::Invalid.into());
-    }
+    let buffer = Buffer::new(request.caller, address, size)?;
     let own = name == 0;
     let subject = if !own {
         let place = naming::page(request)?;
@@ -236,13 +249,9 @@ pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
         // Domain 0 has nothing to say about itself.
         return Err(Error::Invalid.into());
     };
-    let buffer = Buffer {
-        caller: request.caller,
-        address,
-        size,
-    };
     let client = Client {
         domain: naming::caller(request),
+        call: request.call,
         arguments: request.arguments,
         token,
     };

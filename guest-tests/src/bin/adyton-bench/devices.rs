@@ -2,21 +2,19 @@
 
 use std::time::Instant;
 
-use adyton::abi::call::Information;
+use adyton::Monitor;
 use adyton::abi::region::Attributes;
-use adyton::{Linux, Monitor, calls};
 use adyton_guest_tests::device::{assigned, load};
 use adyton_guest_tests::fixture::{ROOM, pool};
 use anyhow::{Context, Result, ensure};
 
 use super::entering::{ROUNDS, fewest};
+use super::exits::Exits;
 use super::meter::report_instructions as report;
 
 /// Transfers of one measurement, and how often it is repeated.
 const TRANSFERS: u64 = 400;
 const REPETITIONS: u32 = 5;
-/// Counters of exits, see `docs/calls.md`.
-const COUNTERS: u64 = 9;
 
 /// Taking a page from domain 0 and giving it back.
 pub fn carve() -> Result<()> {
@@ -68,7 +66,7 @@ pub fn disk() -> Result<()> {
     let disk = load::disk()?;
     let buffer = load::buffer()?;
     let mut fastest = u128::MAX;
-    let before = exits();
+    let exits = Exits::so_far();
     for _ in 0..REPETITIONS {
         let begin = Instant::now();
         for number in 0..TRANSFERS {
@@ -77,40 +75,8 @@ pub fn disk() -> Result<()> {
         fastest = fastest.min(begin.elapsed().as_nanos());
     }
     println!("ADYTON-BENCH disk-read-25-mib {fastest} ns");
-    if let Some((before, after)) = before.zip(exits()) {
-        let all = TRANSFERS * u64::from(REPETITIONS);
-        let each = before.iter().zip(&after).map(|(old, new)| new - old);
-        for (name, count) in NAMES.iter().zip(each) {
-            println!("{name}: {count} in {all} transfers");
-        }
-        let sum: u64 = after.iter().sum::<u64>() - before.iter().sum::<u64>();
-        println!(
-            "ADYTON-BENCH exits-per-1000-transfers {} exits",
-            sum * 1000 / all
-        );
+    if let Some(exits) = exits {
+        exits.report_per_thousand("transfers", TRANSFERS * u64::from(REPETITIONS));
     }
     Ok(())
-}
-
-const NAMES: [&str; COUNTERS as usize] = [
-    "CPUID",
-    "RDMSR",
-    "WRMSR",
-    "port",
-    "nested fault",
-    "exception",
-    "interrupt",
-    "NMI",
-    "other",
-];
-
-/// The exits of the one core so far; none without a monitor.
-fn exits() -> Option<[u64; COUNTERS as usize]> {
-    Monitor::ask().ok()?;
-    let place = Linux::without_memory().ok()?;
-    let mut counts = [0; COUNTERS as usize];
-    for (selector, count) in (0..).zip(&mut counts) {
-        *count = calls::information(&place, Information::Counter, selector).ok()?[0];
-    }
-    Some(counts)
 }

@@ -9,6 +9,7 @@ mod evidence;
 mod exits;
 mod kvm;
 mod meter;
+mod network;
 mod scale;
 mod sizes;
 mod throughput;
@@ -38,6 +39,7 @@ fn measure(words: &[&str]) -> Result<()> {
         ["carve"] => devices::carve(),
         ["enclaves"] => enclaves::enclaves(),
         ["disk"] => devices::disk(),
+        ["network"] => network::network(),
         ["message"] => devices::message(),
         ["building"] => sizes::building(),
         ["ragged"] => sizes::ragged(),
