@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("whole-core-runs-alone", runs_alone),
     ("whole-core-exits", exits),
     ("whole-core-stopped", stopped),
+    ("whole-core-not-entered", not_entered),
     ("whole-core-revoked", revoked),
     ("whole-core-destroyed", destroyed),
     ("whole-core-loses-memory", loses_memory),
@@ -93,11 +94,15 @@ struct Beating {
 }
 
 fn build(claim: &Claim, file: &[u8]) -> Result<Loaded> {
+    Ok(program(file)?.build(claim)?)
+}
+
+fn program(file: &[u8]) -> Result<Program<'_>> {
     let mut program = Program::new(Image::parse(file)?, Flags::CONFIDENTIAL);
     program.windows[WINDOW] = PAGE_SIZE;
     program.windows[OFFER_WINDOW] = PAGE_SIZE;
     program.vcpus = 2;
-    Ok(program.build(claim)?)
+    Ok(program)
 }
 
 impl Beating {
@@ -256,10 +261,44 @@ fn stopped() -> Result<()> {
     beating.stands_still()?;
     beating.start()?;
     beating.goes_on()?;
+    // Before it has begun, and at any moment after.
+    for round in 0..40 {
+        beating.loaded.vcpus[0].abandon()?;
+        beating.start()?;
+        std::thread::sleep(Duration::from_micros(round * 50));
+    }
+    beating.goes_on()?;
     beating.loaded.vcpus[0].abandon()?;
     beating.tell(CALL, 0);
     let exit = beating.loaded.vcpus[0].enter(0)?;
     ensure!(matches!(exit, Exit::Call([PAYLOAD, ..])), "{exit:?}");
+    beating.start()?;
+    beating.goes_on()?;
+    drop(beating);
+    offline.end()
+}
+
+/// What runs on a whole core needs no right to be entered there, and does not lose its core with that.
+fn not_entered() -> Result<()> {
+    let offline = Offline::begin()?;
+    let claim = pool()?.claim(ROOM)?;
+    let file = payload("beat")?;
+    let mut program = program(&file)?;
+    program.cores = Some((0, 1));
+    let loaded = program.build(&claim)?;
+    let right = loaded.domain.cores(CORE, 1)?;
+    let core = loaded.domain.carve_core(CORE)?;
+    loaded.domain.seal()?;
+    let mut beating = Beating {
+        loaded,
+        core,
+        claim,
+    };
+    beating.start()?;
+    beating.goes_on()?;
+    beating.claim.revoke(right)?;
+    beating.goes_on()?;
+    beating.loaded.vcpus[0].abandon()?;
     beating.start()?;
     beating.goes_on()?;
     drop(beating);
