@@ -12,6 +12,7 @@ mod counters;
 mod park;
 #[cfg(not(any(test, fuzzing)))]
 mod start;
+pub mod topology;
 pub mod whole;
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
