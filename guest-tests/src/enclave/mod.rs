@@ -1,8 +1,10 @@
 //! Enclaves that domain 0's own driver loads: that they run, and that the operating system cannot abuse them.
 
 mod abuse;
+mod breakpoint;
 pub mod code;
 pub mod driver;
+mod evidence;
 pub mod image;
 mod running;
 pub mod signature;
@@ -12,7 +14,13 @@ use image::{Attributes, Image, PAGE, Page, secinfo};
 
 /// The tests, which need an EPC.
 pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
-    running::TESTS.iter().chain(abuse::TESTS).copied()
+    let rooms = [
+        running::TESTS,
+        breakpoint::TESTS,
+        abuse::TESTS,
+        evidence::TESTS,
+    ];
+    rooms.into_iter().flatten().copied()
 }
 
 /// Pages of the tests' enclave by number.
