@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use adyton_sgx::{Access, Control, EpcPage, Fault, Machine, Mode, Platform};
 
+use super::trails::Trails;
 use super::{RESTRICTIONS, epc, extended, launch, platform};
 use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
 use crate::cores::Core;
@@ -22,6 +23,8 @@ pub(super) struct Caller<'a> {
     pub(super) vcpu: &'a mut Vcpu,
     /// Domain 0's address space.
     pub(super) regime: Regime,
+    /// Of a program outside enclave mode.
+    pub(super) trails: Option<&'a Trails>,
 }
 
 impl Caller<'_> {
@@ -29,7 +32,12 @@ impl Caller<'_> {
         self.vcpu.cpl() == 3
     }
 
+    #[inline]
     fn translate(&self, address: u64, kind: Kind) -> Result<GuestPhysical, Fault> {
+        if let Some(trails) = self.trails {
+            let memory = CallerMemory::new(self.vcpu);
+            return trails.walk(memory, address, kind).map_err(raised);
+        }
         let access = walk::Access {
             kind,
             user: self.is_user(),

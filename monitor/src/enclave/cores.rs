@@ -6,6 +6,7 @@ use adyton_sgx::Progress;
 
 use super::RECORDS;
 use super::inside::Stay;
+use super::trails::Trails;
 use crate::address::PAGE_SIZE;
 use crate::cores::Core;
 use crate::once::Once;
@@ -22,6 +23,8 @@ unsafe impl Sync for OfCore {}
 pub(super) struct State {
     /// How far an instruction of several slices is.
     pub(super) progress: Progress,
+    /// Walks of the program that enters.
+    pub(super) trails: Trails,
     /// While it is in enclave mode.
     pub(super) stay: Option<Stay>,
 }

@@ -200,6 +200,7 @@ fn leaf(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<Event
         core,
         regime: stay.regime(vcpu),
         vcpu,
+        trails: None,
     };
     let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
     if outcome == Outcome::Left {
@@ -232,6 +233,7 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) 
         core,
         vcpu,
         regime: stay.regime,
+        trails: None,
     };
     let debug = stay.thread.debug;
     let address = adyton_sgx::asynchronous_exit(&mut caller, &stay.thread, &mut processor, event);

@@ -20,6 +20,7 @@ mod registers;
 mod secrets;
 pub mod space;
 mod spaces;
+mod trails;
 pub(crate) mod undefined;
 
 use core::sync::atomic::AtomicU64;

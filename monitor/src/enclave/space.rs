@@ -39,8 +39,15 @@ pub struct Step {
 }
 
 impl Step {
+    /// Of no walk.
+    pub const NONE: Self = Self {
+        entry: core::ptr::null(),
+        word: 0,
+    };
+
+    /// Whether it would say the same.
     #[inline]
-    fn still_holds(&self) -> bool {
+    pub(super) fn still_holds(&self) -> bool {
         // SAFETY: the entry is a word of domain 0's memory in this generation (see the module).
         unsafe { &*self.entry }.load(Ordering::Relaxed) == self.word
     }
@@ -249,10 +256,7 @@ impl Space {
             table,
             copies,
             original: core::ptr::null(),
-            upper: [Step {
-                entry: core::ptr::null(),
-                word: 0,
-            }; UPPER_LEVELS],
+            upper: [Step::NONE; UPPER_LEVELS],
             loaded: [0; WORDS],
         };
         Ok(slot)
