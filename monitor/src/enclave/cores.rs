@@ -2,10 +2,10 @@
 
 use core::cell::UnsafeCell;
 
-use adyton_sgx::Progress;
+use adyton_sgx::{Progress, Thread};
 
 use super::RECORDS;
-use super::inside::Stay;
+use super::spaces::Taken;
 use super::trails::Trails;
 use crate::address::PAGE_SIZE;
 use crate::cores::Core;
@@ -25,8 +25,9 @@ pub(super) struct State {
     pub(super) progress: Progress,
     /// Walks of the program that enters.
     pub(super) trails: Trails,
-    /// While it is in enclave mode.
-    pub(super) stay: Option<Stay>,
+    /// While it is in enclave mode, and its space with it.
+    pub(super) thread: Option<Thread>,
+    pub(super) space: Option<Taken>,
 }
 
 /// Makes the states.

@@ -284,7 +284,7 @@ impl Region {
     /// Drops what no longer holds; how many.
     #[inline]
     fn judge(&mut self) -> usize {
-        if self.loaded == [0; WORDS] {
+        if self.loaded.iter().fold(0, |all, word| all | word) == 0 {
             return 0;
         }
         if !self.upper.iter().all(Step::still_holds) {

@@ -63,9 +63,9 @@ pub(super) struct Trails {
 }
 
 impl Trails {
-    /// Drops them all unless they were made under the registers that `vcpu` has now. The rules of its address space.
+    /// Drops them all unless they were made under the registers that `vcpu` has now, outside enclave mode.
     #[inline]
-    pub(super) fn prepare(&mut self, vcpu: &Vcpu) -> Option<Regime> {
+    pub(super) fn prepare(&mut self, vcpu: &Vcpu) {
         let cr4 = vcpu.cr4();
         let is_keyed = cr4 & cr4::PROTECTION_KEYS != 0;
         let now = Circumstances {
@@ -76,7 +76,6 @@ impl Trails {
         if self.circumstances != now {
             self.renew(now, vcpu.regime());
         }
-        self.regime
     }
 
     #[cold]
@@ -86,6 +85,12 @@ impl Trails {
         for trail in &self.trails {
             trail.page.set(NO_PAGE);
         }
+    }
+
+    /// The rules of the address space that they were last prepared for.
+    #[inline]
+    pub(super) fn regime(&self) -> Option<&Regime> {
+        self.regime.as_ref()
     }
 
     /// Where an access of the program's leads.

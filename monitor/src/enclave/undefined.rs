@@ -46,11 +46,11 @@ pub(crate) fn handle(core: &'static Core, vcpu: &mut Vcpu) {
 }
 
 fn of_program(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) {
-    let regime = state.trails.prepare(vcpu);
-    match (regime, first_bytes(vcpu, &state.trails)) {
-        (Some(regime), Some(ENCLU)) => match refusal(vcpu.cr0(), PROGRAM) {
+    state.trails.prepare(vcpu);
+    match first_bytes(vcpu, &state.trails) {
+        Some(ENCLU) => match refusal(vcpu.cr0(), PROGRAM) {
             Some(fault) => raise(vcpu, fault),
-            None => enclu(core, state, vcpu, regime),
+            None => enclu(core, state, vcpu),
         },
         _ => vcpu.inject_undefined(),
     }
@@ -59,7 +59,7 @@ fn of_program(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) {
 #[cold]
 fn of_system(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) {
     match (vcpu.bytes_at_rip(), vcpu.regime()) {
-        (Some(ENCLS), Some(regime)) if vcpu.cpl() == 0 => encls(core, state, vcpu, regime),
+        (Some(ENCLS), Some(regime)) if vcpu.cpl() == 0 => encls(core, state, vcpu, &regime),
         (Some(ENCLU), Some(_)) => match refusal(vcpu.cr0(), vcpu.cpl()) {
             Some(fault) => raise(vcpu, fault),
             None => vcpu.inject_undefined(),
@@ -106,7 +106,7 @@ fn refusal(cr0: u64, privilege: u8) -> Option<Fault> {
     }
 }
 
-fn encls(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime) {
+fn encls(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: &Regime) {
     let mut processor = registers::of(vcpu, LENGTH);
     let mut caller = Caller {
         core,
@@ -125,7 +125,10 @@ fn encls(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime
     }
 }
 
-fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime) {
+fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) {
+    let Some(regime) = state.trails.regime() else {
+        return vcpu.inject_undefined();
+    };
     let leaf = vcpu.register(Register::Rax) as u32;
     let enters = matches!(leaf, EENTER | ERESUME);
     if enters && vcpu.cr4() & cr4::FIVE_LEVELS != 0 {
@@ -136,22 +139,20 @@ fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime
         Vendor::current().save_hidden(vcpu);
     }
     let mut processor = registers::of(vcpu, LENGTH);
-    let mut thread = None;
     let mut caller = Caller {
         core,
         vcpu,
         regime,
         trails: Some(&state.trails),
     };
-    let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
-    match (outcome, thread) {
-        (Outcome::Entered, Some(thread)) => inside::enter(state, vcpu, regime, thread, &processor),
-        (Outcome::Complete, _) => {
+    match adyton_sgx::enclu(&mut caller, &mut state.thread, &mut processor) {
+        Outcome::Entered => inside::enter(state, vcpu, &processor),
+        Outcome::Complete => {
             registers::put(vcpu, &processor);
             vcpu.advance_to(processor.next);
         }
-        (Outcome::Fault(fault), _) => raise(vcpu, fault),
-        _ => {}
+        Outcome::Fault(fault) => raise(vcpu, fault),
+        Outcome::Again | Outcome::Left => {}
     }
 }
 
