@@ -10,7 +10,7 @@ use super::{
     hidden_table, multiboot, paging, processor, sleep_states, start_information, time, trampoline,
 };
 use crate::acpi::{IommuUnit, SleepState, Tables};
-use crate::cores::{self, Core};
+use crate::cores::{self, Core, topology};
 use crate::frames::FRAMES;
 use crate::instructions::cpuid;
 use crate::iommu::{self, MOST_UNITS};
@@ -268,7 +268,7 @@ fn find_machine(
         allows_unprotected: options.allows_unprotected,
         ticks_per_second,
         physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
-        threads: processor::threads(cpuid),
+        threads: topology::threads(cpuid),
         gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
         patience: options.patience.saturating_mul(
             match ticks_per_second {

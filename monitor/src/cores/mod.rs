@@ -13,6 +13,7 @@ mod park;
 mod remains;
 #[cfg(not(any(test, fuzzing)))]
 mod start;
+pub mod topology;
 pub mod whole;
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
