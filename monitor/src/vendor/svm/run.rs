@@ -12,6 +12,7 @@ use core::mem::offset_of;
 
 use adyton_x86::svm::{Event, ExitCode, Vmcb, vmcb::tlb_control};
 
+use super::own;
 use crate::cores::{Attended, Core, EPOCH, StackEnd};
 use crate::vcpu::{Owner, Register, Vcpu, components};
 use crate::{calls, domain0, enclave, interrupts};
@@ -173,6 +174,7 @@ unsafe extern "C" {
 /// # Safety
 /// SVM is on, GIF is off, `first` is configured, and no other core runs it.
 pub unsafe fn start(core: &'static Core, first: &mut Vcpu) -> ! {
+    core.tables().use_fault_stack(false);
     let (stack_end, first) = (core.stack_end() as u64, &raw mut *first as u64);
     // SAFETY: as the caller warrants; nothing below on this stack is used any more.
     unsafe {
@@ -196,9 +198,35 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
         && let Some(next) = calls::handle_quickly(core, vcpu)
     {
         // SAFETY: this core owns it, and has no other reference to it.
-        return resume(core, unsafe { &mut *next });
+        let next = unsafe { &mut *next };
+        if !core.has_attention() && next.announce(core) {
+            return next;
+        }
+        return resume_slowly(core, vcpu, next);
     }
     other_exit(core, vcpu)
+}
+
+/// What `next` asks for before it runs, `last` having exited quickly.
+#[cold]
+#[inline(never)]
+fn resume_slowly(
+    core: &'static Core,
+    last: &'static mut Vcpu,
+    next: &'static mut Vcpu,
+) -> *mut Vcpu {
+    let last: *mut Vcpu = last;
+    // SAFETY: this core has just run it; the loop saves the same once more if another runs next.
+    unsafe {
+        own::take(core, &*last);
+        let next = if core.has_attention() {
+            attend(core, next)
+        } else {
+            renew(core, next)
+        };
+        own::give_back(core, last);
+        next
+    }
 }
 
 #[inline]
@@ -254,12 +282,18 @@ fn unforeseen(next: *mut Vcpu) -> *mut Vcpu {
 
 #[inline(never)]
 fn other_exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
+    let last: *mut Vcpu = vcpu;
+    own::take(core, vcpu);
     let next = if vcpu.vmcb().exit_code == ExitCode::VMMCALL {
         calls::handle(core, vcpu)
     } else {
         no_call(core, vcpu)
     };
-    resume(core, next)
+    let next = resume(core, next);
+    // SAFETY: the vCPU is still this core's, as for the loop, which saves the same once more if another runs next. Where it is not, the core
+    // begins anew.
+    unsafe { own::give_back(core, last) };
+    next
 }
 
 fn no_call(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
