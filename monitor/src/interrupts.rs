@@ -18,7 +18,6 @@ pub use tables::{ExceptionTables, TaskState};
 
 const EXCEPTIONS: usize = 32;
 const NMI: usize = 2;
-const DOUBLE_FAULT: u64 = 8;
 const PAGE_FAULT: u64 = 14;
 
 global_asm!(
@@ -167,7 +166,7 @@ struct Frame {
 }
 
 extern "C" fn exception(frame: &Frame) -> ! {
-    if matches!(frame.vector, DOUBLE_FAULT | PAGE_FAULT) {
+    if frame.vector == PAGE_FAULT {
         match stack::used_up(read_cr2()) {
             Some(Whose::Core(index)) => {
                 panic!("the stack of core {index} is used up, at {:#x}", frame.rip)

@@ -159,10 +159,10 @@ pub extern "C" fn application_main(core: &'static Core) -> ! {
 
 /// # Safety
 /// Once a core, first of all, on one at a time.
-unsafe fn prepare_core(core: &Core, vendor: Vendor) {
+unsafe fn prepare_core(core: &'static Core, vendor: Vendor) {
     // SAFETY: as the caller warrants.
     unsafe {
-        use_tables(core.tables());
+        use_tables(&core.tables);
         processor::prepare();
         vendor.enable(core);
         interrupts::hold();

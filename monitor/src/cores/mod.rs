@@ -90,13 +90,14 @@ pub struct Core {
     /// Where the monitor's own of those registers lie that an exit leaves the guest's.
     pub own_registers: HostPhysical,
     stack: HostPhysical,
-    tables: HostPhysical,
     vcpu: AtomicPtr<Vcpu>,
     counters: counters::Counters,
     /// What it does when it is not domain 0's.
     whole: whole::Whole,
     /// What it runs.
     pub presence: Presence,
+    /// Its own gates and task state.
+    pub tables: ExceptionTables,
 }
 
 // SAFETY: what is not atomic is written before the core is published and never after.
@@ -122,15 +123,13 @@ impl Core {
             let end = core.stack_end();
             // SAFETY: the stack is fresh and not in use.
             unsafe { (*end).core = core };
-            let tables = interrupts::tables(stack::fault_stack_end(core.stack.value()));
-            // SAFETY: the pages are fresh, and were made for this.
-            unsafe { (core.tables.value() as *mut ExceptionTables).write(tables) };
         }
         CORES.set(cores);
         cores
     }
 
     fn new(index: u32, apic_id: u32) -> Self {
+        let stack = contiguous(STACK_SIZE as u64 / PAGE_SIZE, STACK_SIZE as u64);
         Self {
             index,
             place: CorePlace::of(index, CORE_WORDS),
@@ -143,11 +142,7 @@ impl Core {
             destination_format: AtomicU32::new(u32::MAX),
             host_save: contiguous(1, PAGE_SIZE),
             own_registers: contiguous(1, PAGE_SIZE),
-            stack: contiguous(STACK_SIZE as u64 / PAGE_SIZE, STACK_SIZE as u64),
-            tables: contiguous(
-                (size_of::<ExceptionTables>() as u64).div_ceil(PAGE_SIZE),
-                PAGE_SIZE,
-            ),
+            stack,
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
             counters: counters::Counters::default(),
             whole: whole::Whole::new(),
@@ -159,6 +154,7 @@ impl Core {
                     .saturating_sub(1)
                     .max(1),
             ),
+            tables: interrupts::tables(stack::fault_stack_end(stack.value())),
         }
     }
 
@@ -166,14 +162,6 @@ impl Core {
     #[must_use]
     pub fn stack_end(&self) -> *mut StackEnd {
         (self.stack.value() + (STACK_SIZE - STACK_END_SIZE) as u64) as *mut StackEnd
-    }
-
-    /// Its own gates and task state.
-    #[inline]
-    #[must_use]
-    pub fn tables(&self) -> &'static ExceptionTables {
-        // SAFETY: written before the core was published, and never freed.
-        unsafe { &*(self.tables.value() as *const ExceptionTables) }
     }
 
     /// The pages below its stacks that are not to be mapped.
@@ -287,11 +275,11 @@ pub(crate) mod tests {
             host_save: HostPhysical(0),
             own_registers: HostPhysical(0),
             stack: HostPhysical(0),
-            tables: HostPhysical(0),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
             counters: counters::Counters::default(),
             whole: whole::Whole::new(),
             presence: Presence::new(0, 1),
+            tables: interrupts::tables(0),
         }
     }
 

@@ -1,8 +1,9 @@
 //! What the CPU looks up when an exception comes: a core's gates, and the task state segment that names its other stack.
 //!
-//! A page fault that comes because the stack is used up cannot be told on that stack. So its gate, and the double fault's, name the stack for faults
+//! A page fault that comes because the stack is used up cannot be told on that stack. So its gate names the stack for faults
 //! ([`crate::cores::stack`]), but only while the task register is the monitor's: a guest's would let the guest say where that stack is.
-//! [`ExceptionTables::use_fault_stack`] switches, together with the task register.
+//! `vendor/svm/own.rs` switches between the two. A double fault is none of a stack that is used up then: whatever
+//! other exception finds its stack used up is followed by a page fault (APM volume 2, table 8-3), and that has a stack.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -10,9 +11,6 @@ use core::mem::{offset_of, size_of};
 
 const VECTORS: usize = 256;
 const PRESENT_INTERRUPT_GATE: u16 = 0x8e00;
-/// The lowest three bits of a gate's attributes: which stack of the interrupt stack table, from 1 on.
-const FAULT_STACK: u16 = 1;
-const DOUBLE_FAULT: usize = 8;
 const PAGE_FAULT: usize = 14;
 
 /// A 64-bit interrupt gate (APM volume 2, figure 4-24).
@@ -77,6 +75,14 @@ pub struct ExceptionTables {
 unsafe impl Sync for ExceptionTables {}
 
 impl ExceptionTables {
+    /// Where in this the page fault's gate has its attributes.
+    pub const PAGE_FAULT_ATTRIBUTES: usize =
+        offset_of!(Self, gates) + PAGE_FAULT * size_of::<Gate>() + offset_of!(Gate, attributes);
+    /// What stands there while page faults change to the stack for faults: the lowest three bits are a number in the interrupt stack table.
+    pub const CHANGES_STACK: u16 = PRESENT_INTERRUPT_GATE | 1;
+    /// What stands there while they do not.
+    pub const STAYS_ON_STACK: u16 = PRESENT_INTERRUPT_GATE;
+
     /// ExceptionTables whose gates lead to these addresses, and whose stack for faults ends at `fault_stack_end`. It is not used yet.
     #[must_use]
     pub fn new(handler: impl Fn(usize) -> u64, fault_stack_end: u64) -> Self {
@@ -113,16 +119,18 @@ impl ExceptionTables {
         unsafe { asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack)) };
     }
 
-    /// Has page faults and double faults change to the stack for faults, or no longer. On the core whose tables these are; `on` only while
+    /// Has page faults change to the stack for faults, or no longer. On the core whose tables these are; `on` only while
     /// its task register is the monitor's.
     #[inline]
     pub fn use_fault_stack(&self, on: bool) {
-        let attributes = PRESENT_INTERRUPT_GATE | if on { FAULT_STACK } else { 0 };
+        let attributes = if on {
+            Self::CHANGES_STACK
+        } else {
+            Self::STAYS_ON_STACK
+        };
         let gates = self.gates.get().cast::<Gate>();
-        for vector in [DOUBLE_FAULT, PAGE_FAULT] {
-            // SAFETY: both lie in the table, which no other core changes, and the CPU reads it at an exception only.
-            unsafe { (&raw mut (*gates.add(vector)).attributes).write_volatile(attributes) };
-        }
+        // SAFETY: it lies in the table, which no other core changes, and the CPU reads it at an exception only.
+        unsafe { (&raw mut (*gates.add(PAGE_FAULT)).attributes).write_volatile(attributes) };
     }
 }
 
@@ -131,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_gates_change_stacks() {
+    fn one_gate_changes_stacks() {
         let tables = ExceptionTables::new(|vector| 0x1234_5678_9abc_0000 + vector as u64, 0x5000);
         let gates = || {
             // SAFETY: nothing changes them meanwhile.
@@ -145,7 +153,7 @@ mod tests {
         };
         assert!(changing().is_empty());
         tables.use_fault_stack(true);
-        assert_eq!(changing(), [8, 14]);
+        assert_eq!(changing(), [PAGE_FAULT]);
         let stacks = tables.task().interrupt_stacks;
         assert_eq!(stacks[usize::from(gates()[14].attributes & 7) - 1], 0x5000);
         tables.use_fault_stack(false);

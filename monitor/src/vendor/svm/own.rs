@@ -1,12 +1,14 @@
 //! What VMRUN does not move and the monitor wants for itself all the same: its task register.
 //!
 //! FS, GS, the task register and some model-specific registers stay the guest's at an exit. On the quick way from one guest to another they
-//! stay so throughout: that way is short, and begins on an empty stack. Everything else runs between [`take`] and
-//! [`give_back`], with the vCPU's in its control structure and the monitor's own in the CPU, so that a stack that is used up is caught.
+//! stay so throughout: that way is short, and begins on an empty stack. Everything else runs inside [`slowly`]'s detour, with the
+//! vCPU's in its control structure and the monitor's own in the CPU, so that a stack that is used up is caught.
 
-use core::arch::asm;
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
 
-use crate::cores::Core;
+use crate::cores::{Core, STACK_END_SIZE, STACK_SIZE, StackEnd};
+use crate::interrupts::ExceptionTables;
 use crate::vcpu::Vcpu;
 
 /// Keeps what this core has now as the monitor's own.
@@ -18,24 +20,61 @@ pub unsafe fn keep(core: &Core) {
     unsafe { asm!("vmsave rax", in("rax") core.own_registers.value(), options(nostack)) };
 }
 
-/// Moves the registers of `vcpu`, which has just exited, into its control structure, and loads the monitor's own.
-#[inline]
-pub fn take(core: &Core, vcpu: &Vcpu) {
-    // SAFETY: the control structure is that of the vCPU whose registers these are; the monitor's were kept when the core started.
-    unsafe {
-        asm!("vmsave rax", in("rax") vcpu.control.value(), options(nostack));
-        asm!("vmload rax", in("rax") core.own_registers.value(), options(nostack));
-    }
-    core.tables().use_fault_stack(true);
+global_asm!(
+    r#"
+.section .text.run, "ax"
+// rdi: the core; rsi: the vCPU that has exited; rdx: what may be known to run next; rcx: what to call with all three.
+// Goes back to the loop, whose call of the exit handler has left its return address, and nothing else, on the stack.
+svm_slowly:
+    mov rax, [rsi + {control}]
+    vmsave rax
+    mov rax, [rdi + {own}]
+    vmload rax
+    mov word ptr [rdi + {gate}], {changes}
+    or rsp, {stack_mask}
+    sub rsp, {end_size} + 16 - 1
+    mov rbx, rsi
+    call rcx
+    mov rcx, [rsp + 16 + {core}]
+    mov word ptr [rcx + {gate}], {stays}
+    // As the loop expects them: the last vCPU's, which it saves if another runs next.
+    mov rdx, rax
+    mov rax, [rbx + {control}]
+    vmload rax
+    mov rax, rdx
+    add rsp, 8
+    ret
+.text
+"#,
+    control = const offset_of!(Vcpu, control),
+    own = const offset_of!(Core, own_registers),
+    gate = const offset_of!(Core, tables) + ExceptionTables::PAGE_FAULT_ATTRIBUTES,
+    changes = const ExceptionTables::CHANGES_STACK,
+    stays = const ExceptionTables::STAYS_ON_STACK,
+    stack_mask = const STACK_SIZE - 1,
+    end_size = const STACK_END_SIZE,
+    core = const offset_of!(StackEnd, core),
+);
+
+unsafe extern "C" {
+    fn svm_slowly(core: u64, last: u64, next: u64, handler: Handler) -> u64;
 }
 
-/// Loads the registers of the vCPU again.
+/// What handles an exit of the second, and may know already what is to run next; it says what does.
+pub type Handler =
+    extern "C" fn(core: &'static Core, last: *mut Vcpu, next: *mut Vcpu) -> *mut Vcpu;
+
+/// Has `handler` go on with the exit of `last`, with the registers of that vCPU in its control structure and the monitor's own in the CPU.
 ///
 /// # Safety
-/// It is the one whose registers were taken, and nobody else has had it since.
+/// Called by what the loop calls at an exit of `last`, as the last thing that it does; nothing of it is left to drop.
 #[inline]
-pub unsafe fn give_back(core: &Core, vcpu: *const Vcpu) {
-    core.tables().use_fault_stack(false);
+pub unsafe fn slowly(
+    core: &'static Core,
+    last: *mut Vcpu,
+    next: *mut Vcpu,
+    handler: Handler,
+) -> *mut Vcpu {
     // SAFETY: as the caller warrants.
-    unsafe { asm!("vmload rax", in("rax") (*vcpu).control.value(), options(nostack)) };
+    unsafe { svm_slowly(&raw const *core as u64, last as u64, next as u64, handler) as *mut Vcpu }
 }

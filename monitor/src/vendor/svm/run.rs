@@ -174,7 +174,7 @@ unsafe extern "C" {
 /// # Safety
 /// SVM is on, GIF is off, `first` is configured, and no other core runs it.
 pub unsafe fn start(core: &'static Core, first: &mut Vcpu) -> ! {
-    core.tables().use_fault_stack(false);
+    core.tables.use_fault_stack(false);
     let (stack_end, first) = (core.stack_end() as u64, &raw mut *first as u64);
     // SAFETY: as the caller warrants; nothing below on this stack is used any more.
     unsafe {
@@ -198,34 +198,24 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
         && let Some(next) = calls::handle_quickly(core, vcpu)
     {
         // SAFETY: this core owns it, and has no other reference to it.
-        let next = unsafe { &mut *next };
-        if !core.has_attention() && next.announce(core) {
+        if !core.has_attention() && unsafe { &*next }.announce(core) {
             return next;
         }
-        return resume_slowly(core, vcpu, next);
+        // SAFETY: the loop has called this, and it does nothing more.
+        return unsafe { own::slowly(core, vcpu, next, resume_slowly) };
     }
-    other_exit(core, vcpu)
+    // SAFETY: as above.
+    unsafe { own::slowly(core, vcpu, core::ptr::null_mut(), other_exit) }
 }
 
-/// What `next` asks for before it runs, `last` having exited quickly.
-#[cold]
-#[inline(never)]
-fn resume_slowly(
-    core: &'static Core,
-    last: &'static mut Vcpu,
-    next: &'static mut Vcpu,
-) -> *mut Vcpu {
-    let last: *mut Vcpu = last;
-    // SAFETY: this core has just run it; the loop saves the same once more if another runs next.
-    unsafe {
-        own::take(core, &*last);
-        let next = if core.has_attention() {
-            attend(core, next)
-        } else {
-            renew(core, next)
-        };
-        own::give_back(core, last);
-        next
+/// What `next` asks for before it runs.
+extern "C" fn resume_slowly(core: &'static Core, _: *mut Vcpu, next: *mut Vcpu) -> *mut Vcpu {
+    // SAFETY: this core owns it, and has no other reference to it.
+    let next = unsafe { &mut *next };
+    if core.has_attention() {
+        attend(core, next)
+    } else {
+        renew(core, next)
     }
 }
 
@@ -280,22 +270,18 @@ fn unforeseen(next: *mut Vcpu) -> *mut Vcpu {
     core::hint::black_box(next)
 }
 
-#[inline(never)]
-fn other_exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
-    let last: *mut Vcpu = vcpu;
-    own::take(core, vcpu);
+extern "C" fn other_exit(core: &'static Core, vcpu: *mut Vcpu, _: *mut Vcpu) -> *mut Vcpu {
+    // SAFETY: this core has just run it, and has no other reference to it.
+    let vcpu = unsafe { &mut *vcpu };
     let next = if vcpu.vmcb().exit_code == ExitCode::VMMCALL {
         calls::handle(core, vcpu)
     } else {
         no_call(core, vcpu)
     };
-    let next = resume(core, next);
-    // SAFETY: the vCPU is still this core's, as for the loop, which saves the same once more if another runs next. Where it is not, the core
-    // begins anew.
-    unsafe { own::give_back(core, last) };
-    next
+    resume(core, next)
 }
 
+#[inline(never)]
 fn no_call(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
     let vmcb = vcpu.vmcb_mut();
     if vmcb.exit_event.is_valid() {
