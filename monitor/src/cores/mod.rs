@@ -279,7 +279,7 @@ pub(crate) mod tests {
             counters: counters::Counters::default(),
             whole: whole::Whole::new(),
             presence: Presence::new(0, 1),
-            tables: interrupts::tables(0),
+            tables: ExceptionTables::new(|_| 0, 0),
         }
     }
 
