@@ -17,6 +17,7 @@ use super::{image, place};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("enclave-pages-exchanged", pages_exchanged),
+    ("enclave-entry-exchanged", entry_exchanged),
     ("enclave-page-of-plain-memory", page_of_plain_memory),
     ("enclave-memory-outside", memory_outside),
     ("enclave-permissions", permissions),
@@ -167,6 +168,35 @@ fn pages_exchanged() -> Result<()> {
             Ok(true)
         })?;
         ensure!(mended.result == 1, "the page reads {:#x}", mended.result);
+    }
+    Ok(())
+}
+
+/// Between two entries the addresses of the TCS and of its frame come to lead to another page of the EPC, then to memory.
+fn entry_exchanged() -> Result<()> {
+    let victim = Victim::new()?;
+    let strange = victim.find_physical(place::DATA)?;
+    for number in [place::TCS, place::FRAMES] {
+        let address = victim.enclave.page(number);
+        for attempt in 0..2 {
+            for _ in 0..2 {
+                let entered = victim.ask(Command::Add, 1, 2);
+                ensure!(entered.result == 3, "before: {entered:?}");
+            }
+            if attempt == 0 {
+                put_physical(strange, Some(address))?;
+            } else {
+                put_anonymous(address, 0)?;
+            }
+            let met = victim.ask(Command::Add, 1, 2);
+            ensure!(
+                is_refused(&met) && met.run.function == 2 && met.run.address == address,
+                "entry by another page: {met:?}"
+            );
+            victim.restore(number)?;
+        }
+        let entered = victim.ask(Command::Add, 1, 2);
+        ensure!(entered.result == 3, "afterwards: {entered:?}");
     }
     Ok(())
 }
