@@ -12,6 +12,7 @@
 pub mod call;
 pub mod counter;
 pub mod discovery;
+pub mod enclave;
 pub mod enrolment;
 pub mod error;
 pub mod evidence;

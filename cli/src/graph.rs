@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adyton_evidence::bundle::Bundle;
+use adyton_evidence::bundle::{Bundle, Subject};
 use adyton_evidence::closure::{self, Closure, Edge};
 use adyton_evidence::composition::{Composition, Domain, Sharing, Tenant};
 
@@ -32,8 +32,11 @@ pub fn print(options: &Options) -> Result<(), Failure> {
         Failure::unusable(&options.file, format_args!("is no evidence: {reason:?}"))
     };
     let bundle = Bundle::decode(&evidence).map_err(|reason| unusable(&reason))?;
-    let composition =
-        Composition::decode(bundle.composition).map_err(|reason| unusable(&reason))?;
+    if bundle.subject == Subject::Enclave {
+        let reason = "is about an enclave, which has no composition to draw";
+        return Err(Failure::unusable(&options.file, reason));
+    }
+    let composition = Composition::decode(bundle.claims).map_err(|reason| unusable(&reason))?;
     let closure = closure::examine(&composition).map_err(|reason| unusable(&reason))?;
     let picture = if options.dot {
         dot::draw(&composition, &closure)

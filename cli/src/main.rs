@@ -91,10 +91,12 @@ enum Command {
     ///
     /// Takes what `run` takes, and says what `inspect` will show and what a policy names.
     Measure(measure::Options),
-    /// Write what this machine proves about a payload's domain: evidence for `verify`
+    /// Write what this machine proves about a payload's domain, or about an SGX enclave: evidence for `verify`
     ///
     /// Builds the domain as `run` would, and does not start it. Evidence that its owner asks for binds no key: a payload that
     /// speaks to others asks itself (`--attest`). `run --evidence` writes it about a domain that then runs.
+    /// An enclave makes a REPORT for the monitor (EREPORT, with a TARGETINFO that begins with the 32 letters
+    /// `Adyton turns reports to evidence` and is zero behind them): `--enclave-report` turns that into evidence.
     Evidence(evidence::Options),
     /// Decide about evidence from another machine
     ///

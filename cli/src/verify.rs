@@ -26,16 +26,16 @@ pub struct Options {
     /// The nonce that was sent, in hexadecimal
     #[arg(long, value_name = "HEX")]
     nonce: String,
-    /// Which composition is right (TOML)
+    /// Which composition, or which enclave, is right (TOML)
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
     /// Which machines, firmware and monitors are trusted (TOML)
     #[arg(long, value_name = "FILE")]
     anchors: PathBuf,
-    /// Report data that the domain must have bound, in hexadecimal
+    /// Report data that the domain must have bound, in hexadecimal; of an enclave, REPORTDATA, zeros at its end left out
     #[arg(long, value_name = "HEX")]
     report_data: Option<String>,
-    /// A public key (PEM or DER) that the domain must have bound
+    /// A public key (PEM or DER) that the domain must have bound; of an enclave, by the first half of REPORTDATA
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Print an attestation result (EAR) instead, signed with this Ed25519 private key (PEM)
@@ -48,17 +48,15 @@ pub struct Options {
 
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|source| Failure::File {
-        path: path.into(),
-        source,
-    })
+    fs::read(path).map_err(Failure::file(path))
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {
     String::from_utf8(read(path)?).map_err(|reason| Failure::unusable(path, reason))
 }
 
-fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
+/// Bytes from hexadecimal.
+pub fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
     files::from_hexadecimal(text).ok_or_else(|| Failure::Hexadecimal(text.into()))
 }
 
@@ -117,8 +115,5 @@ fn extract(evidence: &[u8], file: &Path, folder: &Path) -> Result<(), Failure> {
             .iter()
             .try_for_each(|(name, bytes)| fs::write(folder.join(name), bytes))
     });
-    written.map_err(|source| Failure::File {
-        path: folder.into(),
-        source,
-    })
+    written.map_err(Failure::file(folder))
 }

@@ -28,6 +28,11 @@ impl Folder {
                 .push(sample::window(0x300_0000, 0x1000, 1, 1));
         }
         write("shared", &evidence(&composition));
+        let enclave = monitor.enclave_evidence(sample::NONCE, &sample::enclave());
+        write("enclave", &enclave);
+        write("enclave.toml", sample::enclave_policy().as_bytes());
+        let other = sample::enclave_policy().replace("isvsvn = 3", "isvsvn = 4");
+        write("newer.toml", other.as_bytes());
         write("anchors.toml", sample::anchors().as_bytes());
         write("policy.toml", sample::policy().as_bytes());
         Self(folder)
@@ -40,9 +45,13 @@ impl Folder {
     }
 
     fn verify(&self, evidence: &str, more: &[&str]) -> Output {
+        self.verify_by("policy.toml", evidence, more)
+    }
+
+    fn verify_by(&self, policy: &str, evidence: &str, more: &[&str]) -> Output {
         let nonce = hexadecimal(sample::NONCE);
         let mut arguments = vec!["verify", evidence, "--nonce", &nonce];
-        arguments.extend(["--policy", "policy.toml", "--anchors", "anchors.toml"]);
+        arguments.extend(["--policy", policy, "--anchors", "anchors.toml"]);
         arguments.extend(more);
         self.run(&arguments)
     }
@@ -74,6 +83,45 @@ fn genuine_evidence_is_accepted_and_drawn() {
         2,
         "both are below domain 0:\n{text}"
     );
+}
+
+#[test]
+fn an_enclave_is_told_and_judged() {
+    let folder = Folder::new("enclave");
+    let output = folder.verify_by("enclave.toml", "enclave", &[]);
+    let told = text(&output);
+    assert!(output.status.success(), "{told}");
+    let measurement = hexadecimal(&sample::enclave().measurement);
+    for part in ["ACCEPTED", "SGX enclave", &measurement, "mode64bit"] {
+        assert!(told.contains(part), "{part} is missing:\n{told}");
+    }
+    for (policy, reason) in [
+        ("newer.toml", "old-enclave"),
+        ("policy.toml", "wrong-subject"),
+    ] {
+        let output = folder.verify_by(policy, "enclave", &[]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output).contains(reason), "{}", text(&output));
+    }
+    let drawn = folder.run(&["graph", "enclave"]);
+    assert_eq!(drawn.status.code(), Some(1), "there is nothing to draw");
+}
+
+/// About a payload or about a report: one of them, and a report is as long as reports are.
+#[test]
+fn evidence_is_about_something() {
+    let folder = Folder::new("about");
+    let ask = |more: &[&str]| {
+        let asked = ["evidence", "--nonce", "0011223344556677", "-o", "out"];
+        let output = folder.run(&[&asked[..], more].concat());
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(ask(&[]).contains("<FILE>"), "{}", ask(&[]));
+    let both = ask(&["--enclave-report", "enclave", "hello"]);
+    assert!(both.contains("cannot be used with"), "{both}");
+    let long = ask(&["--enclave-report", "enclave"]);
+    assert!(long.contains("432"), "{long}");
 }
 
 #[test]

@@ -404,6 +404,20 @@ pub fn evidence(
     Ok([results[0], results[1]])
 }
 
+/// Has evidence about an enclave written into `size` bytes at `address`, which begin with a [`Question`](adyton_abi::enclave::Question). Returns
+/// where in them it begins, and its bytes.
+///
+/// # Errors
+/// What the monitor refuses; `Forged` where the REPORT was not made for it, here and since it was booted.
+pub fn enclave_evidence(
+    place: &impl Environment,
+    address: u64,
+    size: u64,
+) -> Result<[u64; 2], Refusal> {
+    let results = patiently(place, Request::new(Call::EnclaveEvidence, [address, size]))?;
+    Ok([results[0], results[1]])
+}
+
 /// Derives a sealing key of the calling domain. `signature` is the page-aligned address of the structure that says whose the domain
 /// is, or 0.
 ///
@@ -432,10 +446,7 @@ pub fn counter(
     operation: Operation,
     selector: u64,
 ) -> Result<[u64; 8], Refusal> {
-    let name = domain.unwrap_or(Name {
-        address: 0,
-        key: Key([0, 0]),
-    });
+    let name = domain.unwrap_or(Name::NONE);
     let arguments = name.arguments([operation as u64, selector, 0, 0, 0]);
     let request = Request::new(Call::Counter, arguments);
     once(place, request.with_token(place.entropy()))

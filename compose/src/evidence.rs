@@ -1,9 +1,10 @@
-//! Getting evidence: about the caller's own domain from inside, about another from its owner.
+//! Getting evidence: about the caller's own domain from inside, about another from its owner, about an SGX enclave from its REPORT.
 
 use alloc::vec::Vec;
 
 use adyton_abi::PAGE_SIZE;
 use adyton_abi::call::Call;
+use adyton_abi::enclave;
 use adyton_abi::error::Error;
 use adyton_abi::evidence::Question;
 use adyton_abi::report::{self, Report};
@@ -42,10 +43,41 @@ pub fn evidence<E: Environment>(
         code: Error::Invalid as u64,
     };
     let question = Question::new(asked.nonce, asked.report_data, asked.key).ok_or(invalid)?;
+    whole(place, &question.to_bytes(), |address, size| {
+        calls::evidence(place, domain, address, size)
+    })
+}
+
+/// Evidence of the SGX enclave that made `report` for the monitor ([`enclave::target`]): for whoever sent `nonce` (8 to 64 bytes).
+///
+/// # Errors
+/// What the monitor refuses; `Invalid` where a length is out of bounds.
+pub fn enclave_evidence<E: Environment>(
+    place: &E,
+    nonce: &[u8],
+    report: &[u8; enclave::REPORT_SIZE],
+) -> Result<Vec<u8>, Refusal> {
+    let invalid = Refusal {
+        call: Call::EnclaveEvidence,
+        address: 0,
+        code: Error::Invalid as u64,
+    };
+    let question = enclave::Question::new(nonce, report).ok_or(invalid)?;
+    whole(place, &question.to_bytes(), |address, size| {
+        calls::enclave_evidence(place, address, size)
+    })
+}
+
+/// Asks with a buffer that is large enough, and cuts out of it what was written.
+fn whole<E: Environment>(
+    place: &E,
+    question: &[u8],
+    ask: impl Fn(u64, u64) -> Result<[u64; 2], Refusal>,
+) -> Result<Vec<u8>, Refusal> {
     let mut size = FIRST_SIZE;
     loop {
-        let call = |address| calls::evidence(place, domain, address, size as u64);
-        let (outcome, mut memory) = place.filled(size, &question.to_bytes(), call);
+        let call = |address| ask(address, size as u64);
+        let (outcome, mut memory) = place.filled(size, question, call);
         match outcome {
             Ok([offset, length]) => {
                 let end = offset.saturating_add(length) as usize;
@@ -103,6 +135,22 @@ mod tests {
         assert_eq!(found, [0, 0, 0, 0, 1], "from the question itself");
         let sizes: Vec<_> = place.calls().iter().map(|call| call.arguments[4]).collect();
         assert_eq!(sizes, [128 << 10, 512 << 10]);
+    }
+
+    #[test]
+    fn an_enclave_is_asked_about_by_its_report() {
+        let place = Fake::new(0);
+        place.answer(0, [72, 3, 0, 0, 0, 0, 0, 0]);
+        let found = enclave_evidence(&place, &[1; 8], &[7; 432]).expect("evidence");
+        assert_eq!(found, [7; 3], "from the question itself");
+        let [call] = place.calls()[..] else {
+            panic!("one call");
+        };
+        assert_eq!(
+            (call.call, call.arguments[1]),
+            (Call::EnclaveEvidence, 128 << 10)
+        );
+        assert!(enclave_evidence(&place, &[1; 7], &[7; 432]).is_err());
     }
 
     #[test]

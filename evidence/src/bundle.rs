@@ -8,8 +8,33 @@ use crate::claims::TAG_BUNDLE;
 pub const LOG: &str = "log";
 /// Name of the platform's claims set.
 pub const PLATFORM: &str = "platform";
-/// Name of the composition's claims set.
-pub const COMPOSITION: &str = "composition";
+
+/// What evidence is about, which its profile says and the name of its last claims set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A domain, with its composition.
+    Domain,
+    /// An SGX enclave.
+    Enclave,
+}
+
+impl Subject {
+    /// Name of the claims set. It stands behind the others: maps have longer names behind shorter ones.
+    #[must_use]
+    pub const fn set(self) -> &'static str {
+        match self {
+            Self::Domain => "composition",
+            Self::Enclave => "sgx-enclave",
+        }
+    }
+
+    /// The subject whose claims set has this name.
+    #[must_use]
+    pub fn of_set(name: &str) -> Option<Self> {
+        let mut all = [Self::Domain, Self::Enclave].into_iter();
+        all.find(|subject| subject.set() == name)
+    }
+}
 
 /// Evidence, taken apart; every part is encoded CBOR.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +43,10 @@ pub struct Bundle<'a> {
     pub token: &'a [u8],
     /// The log and the platform's statement, where the boot was measured.
     pub measured: Option<Measured<'a>>,
-    /// The composition's claims set.
-    pub composition: &'a [u8],
+    /// What the last claims set is about.
+    pub subject: Subject,
+    /// That claims set.
+    pub claims: &'a [u8],
 }
 
 /// What there is only where the boot was measured.
@@ -41,7 +68,7 @@ pub fn begin<S: Sink>(encoder: &mut Encoder<S>, token: u64) -> Result<(), Full> 
     encoder.begin_bytes(token)
 }
 
-/// Writes what stands behind the token: the claims sets follow, [`set`] in front of each, in the order log, platform, composition.
+/// Writes what stands behind the token: the claims sets follow, [`set`] in front of each, in the order log, platform, subject's.
 ///
 /// # Errors
 /// [`Full`].
@@ -70,7 +97,7 @@ impl<'a> Bundle<'a> {
         sets(&mut encoder, self.measured.is_some())?;
         let measured = self.measured.iter();
         let parts = measured.flat_map(|sets| [(LOG, sets.log), (PLATFORM, sets.platform)]);
-        for (name, claims) in parts.chain([(COMPOSITION, self.composition)]) {
+        for (name, claims) in parts.chain([(self.subject.set(), self.claims)]) {
             set(&mut encoder, name, claims.len() as u64)?;
             encoder.0.put(claims)?;
         }
@@ -86,14 +113,14 @@ impl<'a> Bundle<'a> {
             decoder.tag(TAG_BUNDLE)?;
             decoder.array_of(2)?;
             let token = decoder.bytes()?;
-            let (mut log, mut platform, mut composition) = (None, None, None);
+            let (mut log, mut platform, mut last) = (None, None, None);
             let mut map = decoder.map()?;
             while let Some(name) = map.name(decoder)? {
-                let claims = Some(decoder.bytes()?);
-                match name {
-                    LOG => log = claims,
-                    PLATFORM => platform = claims,
-                    COMPOSITION => composition = claims,
+                let claims = decoder.bytes()?;
+                match (name, Subject::of_set(name), last) {
+                    (LOG, ..) => log = Some(claims),
+                    (PLATFORM, ..) => platform = Some(claims),
+                    (_, Some(subject), None) => last = Some((subject, claims)),
                     _ => return Err(Malformed::Range),
                 }
             }
@@ -102,10 +129,12 @@ impl<'a> Bundle<'a> {
                 (None, None) => None,
                 _ => return Err(Malformed::Range),
             };
+            let (subject, claims) = last.ok_or(Malformed::Range)?;
             Ok(Self {
                 token,
                 measured,
-                composition: composition.ok_or(Malformed::Range)?,
+                subject,
+                claims,
             })
         })
     }

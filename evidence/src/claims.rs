@@ -24,6 +24,8 @@ pub const BOUND_KEY: i64 = -70_005;
 pub const PROTECTION: i64 = -70_006;
 /// What a domain is.
 pub const DOMAIN: i64 = -70_010;
+/// What an SGX enclave is.
+pub const ENCLAVE: i64 = -70_011;
 /// TPMS_ATTEST.
 pub const QUOTE: i64 = -70_020;
 /// TPMT_SIGNATURE.
@@ -61,8 +63,38 @@ pub mod domain {
     pub const DEVICES: i64 = 10;
 }
 
-/// The profile that the specification describes.
+/// Keys of an enclave's map.
+pub mod enclave {
+    /// MRENCLAVE.
+    pub const MRENCLAVE: i64 = 0;
+    /// MRSIGNER.
+    pub const MRSIGNER: i64 = 1;
+    /// ISVPRODID.
+    pub const ISVPRODID: i64 = 2;
+    /// ISVSVN.
+    pub const ISVSVN: i64 = 3;
+    /// ATTRIBUTES: flags and XFRM.
+    pub const ATTRIBUTES: i64 = 4;
+    /// MISCSELECT.
+    pub const MISCSELECT: i64 = 5;
+    /// CPUSVN.
+    pub const CPUSVN: i64 = 6;
+    /// REPORTDATA.
+    pub const REPORTDATA: i64 = 7;
+    /// CONFIGID.
+    pub const CONFIGID: i64 = 8;
+    /// CONFIGSVN.
+    pub const CONFIGSVN: i64 = 9;
+    /// ISVFAMILYID.
+    pub const ISVFAMILYID: i64 = 10;
+    /// ISVEXTPRODID.
+    pub const ISVEXTPRODID: i64 = 11;
+}
+
+/// The profile of evidence about a domain.
 pub const PROFILE_NAME: &str = "urn:uuid:3e3b2f0c-6a0f-4f6e-9b44-0c7c6b1f7a51";
+/// The profile of evidence about an SGX enclave.
+pub const ENCLAVE_PROFILE_NAME: &str = "urn:uuid:adbe4427-377f-488d-909c-0c8134b928c1";
 
 /// Tag of a COSE_Sign1 (RFC 9052, section 2).
 pub const TAG_SIGN1: u64 = 18;

@@ -77,7 +77,7 @@ pub enum Contradiction {
 }
 
 /// A closure.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Closure {
     /// All edges: memory, command, derivation, device.
     pub edges: Vec<Edge>,

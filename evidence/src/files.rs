@@ -8,10 +8,9 @@ use alloc::vec::Vec;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use crate::Hash;
-
 mod anchors;
 mod ear;
+mod enclave;
 mod extract;
 mod json;
 mod policy;
@@ -43,15 +42,19 @@ pub enum FileError {
 }
 
 /// 32 bytes in hexadecimal.
-#[derive(Clone, Copy, Debug)]
-struct Digest(Hash);
+type Digest = Bytes<32>;
 
-impl<'de> Deserialize<'de> for Digest {
+/// `N` bytes in hexadecimal.
+#[derive(Clone, Copy, Debug)]
+struct Bytes<const N: usize>([u8; N]);
+
+impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = from_hexadecimal(&text).and_then(|bytes| bytes.try_into().ok());
-        let hash = bytes.ok_or_else(|| D::Error::custom("not 64 hexadecimal digits"));
-        hash.map(Self)
+        let bytes =
+            bytes.ok_or_else(|| D::Error::custom(std::format!("not {} hexadecimal digits", 2 * N)));
+        bytes.map(Self)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What evidence of a composition is, how it is written, and how it is decided about. `docs/attestation.md` is its specification.
 //!
 //! - [`measure`]: the measurement of a domain, from what it was built of;
-//! - [`token`], [`composition`], [`platform`], [`bundle`]: evidence, written without an allocator, so that the monitor uses the same code;
+//! - [`token`], [`composition`], [`enclave`], [`platform`], [`bundle`]: evidence, written without an allocator, so that the monitor uses the same code;
 //! - [`tpm`], [`log`]: what the TPM and the firmware state;
 //! - with the feature `verify`: [`verify`](mod@verify) decides, by [`anchors`] and a [`policy`], and answers with a [`verdict`];
 //! - with the feature `files`: [`files`] reads anchors and policies, and writes results.
@@ -20,6 +20,7 @@ pub mod cbor;
 pub mod claims;
 pub mod composition;
 pub mod cose;
+pub mod enclave;
 pub mod log;
 pub mod measure;
 pub mod platform;

@@ -1,4 +1,4 @@
-//! Which composition a relying party wants, and nothing else.
+//! Which composition, or which enclave, a relying party wants, and nothing else.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,6 +7,7 @@ use adyton_abi::policy::Flags;
 use adyton_abi::region::Attributes;
 
 use crate::Hash;
+use crate::enclave::Separation;
 
 /// The flags that say what a domain may call.
 pub const ABILITIES: Flags = Flags::MAY_COMPOSE.union(Flags::MAY_ATTEST);
@@ -34,6 +35,42 @@ pub struct Policy {
     pub domains: Vec<Rule>,
     /// The edges that there may be.
     pub edges: Vec<EdgeRule>,
+    /// Which enclave; then there are no domains and no edges.
+    pub enclave: Option<EnclaveRule>,
+}
+
+/// What an enclave must be. All that is given must hold, and a measurement or a signer must be given.
+#[derive(Clone, Debug)]
+pub struct EnclaveRule {
+    /// MRENCLAVE is one of these.
+    pub measurements: Option<Vec<Hash>>,
+    /// Who signed it, and what.
+    pub signed: Option<Signed>,
+    /// The least ISVSVN.
+    pub version: u16,
+    /// Flags of ATTRIBUTES that it must have, besides INIT and DEBUG.
+    pub flags: u64,
+    /// Flags that it may have besides.
+    pub may: u64,
+    /// Whether a debugger may read it.
+    pub debug: bool,
+    /// XFRM that it must have.
+    pub xfrm: u64,
+    /// XFRM that it may have besides.
+    pub xfrm_may: u64,
+    /// MISCSELECT that it may have.
+    pub miscselect: u32,
+    /// What an enclave with KSS must have; its configuration's version at least. One without has zeros.
+    pub separation: Separation,
+}
+
+/// An enclave that is known by its signer.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// MRSIGNER is one of these.
+    pub signers: Vec<Hash>,
+    /// ISVPRODID.
+    pub product: u16,
 }
 
 /// What a domain must be.

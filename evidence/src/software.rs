@@ -15,6 +15,7 @@ use crate::bundle::{Bundle, Measured};
 use crate::closure;
 use crate::composition::Composition;
 use crate::cose::Sign1;
+use crate::enclave::Enclave;
 use crate::log::{self, kind};
 use crate::platform::{
     EVENTS, MONITOR_PCR, Platform, QUOTED, Values, decode_log, encode_log, qualifying_data,
@@ -140,7 +141,7 @@ impl Tpm {
 /// Has every reader try `bytes`, for fuzzers: whatever the bytes, nothing panics, and what is read is written again as it was.
 pub fn read_everything(bytes: &[u8]) {
     if let Ok(bundle) = Bundle::decode(bytes) {
-        for part in [bundle.token, bundle.composition] {
+        for part in [bundle.token, bundle.claims] {
             read_everything_in(part);
         }
         let mut again = vec![];
@@ -160,6 +161,11 @@ fn read_everything_in(bytes: &[u8]) {
     }
     if let Ok(composition) = Composition::decode(bytes) {
         let _refused = closure::examine(&composition);
+    }
+    if let Ok(enclave) = Enclave::decode(bytes) {
+        let mut again = vec![];
+        let _memory_takes_all = enclave.encode(&mut again);
+        assert!(again == bytes, "an enclave with two encodings");
     }
 }
 
@@ -284,10 +290,32 @@ impl Monitor {
         nonce: &[u8],
         request: Request<'_>,
         composition: &Composition,
-        [quote, signature]: &[Vec<u8>; 2],
+        quote: &[Vec<u8>; 2],
     ) -> Vec<u8> {
         let mut claims = vec![];
         let _memory_takes_all = composition.encode(&mut claims);
+        self.evidence_claiming(nonce, request, &claims, quote)
+    }
+
+    /// Evidence about an enclave.
+    #[must_use]
+    pub fn enclave_evidence(&self, nonce: &[u8], enclave: &Enclave) -> Vec<u8> {
+        let mut claims = vec![];
+        let _memory_takes_all = enclave.encode(&mut claims);
+        let key = self.key.verifying_key().to_bytes();
+        let quote = self.tpm.quote(&qualifying_data(&key, nonce));
+        self.evidence_claiming(nonce, Request::Enclave, &claims, &quote)
+    }
+
+    /// As [`Monitor::evidence_quoted`], with a claims set of the caller's choice about the subject.
+    #[must_use]
+    pub fn evidence_claiming(
+        &self,
+        nonce: &[u8],
+        request: Request<'_>,
+        claims: &[u8],
+        [quote, signature]: &[Vec<u8>; 2],
+    ) -> Vec<u8> {
         let platform = Platform {
             quote,
             signature,
@@ -313,7 +341,7 @@ impl Monitor {
             boot,
             protected: self.protected,
             request,
-            composition: hash(&claims),
+            claims: hash(claims),
         };
         let [mut signed, mut evidence] = [vec![], vec![]];
         let _fits = token.sign(&mut signed, &self.key);
@@ -323,7 +351,8 @@ impl Monitor {
                 log: &log,
                 platform: &statement,
             }),
-            composition: &claims,
+            subject: request.subject(),
+            claims,
         };
         let _memory_takes_all = bundle.encode(&mut evidence);
         evidence

@@ -3,12 +3,13 @@
 use ed25519_dalek::SigningKey;
 
 use crate::Hash;
-use crate::bundle;
+use crate::bundle::{self, Subject};
 use crate::cbor::decode::{Decoder, Malformed};
 use crate::cbor::encode::{Encoder, Full, Length, Sink, Slice};
 use crate::claims::{
-    BOOT, BOUND_KEY, MONITOR, MOST_REPORT_DATA, NONCE, NONCE_LENGTHS, PROFILE, PROFILE_NAME,
-    PROTECTION, REPORT_DATA, REQUESTED_BY, RESETS, SHA_256, SUBMODS, is_information,
+    BOOT, BOUND_KEY, ENCLAVE_PROFILE_NAME, MONITOR, MOST_REPORT_DATA, NONCE, NONCE_LENGTHS,
+    PROFILE, PROFILE_NAME, PROTECTION, REPORT_DATA, REQUESTED_BY, RESETS, SHA_256, SUBMODS,
+    is_information,
 };
 use crate::cose;
 
@@ -31,7 +32,7 @@ pub enum Boot {
 /// Who asked for the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// The subject itself.
+    /// The subject itself, a domain.
     Subject {
         /// Data of its choice, at most [`MOST_REPORT_DATA`] bytes; none where empty.
         report_data: &'a [u8],
@@ -40,6 +41,30 @@ pub enum Request<'a> {
     },
     /// Its owner, who may bind nothing.
     Owner,
+    /// Whoever had the report of an enclave, which is the subject and binds in its report what it wants.
+    Enclave,
+}
+
+impl Request<'_> {
+    /// What the evidence is about.
+    #[must_use]
+    pub const fn subject(&self) -> Subject {
+        match self {
+            Self::Subject { .. } | Self::Owner => Subject::Domain,
+            Self::Enclave => Subject::Enclave,
+        }
+    }
+
+    /// Claims that say it.
+    fn claims(&self) -> u64 {
+        match self {
+            Request::Owner => 1,
+            Request::Subject { report_data, key } => {
+                1 + u64::from(!report_data.is_empty()) + u64::from(key.is_some())
+            }
+            Request::Enclave => 0,
+        }
+    }
 }
 
 /// The claims of the main token.
@@ -57,8 +82,8 @@ pub struct Token<'a> {
     pub protected: bool,
     /// Who asked.
     pub request: Request<'a>,
-    /// Digest of the composition's claims set.
-    pub composition: Hash,
+    /// Digest of the claims set about the subject.
+    pub claims: Hash,
 }
 
 impl<'a> Token<'a> {
@@ -69,17 +94,11 @@ impl<'a> Token<'a> {
     pub fn encode(&self, sink: impl Sink) -> Result<(), Full> {
         let mut encoder = Encoder(sink);
         let measured = u64::from(self.boot != Boot::Unmeasured);
-        let bound = match self.request {
-            Request::Owner => 0,
-            Request::Subject { report_data, key } => {
-                u64::from(!report_data.is_empty()) + u64::from(key.is_some())
-            }
-        };
-        encoder.map(7 + measured + bound)?;
+        encoder.map(6 + measured + self.request.claims())?;
         encoder.integer(NONCE)?;
         encoder.bytes(self.nonce)?;
         encoder.integer(PROFILE)?;
-        encoder.text(PROFILE_NAME)?;
+        encoder.text(profile(self.request.subject()))?;
         self.encode_digests(&mut encoder)?;
         encoder.integer(MONITOR)?;
         encoder.array(2)?;
@@ -112,14 +131,18 @@ impl<'a> Token<'a> {
                 encode_digest(encoder, bundle::PLATFORM, platform)?;
             }
         }
-        encode_digest(encoder, bundle::COMPOSITION, &self.composition)
+        encode_digest(encoder, self.request.subject().set(), &self.claims)
     }
 
     fn encode_request<S: Sink>(&self, encoder: &mut Encoder<S>) -> Result<(), Full> {
-        encoder.integer(REQUESTED_BY)?;
         match self.request {
-            Request::Owner => encoder.unsigned(1),
+            Request::Enclave => Ok(()),
+            Request::Owner => {
+                encoder.integer(REQUESTED_BY)?;
+                encoder.unsigned(1)
+            }
             Request::Subject { report_data, key } => {
+                encoder.integer(REQUESTED_BY)?;
                 encoder.unsigned(0)?;
                 if !report_data.is_empty() {
                     encoder.integer(REPORT_DATA)?;
@@ -134,6 +157,14 @@ impl<'a> Token<'a> {
                 }
             }
         }
+    }
+}
+
+/// The profile of evidence about such a subject.
+const fn profile(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Domain => PROFILE_NAME,
+        Subject::Enclave => ENCLAVE_PROFILE_NAME,
     }
 }
 
@@ -188,7 +219,7 @@ struct Reading<'a> {
 struct Digests {
     log: Option<Hash>,
     platform: Option<Hash>,
-    composition: Option<Hash>,
+    subject: Option<(Subject, Hash)>,
 }
 
 impl<'a> Token<'a> {
@@ -236,12 +267,13 @@ impl<'a> Reading<'a> {
     fn finish(self) -> Result<Token<'a>, Malformed> {
         let missing = Malformed::MissingKey;
         let nonce = self.nonce.ok_or(missing(NONCE))?;
-        let profile = self.profile.ok_or(missing(PROFILE))?;
-        if !NONCE_LENGTHS.contains(&nonce.len()) || profile != PROFILE_NAME {
-            return Err(Malformed::Range);
-        }
+        let named = self.profile.ok_or(missing(PROFILE))?;
         let [interface, security_version] = self.monitor.ok_or(missing(MONITOR))?;
         let digests = self.digests.as_ref().ok_or(missing(SUBMODS))?;
+        let (subject, claims) = digests.subject.ok_or(missing(SUBMODS))?;
+        if !NONCE_LENGTHS.contains(&nonce.len()) || named != profile(subject) {
+            return Err(Malformed::Range);
+        }
         Ok(Token {
             nonce,
             interface,
@@ -252,8 +284,8 @@ impl<'a> Reading<'a> {
                 Some(_) => return Err(Malformed::Range),
                 None => return Err(missing(PROTECTION)),
             },
-            request: self.request()?,
-            composition: digests.composition.ok_or(missing(SUBMODS))?,
+            request: self.request(subject)?,
+            claims,
         })
     }
 
@@ -273,13 +305,15 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn request(&self) -> Result<Request<'a>, Malformed> {
+    fn request(&self, subject: Subject) -> Result<Request<'a>, Malformed> {
         let (report_data, key) = (self.report_data, self.key);
-        match self.requested_by {
-            None => Err(Malformed::MissingKey(REQUESTED_BY)),
-            Some(0) => Ok(Request::Subject { report_data, key }),
-            Some(1) if report_data.is_empty() && key.is_none() => Ok(Request::Owner),
-            Some(_) => Err(Malformed::Range),
+        let binds = !report_data.is_empty() || key.is_some();
+        match (subject, self.requested_by) {
+            (Subject::Domain, None) => Err(Malformed::MissingKey(REQUESTED_BY)),
+            (Subject::Domain, Some(0)) => Ok(Request::Subject { report_data, key }),
+            (Subject::Domain, Some(1)) if !binds => Ok(Request::Owner),
+            (Subject::Enclave, None) if !binds => Ok(Request::Enclave),
+            _ => Err(Malformed::Range),
         }
     }
 }
@@ -297,11 +331,11 @@ fn read_digests(decoder: &mut Decoder<'_>) -> Result<Digests, Malformed> {
         if decoder.integer()? != SHA_256 {
             return Err(Malformed::Range);
         }
-        let digest = Some(decoder.array_of_bytes()?);
-        match name {
-            bundle::LOG => digests.log = digest,
-            bundle::PLATFORM => digests.platform = digest,
-            bundle::COMPOSITION => digests.composition = digest,
+        let digest = decoder.array_of_bytes()?;
+        match (name, Subject::of_set(name), digests.subject) {
+            (bundle::LOG, ..) => digests.log = Some(digest),
+            (bundle::PLATFORM, ..) => digests.platform = Some(digest),
+            (_, Some(subject), None) => digests.subject = Some((subject, digest)),
             _ => return Err(Malformed::UnknownKey(SUBMODS)),
         }
     }

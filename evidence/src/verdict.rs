@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::Hash;
 use crate::closure::Closure;
 use crate::composition::Composition;
+use crate::enclave::Enclave;
 
 mod code;
 
@@ -20,6 +21,8 @@ pub enum About {
     Domain(u64),
     /// The edge with this index in [`Closure::edges`].
     Edge(usize),
+    /// The enclave.
+    Enclave,
 }
 
 /// One reason to refuse.
@@ -74,6 +77,8 @@ pub struct Seen {
     pub rules: Vec<Option<usize>>,
     /// Which rule of the policy allows each edge.
     pub allowed: Vec<Option<usize>>,
+    /// The enclave, where the evidence is about one: then there are no domains, and what it bound is in its report.
+    pub enclave: Option<Enclave>,
 }
 
 /// The answer.
@@ -86,6 +91,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Nothing was looked at behind this.
+    pub(crate) fn refused(finding: Finding) -> Self {
+        Self {
+            findings: alloc::vec![finding],
+            seen: None,
+        }
+    }
+
     /// Whether the policy holds, on a machine that can be trusted with it.
     #[must_use]
     pub fn is_accepted(&self) -> bool {

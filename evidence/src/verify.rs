@@ -7,11 +7,12 @@ use alloc::{format, vec};
 
 use crate::Hash;
 use crate::anchors::Anchors;
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Subject};
 use crate::cbor::decode::Malformed;
-use crate::closure;
+use crate::closure::{self, Closure};
 use crate::composition::Composition;
 use crate::cose::Sign1;
+use crate::enclave::Enclave;
 use crate::hash;
 use crate::policy::Policy;
 use crate::token::{Boot, Request, Token};
@@ -20,6 +21,7 @@ use crate::verdict::{About, Code, Finding, Machine, Seen, Verdict};
 mod boot;
 mod composition;
 mod edges;
+mod enclave;
 mod machine;
 
 /// Most bytes of evidence.
@@ -30,9 +32,9 @@ pub const MOST_BYTES: usize = 64 << 20;
 pub struct Question<'a> {
     /// The nonce that it sent.
     pub nonce: &'a [u8],
-    /// Report data that the subject must have bound.
+    /// Report data that the subject must have bound; of an enclave, REPORTDATA without the zeros at its end.
     pub report_data: Option<&'a [u8]>,
-    /// Digest of the key that the subject must have bound.
+    /// Digest of the key that the subject must have bound; of an enclave, the first half of REPORTDATA.
     pub key: Option<&'a Hash>,
     /// Whom it trusts.
     pub anchors: &'a Anchors,
@@ -58,16 +60,22 @@ fn malformed(part: &str) -> impl Fn(Malformed) -> Refused + '_ {
 /// Decides about `evidence`.
 #[must_use]
 pub fn verify(evidence: &[u8], question: &Question<'_>) -> Verdict {
-    match genuine(evidence, question) {
-        Err(finding) => Verdict {
-            findings: vec![finding],
-            seen: None,
+    let seen = match genuine(evidence, question) {
+        Err(finding) => return Verdict::refused(finding),
+        Ok(seen) => seen,
+    };
+    match (&question.policy.enclave, &seen.enclave) {
+        (None, None) => composition::judge(question, seen),
+        (Some(rule), Some(enclave)) => Verdict {
+            findings: enclave::judge(question, rule, enclave, seen.protected),
+            seen: Some(seen),
         },
-        Ok(seen) => composition::judge(question, seen),
+        (None, Some(_)) => Verdict::refused(refuse(Code::WrongSubject, "an enclave")),
+        (Some(_), None) => Verdict::refused(refuse(Code::WrongSubject, "a domain")),
     }
 }
 
-/// Everything up to the policy on the composition; the first failure ends it.
+/// Everything up to the policy on the subject; the first failure ends it.
 fn genuine(evidence: &[u8], question: &Question<'_>) -> Result<Seen, Refused> {
     sane(question.policy)?;
     if evidence.len() > MOST_BYTES {
@@ -83,8 +91,9 @@ fn genuine(evidence: &[u8], question: &Question<'_>) -> Result<Seen, Refused> {
     if token.nonce != question.nonce {
         return Err(refuse(Code::StaleNonce, ""));
     }
-    if hash(bundle.composition) != token.composition {
-        return Err(refuse(Code::DigestMismatch, "composition"));
+    let subject = token.request.subject();
+    if bundle.subject != subject || hash(bundle.claims) != token.claims {
+        return Err(refuse(Code::DigestMismatch, subject.set()));
     }
     let machine = match (token.boot, bundle.measured) {
         (Boot::Unmeasured, None) if question.policy.unmeasured => Machine::Unknown,
@@ -94,12 +103,11 @@ fn genuine(evidence: &[u8], question: &Question<'_>) -> Result<Seen, Refused> {
         }
         _ => return Err(refuse(Code::DigestMismatch, "platform and log")),
     };
-    let composition = Composition::decode(bundle.composition).map_err(malformed("composition"))?;
-    let closure = closure::examine(&composition)
-        .map_err(|reason| refuse(Code::Contradiction, format!("{reason:?}")))?;
+    let (composition, closure, enclave) = read(subject, bundle.claims)?;
     let (by_owner, report_data, key) = match token.request {
         Request::Owner => (true, &[][..], None),
         Request::Subject { report_data, key } => (false, report_data, key),
+        Request::Enclave => (false, &[][..], None),
     };
     Ok(Seen {
         machine,
@@ -112,11 +120,35 @@ fn genuine(evidence: &[u8], question: &Question<'_>) -> Result<Seen, Refused> {
         allowed: vec![None; closure.edges.len()],
         composition,
         closure,
+        enclave,
     })
+}
+
+/// The claims set about the subject: a composition that makes sense, or an enclave.
+fn read(
+    subject: Subject,
+    claims: &[u8],
+) -> Result<(Composition, Closure, Option<Enclave>), Refused> {
+    let malformed = malformed(subject.set());
+    match subject {
+        Subject::Domain => {
+            let composition = Composition::decode(claims).map_err(malformed)?;
+            let closure = closure::examine(&composition)
+                .map_err(|reason| refuse(Code::Contradiction, format!("{reason:?}")))?;
+            Ok((composition, closure, None))
+        }
+        Subject::Enclave => {
+            let enclave = Enclave::decode(claims).map_err(malformed)?;
+            Ok((Composition::default(), Closure::default(), Some(enclave)))
+        }
+    }
 }
 
 /// A policy that nothing can satisfy, or that asks for nothing, is a mistake.
 fn sane(policy: &Policy) -> Result<(), Refused> {
+    if let Some(rule) = &policy.enclave {
+        return enclave::sane(policy, rule);
+    }
     if policy.domains.get(policy.subject).is_none() {
         return Err(refuse(Code::EmptyPolicy, ""));
     }

@@ -149,11 +149,14 @@ fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
             Call::Quote
                 | Call::EventLog
                 | Call::Evidence
+                | Call::EnclaveEvidence
                 | Call::Report
                 | Call::Check
                 | Call::Key
                 | Call::Counter
                 | Call::Enrol
+                | Call::CarveCore
+                | Call::Start
                 | Call::Assign
                 | Call::Configure
         );

@@ -38,8 +38,11 @@ const WEIGHTS: &[(Call, u64)] = &[
     (Call::Enrol, 1),
     (Call::EventLog, 1),
     (Call::Evidence, 1),
+    (Call::EnclaveEvidence, 1),
     (Call::Report, 1),
     (Call::Check, 1),
+    (Call::CarveCore, 1),
+    (Call::Start, 2),
     (Call::Assign, 2),
     (Call::Configure, 1),
 ];
@@ -154,6 +157,10 @@ impl Chooser<'_> {
                 let (page, step) = (self.page(None), self.dice.below(3));
                 plain([page, step, 0, 0])
             }
+            Call::EnclaveEvidence => {
+                let size = self.dice.one_of(&[0, PAGE_SIZE, 4 * PAGE_SIZE]);
+                plain([self.page(None), size, 0, 0])
+            }
             Call::Exit => {
                 let word = self.dice.word();
                 plain([adyton_compose::convention::PAYLOAD, word, 0, 0])
@@ -171,6 +178,8 @@ impl Chooser<'_> {
             | Call::Enter
             | Call::Abandon
             | Call::DebugRead
+            | Call::CarveCore
+            | Call::Start
             | Call::Assign
             | Call::Evidence
             | Call::Cores => self.command(call)?,
@@ -309,10 +318,10 @@ impl Chooser<'_> {
 
     fn command(&mut self, call: Call) -> Option<[u64; 8]> {
         let domain = match call {
-            Call::Vcpu | Call::Cores | Call::Seal | Call::Assign => {
+            Call::Vcpu | Call::Cores | Call::Seal | Call::Assign | Call::CarveCore => {
                 self.domain(|domain| !domain.is_sealed)
             }
-            Call::Enter => self.domain(|domain| domain.is_sealed),
+            Call::Enter | Call::Start => self.domain(|domain| domain.is_sealed),
             _ => None,
         };
         let domain = domain.or_else(|| self.domain(|_| true))?;
@@ -330,6 +339,12 @@ impl Chooser<'_> {
             Call::Cores => {
                 let count = self.dice.one_of(&[0, 0, 1]);
                 [self.dice.below(2), count, 0, 0, 0]
+            }
+            Call::CarveCore => [self.dice.below(3), 0, 0, 0, 0],
+            Call::Start => {
+                let region = self.region(|_| true).map_or(0, |region| region.name);
+                let (notice, thread) = (self.dice.one_of(&[0, 0, 0xfd]), self.dice.below(2));
+                [vcpu, region, sequence, notice, thread]
             }
             Call::Enter => [vcpu, sequence, LIMIT, 0, 0],
             Call::Abandon => [self.dice.one_of(&[0, 1, CLAIM_OPERATION]), 0, 0, 0, 0],

@@ -1,6 +1,7 @@
 //! SGX enclaves of this system, as the monitor knows them.
 
 use adyton_abi::call::Information;
+use adyton_abi::enclave::REPORT_SIZE;
 use adyton_compose::calls::information;
 
 use crate::{Error, Linux};
@@ -62,4 +63,16 @@ pub fn enclaves() -> Result<Vec<Enclave>, Error> {
             return Ok(found);
         }
     }
+}
+
+/// Evidence of the enclave that made `report`, with EREPORT for [`adyton_abi::enclave::target`], in this boot: for whoever sent `nonce`,
+/// 8 to 64 bytes.
+///
+/// # Errors
+/// [`Error::NoMonitor`], or a refusal: `Forged` where the report is another's, changed, or of another boot.
+pub fn enclave_evidence(nonce: &[u8], report: &[u8; REPORT_SIZE]) -> Result<Vec<u8>, Error> {
+    let place = Linux::without_memory()?;
+    Ok(adyton_compose::evidence::enclave_evidence(
+        &place, nonce, report,
+    )?)
 }

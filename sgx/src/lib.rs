@@ -26,6 +26,7 @@ mod page_cipher;
 pub mod platform;
 pub mod processor;
 pub mod progress;
+pub mod report;
 pub mod secrets;
 mod signature;
 pub mod structures;

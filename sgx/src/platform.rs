@@ -3,7 +3,9 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::epcm::{EpcPage, EpcmEntry};
+use crate::report;
 use crate::secrets::{Kept, Secrets};
+use crate::structures::{Report, Targetinfo};
 
 /// A component of the extended state (CPUID leaf 0DH).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +146,12 @@ impl<'e> Platform<'e> {
     #[must_use]
     pub fn entry(&self, page: EpcPage) -> Option<&'e EpcmEntry> {
         self.epcm.get(usize::try_from(page.0).ok()?)
+    }
+
+    /// Whether EREPORT made this report for the target here: see [`report::is_genuine`].
+    #[must_use]
+    pub fn is_genuine(&self, target: &Targetinfo, report: &Report) -> bool {
+        report::is_genuine(&self.secrets(), target, report)
     }
 
     /// Zeroes the secrets: the machine ends, and nobody executes a leaf any more.

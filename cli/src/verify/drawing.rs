@@ -9,6 +9,8 @@ use adyton_evidence::verdict::{Finding, Machine, Seen, Verdict};
 
 use adyton::{Attributes, Flags};
 
+mod enclave;
+
 use crate::show::{BOLD, FAINT, GREEN, YELLOW, abilities, colour, hexadecimal, kind, short, size};
 
 pub fn print(verdict: &Verdict, policy: &Policy) {
@@ -23,8 +25,13 @@ pub fn print(verdict: &Verdict, policy: &Policy) {
     }
     if let Some(seen) = &verdict.seen {
         machine(seen);
-        domains(seen, policy);
-        edges(seen, policy);
+        match &seen.enclave {
+            Some(found) => enclave::print(found),
+            None => {
+                domains(seen, policy);
+                edges(seen, policy);
+            }
+        }
     }
 }
 

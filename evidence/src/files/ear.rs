@@ -65,6 +65,9 @@ fn claims(verdict: &Verdict, policy: &Policy, nonce: &[u8], now: u64) -> Value {
     let mut submods = BTreeMap::from([("platform".into(), platform(verdict, policy))]);
     if let Some(seen) = &verdict.seen {
         submods.extend(domains(verdict, seen, policy));
+        if seen.enclave.is_some() {
+            submods.insert("enclave".into(), enclave(verdict, policy));
+        }
     }
     json!({
         "eat_profile": PROFILE,
@@ -159,6 +162,7 @@ fn domains(verdict: &Verdict, seen: &Seen, policy: &Policy) -> Vec<(String, Valu
                     .edges
                     .get(edge)
                     .is_some_and(|edge| edge.touches(index)),
+                About::Enclave => false,
             };
             let aspect = match finding.code {
                 Code::MeasurementMismatch | Code::NoReferenceValue | Code::NotSealed => {
@@ -175,6 +179,24 @@ fn domains(verdict: &Verdict, seen: &Seen, policy: &Policy) -> Vec<(String, Valu
         appraisals.push((format!("domain-{index}-{name}"), appraisal(&vector, policy)));
     }
     appraisals
+}
+
+fn enclave(verdict: &Verdict, policy: &Policy) -> Value {
+    let mut vector = BTreeMap::from([
+        ("executables", tier::APPROVED_BOOT),
+        ("configuration", tier::AFFIRMING),
+    ]);
+    for finding in &verdict.findings {
+        let aspect = match finding.code {
+            Code::EnclaveMismatch
+            | Code::SignerMismatch
+            | Code::ProductMismatch
+            | Code::OldEnclave => "executables",
+            _ => "configuration",
+        };
+        vector.insert(aspect, tier::CONTRAINDICATED);
+    }
+    appraisal(&vector, policy)
 }
 
 /// The status is the worst tier of the vector.

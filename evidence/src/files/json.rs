@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::closure::Edge;
 use crate::composition::{Domain, Tenant};
+use crate::enclave::Enclave;
 use crate::policy::Policy;
 use crate::verdict::{About, Finding, Machine, Seen, Verdict};
 
@@ -39,6 +40,7 @@ fn finding(finding: &Finding) -> Value {
         About::Whole => Value::Null,
         About::Domain(index) => json!({ "domain": index }),
         About::Edge(index) => json!({ "edge": index }),
+        About::Enclave => json!("enclave"),
     };
     json!({
         "code": finding.code.name(),
@@ -78,6 +80,30 @@ fn whole(seen: &Seen, policy: &Policy) -> Value {
         "edges": edges.map(|(edge, allowed)| {
             json!({ "allowed": allowed.is_some(), "edge": describe(edge) })
         }).collect::<Vec<_>>(),
+        "enclave": seen.enclave.as_ref().map(enclave),
+    })
+}
+
+fn enclave(enclave: &Enclave) -> Value {
+    let separation = enclave.separation.as_ref().map(|separation| {
+        json!({
+            "configid": hexadecimal(&separation.configuration),
+            "configsvn": separation.configuration_version,
+            "isvfamilyid": hexadecimal(&separation.family),
+            "isvextprodid": hexadecimal(&separation.product),
+        })
+    });
+    json!({
+        "mrenclave": hexadecimal(&enclave.measurement),
+        "mrsigner": hexadecimal(&enclave.signer),
+        "isvprodid": enclave.product,
+        "isvsvn": enclave.version,
+        "flags": enclave.flags,
+        "xfrm": enclave.xfrm,
+        "miscselect": enclave.miscselect,
+        "cpusvn": hexadecimal(&enclave.cpusvn),
+        "reportdata": hexadecimal(&enclave.data),
+        "kss": separation,
     })
 }
 

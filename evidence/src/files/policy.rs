@@ -8,6 +8,7 @@ use adyton_abi::region::Attributes;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
+use super::enclave::EnclaveEntry;
 use super::{Digest, FileError, version};
 use crate::policy::{EdgeRule, End, Policy, Rule};
 
@@ -19,7 +20,8 @@ const ZERO: &str = "domain-0";
 struct File {
     version: u64,
     name: String,
-    subject: String,
+    #[serde(default)]
+    subject: Option<String>,
     #[serde(default)]
     unmeasured: bool,
     #[serde(default)]
@@ -41,6 +43,18 @@ struct File {
     derivation: Vec<DirectedEntry>,
     #[serde(default)]
     device: Vec<DeviceEntry>,
+    #[serde(default)]
+    enclave: Option<EnclaveEntry>,
+}
+
+impl File {
+    /// Whether it speaks of domains.
+    fn has_domains(&self) -> bool {
+        let edges = [self.command.len(), self.derivation.len()];
+        let others = [self.domain.len(), self.memory.len(), self.device.len()];
+        let entries = edges.into_iter().chain(others).sum::<usize>();
+        self.subject.is_some() || entries > 0
+    }
 }
 
 fn one() -> u64 {
@@ -202,15 +216,23 @@ pub fn read(text: &str) -> Result<Policy, FileError> {
             return Err(FileError::NameTaken((*name).into()));
         }
     }
+    if file.enclave.is_some() && file.has_domains() {
+        let reason = "a policy is about domains or about an enclave, not about both";
+        return Err(FileError::Values("enclave".into(), reason));
+    }
     // Without domains the name cannot be found; the verifier has a reason of its own for that.
-    let subject = if names.is_empty() {
-        0
-    } else {
-        find(&names, &file.subject)?
+    let subject = match &file.subject {
+        Some(subject) if !names.is_empty() => find(&names, subject)?,
+        None if file.enclave.is_none() => {
+            let reason = "a policy names its subject, or has an [enclave]";
+            return Err(FileError::Values("subject".into(), reason));
+        }
+        _ => 0,
     };
     Ok(Policy {
         subject,
         edges: edges(&file, &names)?,
+        enclave: file.enclave.map(EnclaveEntry::rule).transpose()?,
         name: file.name,
         unmeasured: file.unmeasured,
         unprotected: file.without_iommu,

@@ -10,6 +10,7 @@ use adyton_abi::region::Attributes;
 
 use super::{Monitor, digest};
 use crate::composition::{Composition, Domain, Peer, Region, Sharing, Tenant};
+use crate::enclave::{Enclave, attribute};
 use crate::files::hexadecimal;
 use crate::hash;
 use crate::token::Request;
@@ -84,6 +85,47 @@ pub fn composition() -> Composition {
             Domain::Tenant(parser),
         ],
     }
+}
+
+/// An enclave that is signed, and says what evidence of a channel would.
+#[must_use]
+pub fn enclave() -> Enclave {
+    let mut data = [0; 64];
+    for (place, byte) in data.iter_mut().zip(digest("the key of a server")) {
+        *place = byte;
+    }
+    Enclave {
+        measurement: digest("enclave"),
+        signer: digest("signer of enclaves"),
+        product: 7,
+        version: 3,
+        flags: attribute::INIT | attribute::MODE64BIT,
+        xfrm: 3,
+        miscselect: 0,
+        cpusvn: [1; 16],
+        data,
+        separation: None,
+    }
+}
+
+/// The policy that the sample of an enclave satisfies.
+#[must_use]
+pub fn enclave_policy() -> String {
+    format!(
+        r#"
+version = 1
+name = "a server in an enclave"
+security-version = 1
+
+[enclave]
+mrenclave = ["{}"]
+mrsigner = ["{}"]
+isvprodid = 7
+isvsvn = 3
+"#,
+        hexadecimal(&digest("enclave")),
+        hexadecimal(&digest("signer of enclaves")),
+    )
 }
 
 /// Anchors that know the genuine monitor.

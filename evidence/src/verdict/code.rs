@@ -29,8 +29,8 @@ macro_rules! codes {
 }
 
 codes! {
-    EmptyPolicy "empty-policy" "The policy names no domain, so there is nothing that could be right.",
-    PolicyAllowsNothing "policy-allows-nothing" "The policy gives no measurement for a domain that it demands, so nothing could satisfy it.",
+    EmptyPolicy "empty-policy" "The policy names no domain and no enclave, so there is nothing that could be right.",
+    PolicyAllowsNothing "policy-allows-nothing" "The policy gives no measurement and no signer for what it demands, so nothing could satisfy it.",
     TooLarge "too-large" "The evidence is larger than any can be.",
     Malformed "malformed" "The evidence is not written as its specification says, or says something that this verifier does not know.",
     WrongSignature "wrong-signature" "The evidence was changed, or was not signed by the key that it names.",
@@ -61,9 +61,10 @@ codes! {
     DomainZeroMismatch "domain-0-mismatch" "Domain 0's kernel, initrd or command line matches no anchor, and the policy does not say that any will do.",
     Unprotected "unprotected" "No IOMMU keeps devices out of that machine's memory, so whoever commands a device reaches all of it.",
     Contradiction "contradiction" "What the domains say of each other does not fit together.",
+    WrongSubject "wrong-subject" "The evidence is about an enclave and the policy about domains, or the other way round.",
     FetchedByOwner "fetched-by-owner" "The domain's owner asked for this evidence, not the domain: nothing in it comes from the domain.",
-    ReportDataMismatch "report-data-mismatch" "The domain did not bind the report data that was expected.",
-    BoundKeyMismatch "bound-key-mismatch" "The domain did not bind the key that was presented as its own.",
+    ReportDataMismatch "report-data-mismatch" "The subject did not bind the report data that was expected.",
+    BoundKeyMismatch "bound-key-mismatch" "The subject did not bind the key that was presented as its own.",
     MeasurementMismatch "measurement-mismatch" "The subject's measurement is not one that the policy gives for it.",
     NoReferenceValue "no-reference-value" "The policy has no reference value for a domain that takes part.",
     NotSealed "not-sealed" "A domain that takes part is not sealed, so it can still become anything.",
@@ -81,4 +82,11 @@ codes! {
     ForbiddenCommand "forbidden-command-edge" "A domain is commanded by one that the policy does not allow.",
     ForbiddenDerivation "forbidden-derivation-edge" "A domain's memory was derived from one that the policy does not allow.",
     ForbiddenDevice "forbidden-device-edge" "A domain has a device that the policy does not allow.",
+    EnclaveMismatch "enclave-mismatch" "The enclave's measurement (MRENCLAVE) is not one that the policy gives.",
+    SignerMismatch "signer-mismatch" "The enclave's signer (MRSIGNER) is not one that the policy gives.",
+    ProductMismatch "product-mismatch" "The enclave is another of its signer's products (ISVPRODID, ISVEXTPRODID, ISVFAMILYID).",
+    OldEnclave "old-enclave" "The enclave's security version (ISVSVN) is lower than the policy demands.",
+    DebugEnclave "debug-enclave" "The enclave can be read and changed by a debugger.",
+    EnclaveAttributes "enclave-attributes" "The enclave has attributes that the policy does not allow, or lacks some that it demands.",
+    EnclaveConfiguration "enclave-configuration" "The enclave was created with another configuration (CONFIGID, CONFIGSVN) than the policy gives.",
 }

@@ -318,7 +318,7 @@ fn a_token_of_the_owners_with_a_key_is_malformed() {
         boot: Boot::Unmeasured,
         protected: true,
         request: SUBJECT,
-        composition: [0; 32],
+        claims: [0; 32],
     };
     let mut bytes = vec![];
     token.encode(&mut bytes).expect("memory");

@@ -470,7 +470,7 @@ fn parts_of_other_evidence_are_refused() {
     let mut mixed = vec![];
     for swapped in [
         Bundle {
-            composition: other.composition,
+            claims: other.claims,
             ..right
         },
         Bundle {

@@ -4,6 +4,7 @@
 
 mod bits;
 mod composition;
+mod enclave;
 mod figures;
 mod files;
 mod hostile;

@@ -114,9 +114,12 @@ fn the_documents_examples_are_read() {
         });
         parts.collect::<Vec<_>>().join("\"")
     });
-    let (policy, anchors) = (blocks.next(), blocks.next());
+    let [policy, anchors, enclave] = [blocks.next(), blocks.next(), blocks.next()];
     let policy = read_policy(&policy.expect("a policy")).expect("it is read");
     assert_eq!((policy.domains.len(), policy.edges.len()), (2, 5));
     let anchors = read_anchors(&anchors.expect("anchors")).expect("they are read");
     assert_eq!((anchors.machines.len(), anchors.loaders.len()), (1, 1));
+    let policy = read_policy(&enclave.expect("an enclave")).expect("it is read");
+    let rule = policy.enclave.expect("a rule");
+    assert_eq!((rule.version, rule.flags, rule.xfrm), (3, 4, 3));
 }

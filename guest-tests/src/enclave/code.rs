@@ -34,6 +34,8 @@ pub enum Command {
     MonitorCall = 11,
     /// INT 80h.
     Interrupt = 12,
+    /// Executes the leaf of ENCLU that the first operand names with RBX, RCX, RDX from the table at the second; the result is RAX.
+    Leaf = 13,
     /// IN from port 80h.
     Port = 14,
     /// MOV DS with the first operand.
@@ -78,6 +80,8 @@ enclave_code:
     je 21f
     cmp rdi, 12
     je 22f
+    cmp rdi, 13
+    je 23f
     cmp rdi, 14
     je 24f
     cmp rdi, 15
@@ -138,6 +142,14 @@ enclave_code_out:
 21: vmmcall
     jmp 80b
 22: int 0x80
+    jmp 80b
+23: mov rax, rsi
+    mov r9, rdx
+    mov rbx, [r9]
+    mov rcx, [r9 + 8]
+    mov rdx, [r9 + 16]
+    .byte 0x0f, 0x01, 0xd7
+    mov [r8], rax
     jmp 80b
 24: in al, 0x80
     jmp 80b

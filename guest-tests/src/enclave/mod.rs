@@ -4,6 +4,7 @@ mod abuse;
 mod breakpoint;
 pub mod code;
 pub mod driver;
+mod evidence;
 pub mod image;
 mod running;
 pub mod signature;
@@ -13,8 +14,13 @@ use image::{Attributes, Image, PAGE, Page, secinfo};
 
 /// The tests, which need an EPC.
 pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
-    let tests = running::TESTS.iter().chain(breakpoint::TESTS);
-    tests.chain(abuse::TESTS).copied()
+    let rooms = [
+        running::TESTS,
+        breakpoint::TESTS,
+        abuse::TESTS,
+        evidence::TESTS,
+    ];
+    rooms.into_iter().flatten().copied()
 }
 
 /// Pages of the tests' enclave by number.

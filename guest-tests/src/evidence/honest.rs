@@ -128,7 +128,7 @@ fn of_a_channel() -> Result<()> {
 /// The composition of evidence that was not judged.
 fn composition(evidence: &[u8]) -> Result<Composition> {
     let bundle = opened(evidence)?;
-    Composition::decode(bundle.composition).map_err(|reason| anyhow::anyhow!("{reason:?}"))
+    Composition::decode(bundle.claims).map_err(|reason| anyhow::anyhow!("{reason:?}"))
 }
 
 /// Three levels: each with the measurement that is computed beforehand, each commanded by the one above.

@@ -1,7 +1,7 @@
-//! Evidence about a domain, for whoever may ask: one at a time, in slices.
+//! Evidence about a domain or an enclave, for whoever may ask: one at a time, in slices.
 //!
 //! 1. [`Stage::Quote`]: the TPM's statement for the asker's nonce, where the boot was measured;
-//! 2. [`Stage::Compose`]: what the engine's survey tells is encoded, hashed, and written to the asker's buffer;
+//! 2. [`Stage::Compose`]: what the engine's survey tells is encoded, hashed, and written to the asker's buffer; of an enclave its claims are;
 //! 3. [`Stage::Sign`]: the main token, over the digests that were taken on the way;
 //! 4. [`Stage::Write`]: everything that stands in front of the composition.
 //!
@@ -14,6 +14,7 @@
 mod prefix;
 mod question;
 
+use adyton_abi::call::Call;
 use adyton_abi::error::Error;
 use adyton_capability::identity::DomainId;
 use adyton_capability::survey::{self, Statement, Step, Survey};
@@ -26,7 +27,7 @@ use adyton_evidence::token::{Boot, Token};
 use arrayvec::ArrayVec;
 use sha2::{Digest, Sha256};
 
-pub use question::Question;
+pub use question::{Question, Subject};
 
 use super::quote::{Asker, QuoteInput};
 use super::{SECURITY_VERSION, key, platform};
@@ -35,7 +36,7 @@ use crate::domain::name::Refusal;
 use crate::instructions::time_stamp;
 use crate::lock::Lock;
 use crate::tpm::command;
-use crate::{devices, iommu, log, machine};
+use crate::{devices, iommu, machine};
 use prefix::Prefix;
 
 /// Seconds for which evidence that nobody carries on keeps others waiting.
@@ -73,6 +74,8 @@ pub trait Output {
 pub struct Client {
     /// The caller's domain.
     pub domain: DomainId,
+    /// The call.
+    pub call: Call,
     /// Arguments of the call.
     pub arguments: [u64; 8],
     /// Its token.
@@ -158,10 +161,6 @@ pub static DESK: Lock<Desk> = Lock::new(Desk {
     next: None,
 });
 
-fn lasts(since: u64, seconds: u64) -> bool {
-    time_stamp().saturating_sub(since) > seconds * machine::get().ticks_per_second
-}
-
 impl Desk {
     /// A slice of work for `client`, whose question is read where the work begins. Where in `output` evidence begins, and its bytes, once
     /// it is there.
@@ -177,7 +176,7 @@ impl Desk {
         let reserved = self.is_reserved(client);
         let work = match &mut self.work {
             Some(work) if work.client == client => work,
-            Some(work) if !lasts(work.since, PATIENCE) => {
+            Some(work) if !machine::lasts(work.since, PATIENCE) => {
                 if !reserved {
                     self.next = Some((client, time_stamp()));
                 }
@@ -200,7 +199,7 @@ impl Desk {
     /// Whether somebody else is next: so nobody who asks again and again keeps others away.
     fn is_reserved(&self, client: Client) -> bool {
         self.next
-            .is_some_and(|(next, since)| next != client && !lasts(since, PATIENCE))
+            .is_some_and(|(next, since)| next != client && !machine::lasts(since, PATIENCE))
     }
 }
 
@@ -225,15 +224,15 @@ impl Work {
     fn settle(&mut self, boot: Boot) -> Result<(), Error> {
         self.boot = boot;
         let token = self.token(Hash::default());
-        let room = token
-            .signed_length()
-            .and_then(|token| prefix::length(token, &self.platform, u64::MAX));
+        let room = token.signed_length().and_then(|length| {
+            prefix::length(length, &self.platform, token.request.subject(), u64::MAX)
+        });
         self.start = room.map_err(|Full| Error::Exhausted)?;
         self.stage = Stage::Compose(None);
         Ok(())
     }
 
-    fn token(&self, composition: Hash) -> Token<'_> {
+    fn token(&self, claims: Hash) -> Token<'_> {
         Token {
             nonce: &self.question.nonce,
             interface: adyton_abi::VERSION.into(),
@@ -241,23 +240,28 @@ impl Work {
             boot: self.boot,
             protected: iommu::is_active(),
             request: self.question.request(),
-            composition,
+            claims,
         }
     }
 
     fn advance(&mut self, output: &impl Output) -> Result<[u64; 2], Refusal> {
         match &mut self.stage {
             Stage::Quote => self.ask_tpm()?,
-            Stage::Compose(composing) => match composing.take() {
-                None => {
-                    let survey = engine::lock().survey(self.question.subject)?;
+            Stage::Compose(composing) => match (composing.take(), &self.question.subject) {
+                (None, Subject::Domain(subject)) => {
+                    let survey = engine::lock().survey(*subject)?;
                     *composing = Some(Composing {
                         survey,
                         hash: Sha256::new(),
                         length: 0,
                     });
                 }
-                Some(mut present) => {
+                (_, Subject::Enclave(claims)) => {
+                    output.write(self.start, claims)?;
+                    let (digest, length) = (adyton_evidence::hash(claims), claims.len() as u64);
+                    self.sign(digest, length)?;
+                }
+                (Some(mut present), Subject::Domain(_)) => {
                     // Pages that are not there yet are asked for before anything is told.
                     let offset = self.start + present.length;
                     if let Err(refusal) = output.prepare(offset, CHUNK as u64) {
@@ -268,9 +272,7 @@ impl Work {
                         Told::More => *composing = Some(present),
                         Told::Changed => {}
                         Told::All => {
-                            let digest = present.hash.finalize().into();
-                            let signing = Signing::begin(&self.token(digest), present.length);
-                            self.stage = Stage::Sign(signing.map_err(|Full| Error::Exhausted)?);
+                            self.sign(present.hash.finalize().into(), present.length)?;
                         }
                     }
                 }
@@ -279,7 +281,8 @@ impl Work {
                 let signed = signing.advance().map_err(|Full| Error::Exhausted)?;
                 if let Some(token) = signed {
                     let length = signing.length;
-                    let prefix = Prefix::new(token, &self.platform, length, self.start);
+                    let subject = self.question.request().subject();
+                    let prefix = Prefix::new(token, &self.platform, subject, length, self.start);
                     self.stage = Stage::Write(prefix.map_err(|Full| Error::Exhausted)?);
                 }
             }
@@ -292,6 +295,13 @@ impl Work {
         Err(Refusal::Again)
     }
 
+    /// The claims of the subject have that digest and that many bytes, and lie in the buffer.
+    fn sign(&mut self, digest: Hash, length: u64) -> Result<(), Error> {
+        let signing = Signing::begin(&self.token(digest), length);
+        self.stage = Stage::Sign(signing.map_err(|Full| Error::Exhausted)?);
+        Ok(())
+    }
+
     /// Goes on when the TPM has made its statement.
     fn ask_tpm(&mut self) -> Result<(), Refusal> {
         let platform = platform().ok_or(Error::Unmeasured)?;
@@ -300,13 +310,8 @@ impl Work {
             token: self.client.token,
             input: QuoteInput::of(&self.question.nonce),
         };
-        let answer = match platform.desk.lock().ask(asker) {
-            Ok(None) => return Ok(()),
-            Ok(Some(answer)) => answer,
-            Err(reason) => {
-                log!("the TPM gives no quote: {reason:x?}");
-                return Err(Error::Tpm.into());
-            }
+        let Some(answer) = platform.desk.lock().ask(asker)? else {
+            return Ok(());
         };
         let (quote, signature) = command::quoted(&answer).map_err(|_| Error::Tpm)?;
         let statements = Statements {
@@ -423,7 +428,7 @@ const fn kind(identity: u64) -> Device {
 }
 
 /// Appends.
-struct Kept<'a, const N: usize>(&'a mut ArrayVec<u8, N>);
+pub(crate) struct Kept<'a, const N: usize>(&'a mut ArrayVec<u8, N>);
 
 impl<const N: usize> Sink for Kept<'_, N> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {

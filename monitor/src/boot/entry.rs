@@ -155,6 +155,15 @@ bootstrap_entry:
     call rbx
     ud2
 
+// RDI: the end of the core's own stack, whose word there is the core, as below.
+.global leave_boot_stack
+leave_boot_stack:
+    mov rsp, rdi
+    mov rdi, [rsp]
+    xor ebp, ebp
+    call {on_own_stack}
+    ud2
+
 .global application_entry
 application_entry:
     mov eax, 0x10
@@ -208,6 +217,7 @@ application_stack:
     uefi_main = sym crate::uefi::uefi_main,
     after_uefi = sym super::after_uefi,
     application_main = sym super::application_main,
+    on_own_stack = sym super::on_own_stack,
 );
 
 unsafe extern "C" {
@@ -221,4 +231,11 @@ unsafe extern "C" {
     /// # Safety
     /// The boot services have ended, interrupts are off, and the image lies where it is linked for, below 4 GiB.
     pub fn leave_firmware() -> !;
+
+    /// Goes on at `story::on_own_stack`.
+    ///
+    /// # Safety
+    /// Nothing that is still used lies on the stack that this core runs on; the address is its own [stack's end](crate::cores::StackEnd),
+    /// which holds the core, and that stack is not in use.
+    pub fn leave_boot_stack(stack_end: u64) -> !;
 }

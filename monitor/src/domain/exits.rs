@@ -1,6 +1,6 @@
 //! Exits of domains other than domain 0.
 //!
-//! What belongs to domain 0 (interrupts, NMIs) takes the core back to it. What the policy sends to the parent ends the entry.
+//! What belongs to domain 0 (interrupts, NMIs) takes the core back to it, or to what was started on it as a whole. What the policy sends to the parent ends the entry.
 //! All else a domain cannot do: it gets the exception that says so.
 
 use adyton_abi::exit::ExitKind;
@@ -8,6 +8,7 @@ use adyton_abi::exit::ExitKind;
 use super::chain::suspend;
 use super::enter::leave;
 use super::report::Operands;
+use super::whole;
 use crate::domain0::error_code;
 use crate::instructions;
 use crate::policy::cpuid::{CallInstruction, Context, child};
@@ -17,8 +18,8 @@ use crate::vendor::{Exit, NestedFault};
 /// Answers an exit that is not a call. Returns the vCPU that runs next.
 pub fn handle(vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
     match exit {
-        Exit::Interrupt => return suspend(vcpu, true),
-        Exit::Nmi | Exit::Init => return suspend(vcpu, false),
+        Exit::Interrupt => return come_out(vcpu, true),
+        Exit::Nmi | Exit::Init => return come_out(vcpu, false),
         Exit::NestedFault(fault) => return report_memory(vcpu, fault),
         Exit::Exception { vector, error } => return exception(vcpu, vector, error),
         Exit::Halt => {
@@ -43,6 +44,15 @@ pub fn handle(vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
         | Exit::Other(_) => vcpu.inject_general_protection(),
     }
     vcpu
+}
+
+fn come_out(vcpu: &'static mut Vcpu, interrupted: bool) -> &'static mut Vcpu {
+    let root = suspend(vcpu, interrupted);
+    if root.seat.is_whole {
+        whole::go_on(root)
+    } else {
+        root
+    }
 }
 
 /// An access outside the domain's memory. A confidential domain's address is its own affair.

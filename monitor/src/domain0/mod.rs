@@ -101,6 +101,7 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
         Exit::Interrupt | Exit::Nmi => {}
         // A physical INIT where the hardware can be told to exit: no INIT starts or stops a core here.
         Exit::Init => {}
+        Exit::Halt => core.halted(vcpu),
         Exit::InterruptReturn => vcpu.unmask_nmi(),
         Exit::InvalidateCaches => {
             // Dropping what is in the caches would undo writes of the monitor's.
@@ -112,7 +113,6 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
         // The virtualization extension is hidden; the others are not intercepted.
         Exit::Virtualization
         | Exit::Call
-        | Exit::Halt
         | Exit::SetExtendedControl
         | Exit::TimeStamp
         | Exit::PerformanceCounter

@@ -2,10 +2,10 @@
 
 use super::{Context, require};
 use crate::fault::Access;
-use crate::keys::{self, Dependencies, KeyName};
 use crate::machine::Machine;
 use crate::outcome::Stop;
 use crate::processor::Register;
+use crate::report;
 use crate::structures::{Report, Secs, Targetinfo};
 use crate::thread::Thread;
 
@@ -24,8 +24,8 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let output = self.accessible(thread.secs, output, Access::Write)?;
         let mut report = self.describe(&self.secs(thread.secs));
         report.set_reportdata(&data);
-        let key = self.report_key(&target);
-        report.set_mac(&keys::mac(&key, &[report.body()]));
+        let mac = report::mac(&self.platform.secrets(), &target, &report);
+        report.set_mac(&mac);
         self.write_enclave(output, &report.0);
         Ok(())
     }
@@ -46,19 +46,5 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         report.set_isvfamilyid(secs.isvfamilyid());
         report.set_keyid(&secrets.report_key_id);
         report
-    }
-
-    /// The key that only the target can have.
-    fn report_key(&self, target: &Targetinfo) -> keys::Key {
-        let secrets = &self.platform.secrets();
-        let mut dependencies = Dependencies::of(KeyName::Report, secrets);
-        dependencies.set_attributes(target.attributes());
-        dependencies.set_mrenclave(target.measurement());
-        dependencies.set_keyid(&secrets.report_key_id);
-        dependencies.set_cpusvn(&secrets.cpusvn);
-        dependencies.set_miscselect(target.miscselect());
-        dependencies.set_configid(target.configid());
-        dependencies.set_configsvn(target.configsvn());
-        dependencies.derive(secrets)
     }
 }

@@ -4,6 +4,7 @@ mod accept;
 mod build;
 mod enter;
 mod evict;
+mod genuine;
 mod init;
 mod key;
 mod look;

@@ -1,7 +1,7 @@
-//! What stands in front of the composition: the signed token, the event log, the platform's statement.
+//! What stands in front of the subject's claims: the signed token, the event log, the platform's statement.
 
 use adyton_abi::error::Error;
-use adyton_evidence::bundle;
+use adyton_evidence::bundle::{self, Subject};
 use adyton_evidence::cbor::encode::{Encoder, Full, Length, Sink, Slice};
 use adyton_evidence::platform::begin_log;
 use arrayvec::ArrayVec;
@@ -30,26 +30,28 @@ enum Part {
 #[derive(Debug)]
 pub struct Prefix {
     token: ArrayVec<u8, LONGEST_TOKEN>,
-    /// Bytes of the composition.
-    composition: u64,
+    /// What the claims are about.
+    subject: Subject,
+    /// Bytes of the claims.
+    claims: u64,
     /// Where in the buffer it begins.
     begin: u64,
     /// Where the next byte goes.
     at: u64,
-    /// Where the composition begins.
+    /// Where the claims begin.
     end: u64,
     part: Part,
 }
 
-/// Bytes in front of a composition of `composition` bytes. `platform` is empty where the boot was not measured.
+/// Bytes in front of claims of `claims` bytes. `platform` is empty where the boot was not measured.
 ///
 /// # Errors
 /// Never: nothing here has an end.
-pub fn length(token: u64, platform: &[u8], composition: u64) -> Result<u64, Full> {
+pub fn length(token: u64, platform: &[u8], subject: Subject, claims: u64) -> Result<u64, Full> {
     let mut length = Length::default();
     let log = log_length(platform);
     head(&mut length, token, &[], log)?;
-    tail(&mut length, platform, composition)?;
+    tail(&mut length, platform, subject, claims)?;
     Ok(length.0 + token + log.unwrap_or(0))
 }
 
@@ -71,31 +73,33 @@ fn head(sink: impl Sink, token: u64, bytes: &[u8], log: Option<u64>) -> Result<(
     begin_log(&mut encoder.0, log)
 }
 
-fn tail(sink: impl Sink, platform: &[u8], composition: u64) -> Result<(), Full> {
+fn tail(sink: impl Sink, platform: &[u8], subject: Subject, claims: u64) -> Result<(), Full> {
     let mut encoder = Encoder(sink);
     if !platform.is_empty() {
         bundle::set(&mut encoder, bundle::PLATFORM, platform.len() as u64)?;
         encoder.0.put(platform)?;
     }
-    bundle::set(&mut encoder, bundle::COMPOSITION, composition)
+    bundle::set(&mut encoder, subject.set(), claims)
 }
 
 impl Prefix {
-    /// In front of a composition of `composition` bytes that begins at `end`.
+    /// In front of claims of `claims` bytes that begin at `end`.
     ///
     /// # Errors
     /// [`Full`] where there is no room for it.
     pub fn new(
         token: ArrayVec<u8, LONGEST_TOKEN>,
         platform: &[u8],
-        composition: u64,
+        subject: Subject,
+        claims: u64,
         end: u64,
     ) -> Result<Self, Full> {
-        let length = length(token.len() as u64, platform, composition)?;
+        let length = length(token.len() as u64, platform, subject, claims)?;
         let begin = end.checked_sub(length).ok_or(Full)?;
         Ok(Self {
             token,
-            composition,
+            subject,
+            claims,
             begin,
             at: begin,
             end,
@@ -106,7 +110,7 @@ impl Prefix {
     /// Where evidence begins, and its bytes.
     #[must_use]
     pub fn extent(&self) -> [u64; 2] {
-        [self.begin, self.end - self.begin + self.composition]
+        [self.begin, self.end - self.begin + self.claims]
     }
 
     /// A slice of writing; whether that was all. What was not written is written by the next.
@@ -139,7 +143,7 @@ impl Prefix {
             Part::Tail => {
                 let mut memory = [0; LONGEST_PLATFORM + AROUND];
                 let mut slice = Slice::new(&mut memory);
-                tail(&mut slice, platform, self.composition).map_err(full)?;
+                tail(&mut slice, platform, self.subject, self.claims).map_err(full)?;
                 output.write(self.at, slice.written())?;
                 (slice.written().len(), None)
             }

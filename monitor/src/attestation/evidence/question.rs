@@ -2,20 +2,41 @@
 
 use core::mem::offset_of;
 
+use adyton_abi::enclave;
 use adyton_abi::error::Error;
 use adyton_abi::evidence::{
     self as abi, LONGEST_NONCE, MOST_REPORT_DATA, QUESTION_SIZE, SHORTEST_NONCE,
 };
 use adyton_capability::identity::DomainId;
 use adyton_evidence::Hash;
+use adyton_evidence::cbor::encode::Full;
+use adyton_evidence::enclave::Enclave;
 use adyton_evidence::token::Request;
 use arrayvec::ArrayVec;
+
+use super::Kept;
+
+/// About whom.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one question at a time, and no allocator"
+)]
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A domain.
+    Domain(DomainId),
+    /// An enclave: its claims set, whole.
+    Enclave(ArrayVec<u8, LONGEST_ENCLAVE>),
+}
+
+/// Most bytes of an enclave's claims set.
+pub const LONGEST_ENCLAVE: usize = 384;
 
 /// A question, read once.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// About whom.
-    pub subject: DomainId,
+    pub subject: Subject,
     /// What the asker sent.
     pub nonce: ArrayVec<u8, LONGEST_NONCE>,
     report: ArrayVec<u8, MOST_REPORT_DATA>,
@@ -54,7 +75,7 @@ impl Question {
             return Err(Error::Invalid);
         }
         Ok(Self {
-            subject,
+            subject: Subject::Domain(subject),
             nonce,
             report,
             key,
@@ -62,16 +83,45 @@ impl Question {
         })
     }
 
+    /// What stands in the first page of a buffer, where it is about an enclave, and what `judge` makes of the REPORT there.
+    ///
+    /// # Errors
+    /// `Invalid`, or what `judge` refuses.
+    pub fn read_enclave(
+        bytes: &[u8; enclave::QUESTION_SIZE],
+        judge: impl FnOnce(&[u8; enclave::REPORT_SIZE]) -> Result<Enclave, Error>,
+    ) -> Result<Self, Error> {
+        let nonce = field(
+            bytes,
+            offset_of!(enclave::Question, nonce_size),
+            offset_of!(enclave::Question, nonce),
+        )?;
+        if nonce.len() < SHORTEST_NONCE {
+            return Err(Error::Invalid);
+        }
+        let report = array(bytes, offset_of!(enclave::Question, report))?;
+        let mut claims = ArrayVec::new();
+        let fits = judge(&report)?.encode(Kept(&mut claims));
+        fits.map_err(|Full| Error::Exhausted)?;
+        Ok(Self {
+            subject: Subject::Enclave(claims),
+            nonce,
+            report: ArrayVec::new(),
+            key: None,
+            by_owner: false,
+        })
+    }
+
     /// Who asks, as evidence says it.
     #[must_use]
     pub fn request(&self) -> Request<'_> {
-        if self.by_owner {
-            Request::Owner
-        } else {
-            Request::Subject {
+        match self.subject {
+            Subject::Enclave(_) => Request::Enclave,
+            Subject::Domain(_) if self.by_owner => Request::Owner,
+            Subject::Domain(_) => Request::Subject {
                 report_data: &self.report,
                 key: self.key,
-            }
+            },
         }
     }
 }
@@ -100,6 +150,8 @@ fn field<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use adyton_abi::enclave as abi_enclave;
+    use adyton_evidence::enclave::Separation;
 
     fn read(by_owner: bool, question: &abi::Question) -> Result<Question, Error> {
         Question::read(DomainId::from_word(1), by_owner, &question.to_bytes())
@@ -138,6 +190,51 @@ mod tests {
             let mut question = good.clone();
             spoil(&mut question);
             assert_eq!(read(false, &question).err(), Some(Error::Invalid));
+        }
+    }
+
+    fn enclave() -> Enclave {
+        Enclave {
+            measurement: [1; 32],
+            signer: [2; 32],
+            product: u16::MAX,
+            version: u16::MAX,
+            flags: u64::MAX,
+            xfrm: u64::MAX,
+            miscselect: u32::MAX,
+            cpusvn: [1; 16],
+            data: [3; 64],
+            separation: Some(Separation {
+                configuration: [4; 64],
+                configuration_version: u16::MAX,
+                family: [5; 16],
+                product: [6; 16],
+            }),
+        }
+    }
+
+    /// The longest claims there are fit, and say who asks: nobody that could bind anything.
+    #[test]
+    fn an_enclave_is_asked_about_by_its_report() {
+        let asked = abi_enclave::Question::new(&[1; 8], &[7; 432]).unwrap();
+        let read = |question: &abi_enclave::Question, judged| {
+            Question::read_enclave(&question.to_bytes(), |report| {
+                assert_eq!(report, &[7; 432]);
+                judged
+            })
+        };
+        let question = read(&asked, Ok(enclave())).unwrap();
+        assert_eq!(question.request(), Request::Enclave);
+        let Subject::Enclave(claims) = question.subject else {
+            panic!("about a domain");
+        };
+        assert_eq!(Enclave::decode(&claims), Ok(enclave()));
+        let forged = read(&asked, Err(Error::Forged));
+        assert_eq!(forged.err(), Some(Error::Forged));
+        for size in [0, 7, 65, u64::MAX] {
+            let mut short = asked.clone();
+            short.nonce_size = size;
+            assert_eq!(read(&short, Ok(enclave())).err(), Some(Error::Invalid));
         }
     }
 }
