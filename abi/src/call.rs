@@ -142,6 +142,13 @@ calls! {
     /// the TPM of the attestation key can answer: [`EnrolmentPage`](crate::enrolment::EnrolmentPage).
     /// Domain 0. `page` is page-aligned and the caller's to write.
     Enrol = 28,
+    /// `carve_core(control, key, core; token)` → region. Gives the domain, before seal, a core (numbered as for `cores`) that domain 0 has
+    /// taken offline, with all its threads, exclusively.
+    CarveCore = 29,
+    /// `start(control, key, vCPU, region, sequence, notice, thread; token)`: begins the vCPU on a core that the domain has as a whole, where it runs
+    /// until it exits: its exit page says when. `sequence` as for `enter`; `notice`: the vector that interrupts this core then, 0 for none;
+    /// `thread`: which of the core's, from 0 on.
+    Start = 30,
     /// `enclave_evidence(address, size; token)` → offset, bytes. Turns an SGX enclave's REPORT into evidence: as `evidence`, but the
     /// first page holds a [`Question`](crate::enclave::Question). Whoever has the REPORT. With policy flag `MAY_ATTEST`.
     EnclaveEvidence = 31,

@@ -2,6 +2,13 @@
 
 use core::mem::{offset_of, size_of};
 
+/// Most bytes of a credential.
+pub const MOST_CREDENTIAL: usize = 128;
+/// Most bytes of the secret that a credential is encrypted with.
+pub const MOST_SECRET: usize = 512;
+/// Most bytes of an answer.
+pub const MOST_ANSWER: usize = 512;
+
 /// What [`Call::Enrol`](crate::call::Call::Enrol) does: its argument 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -34,15 +41,15 @@ pub struct EnrolmentPage {
     /// In: bytes of the secret.
     pub secret_size: u64,
     /// In: the credential (TPMS_ID_OBJECT).
-    pub credential: [u8; 128],
+    pub credential: [u8; MOST_CREDENTIAL],
     /// In: the secret under which it is encrypted, itself encrypted for the endorsement key (the contents of TPM2B_ENCRYPTED_SECRET).
-    pub secret: [u8; 512],
+    pub secret: [u8; MOST_SECRET],
     /// Out: bytes of the whole certificate; 0 after an activation.
     pub whole_size: u64,
     /// Out: bytes of the answer.
     pub answer_size: u64,
     /// Out: a part of the certificate (X.509, DER), or what the credential holds.
-    pub answer: [u8; 512],
+    pub answer: [u8; MOST_ANSWER],
 }
 
 const _: () = {

@@ -87,6 +87,8 @@ errors! {
     Newer = 29, "the key belongs to a newer version of the domain";
     /// Domain 0 has given the domain no counter.
     NoCounter = 30, "the domain has no counter: domain 0 gives them out";
+    /// Domain 0 uses the core: it must be taken offline first, with all its threads.
+    CoreBusy = 31, "domain 0 uses the core, or a thread of it: it must be taken offline first";
     /// There is no such PCI function, or it is not the caller's, or the address does not lead to its registers.
     NotDevice = 36, "there is no such PCI function, or the address does not lead to its registers";
     /// A bridge, one of several functions of a device, one behind a bridge, or without registers in memory.

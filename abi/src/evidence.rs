@@ -2,10 +2,10 @@
 
 use core::mem::{offset_of, size_of};
 
+pub use crate::quote::LONGEST_NONCE;
+
 /// Bytes of the shortest nonce.
 pub const SHORTEST_NONCE: usize = 8;
-/// Bytes of the longest nonce.
-pub const LONGEST_NONCE: usize = 64;
 /// Most bytes of report data.
 pub const MOST_REPORT_DATA: usize = 64;
 

@@ -140,6 +140,25 @@ pub enum Effect {
         /// How many.
         count: u64,
     },
+    /// These threads, all of one core, are the domain's alone: its vCPUs may be started there. To domain 0 they come back waiting
+    /// for a start-up.
+    GiveCore {
+        /// Which.
+        domain: DomainId,
+        /// Number of the first thread.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Nothing is started any more on these threads; done when nothing of the domain's runs there.
+    TakeCore {
+        /// Which.
+        domain: DomainId,
+        /// Number of the first thread.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
     /// The domain holds nothing and runs nowhere: free its tables and contexts.
     Retire {
         /// Which.

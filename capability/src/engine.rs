@@ -80,7 +80,8 @@ impl<S: Store> Engine<S> {
     }
 
     /// Gives domain 0 a part of the machine: memory (bytes; at its place, host-physical and guest-physical
-    /// are the same), cores (by number) or devices ([`crate::device`]). What may be claimed bears `POOL`.
+    /// are the same), cores (by number), devices ([`crate::device`]) or one whole core ([`crate::whole_core`]). What may be claimed
+    /// bears `POOL`.
     ///
     /// Tables of memory that is no pool are not charged to the limit: the monitor has built them already, and
     /// nothing in it is ever derived.
@@ -104,6 +105,11 @@ impl<S: Store> Engine<S> {
             },
             Resource::Device => Place {
                 class: class::DEVICE,
+                start: base,
+                size,
+            },
+            Resource::WholeCore => Place {
+                class: class::WHOLE_CORE,
                 start: base,
                 size,
             },

@@ -170,12 +170,19 @@ impl<S: Store> Engine<S> {
             (Kind::Carve, Kind::Claim | Kind::Carve) => true,
             (Kind::Share, Kind::Claim | Kind::Carve | Kind::Share) => true,
             (Kind::Share, Kind::Root) => node.resource == Resource::Core,
-            (Kind::Carve, Kind::Root) => node.resource == Resource::Device,
+            (Kind::Carve, Kind::Root) => {
+                matches!(node.resource, Resource::Device | Resource::WholeCore)
+            }
             _ => false,
         };
         let whole = node.resource != Resource::Device
             || device::is_whole(node.base, node.size)
                 && (parent.kind == Kind::Root || parent.size == node.size);
+        // All threads of a core go together.
+        let whole = whole
+            && (node.resource != Resource::WholeCore
+                || node.kind == Kind::Carve
+                    && (node.base, node.size) == (parent.base, parent.size));
         ensure(fits && whole, Violation::Records)
     }
 

@@ -44,6 +44,7 @@ mod stage;
 pub mod store;
 pub mod survey;
 mod tree;
+pub mod whole_core;
 
 pub use engine::Engine;
 pub use invariants::Violation;

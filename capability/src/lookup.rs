@@ -70,7 +70,7 @@ impl<S: Store> Engine<S> {
         (self.store.node(link).base == base).then_some(link)
     }
 
-    fn holding_at(&self, domain: PageNumber, class: u64, place: u64) -> Option<Link> {
+    pub(crate) fn holding_at(&self, domain: PageNumber, class: u64, place: u64) -> Option<Link> {
         let holdings = self.store.domain(domain).holdings;
         let tree = Tree::new(&self.store, Order::Holder, holdings);
         let link = tree.before((class, place.checked_add(1)?))?;

@@ -52,6 +52,8 @@ pub enum Resource {
     Core,
     /// PCI functions, each a stretch of numbers of its own: see [`crate::device`].
     Device,
+    /// Cores themselves, by the numbers of their threads: see [`crate::whole_core`].
+    WholeCore,
 }
 
 /// How a node came to be.
@@ -156,9 +158,9 @@ pub(crate) enum Detail {
 pub(crate) struct Node {
     /// Its name.
     pub(crate) id: NodeId,
-    /// Host-physical address, or number of the first core, or of a device.
+    /// Host-physical address, or number of the first core or thread, or of a device.
     pub(crate) base: u64,
-    /// Bytes, or cores.
+    /// Bytes, or cores, or threads.
     pub(crate) size: u64,
     /// Where its owner has it; for an offer, where it shall be; for an exit page, the vCPU's index.
     pub(crate) place: u64,

@@ -21,7 +21,7 @@ pub(crate) const SPACE_END: u64 = 1 << 48;
 /// Address bits below one page table entry, of the levels whose tables are charged one by one.
 const TABLE_SHIFTS: [u32; 3] = [21, 30, 39];
 
-/// A range of a domain's space, of memory (bytes) or cores.
+/// A range of a domain's space, of memory (bytes), cores or threads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) class: u64,
@@ -159,6 +159,7 @@ fn place_of<S: Store>(store: &S, link: Link) -> Place {
     let (class, size) = match (node.kind, node.resource) {
         (Kind::Exit, _) => (class::EXIT, 1),
         (_, Resource::Core) => (class::CORE, node.size),
+        (_, Resource::WholeCore) => (class::WHOLE_CORE, node.size),
         (Kind::Root, Resource::Device) => (class::DEVICE, node.size),
         (_, Resource::Device) => (class::MEMORY, node.size),
         (_, Resource::Memory) => (class::MEMORY, node.size),

@@ -2,7 +2,8 @@
 //!
 //! A carve is taken from who holds its parent (unmapped, flushed) before it is mapped into its owner; on the way out
 //! it is unmapped and flushed, then zeroed if it is clean, and only then mapped back. A share is mapped, unmapped and
-//! flushed. A device goes the way of a carve, and is reset before anybody gets it, on the way in and on the way out. Where it stands is kept in the node, so any caller can carry on, and a node that begins to die half-way in
+//! flushed. A device goes the way of a carve, and is reset before anybody gets it, on the way in and on the way out. A whole core too,
+//! but nobody has translations to forget of it. Where it stands is kept in the node, so any caller can carry on, and a node that begins to die half-way in
 //! finishes being taken before it goes out: nothing is ever mapped twice or given back before it was flushed.
 
 use adyton_abi::record::DomainState;
@@ -104,7 +105,8 @@ impl<S: Store> Engine<S> {
             return self.go(link, Stage::TakeFlush);
         };
         let effect = self.taking(link, self.store.domain(holder).id, place);
-        self.apply(link, &effect, Stage::TakeFlush, platform, budget)
+        let step = self.apply(link, &effect, Stage::TakeFlush, platform, budget);
+        self.release_owner(link, step)
     }
 
     fn step_take_flush(
@@ -119,7 +121,9 @@ impl<S: Store> Engine<S> {
             (Some(_), _) => Stage::Give,
             (None, _) => Stage::Live,
         };
-        let Some((holder, _)) = self.holder_of_parent(link) else {
+        // A core keeps no translations for who has it; whom it runs forgets them as anywhere.
+        let translated = node.resource != Resource::WholeCore;
+        let Some((holder, _)) = self.holder_of_parent(link).filter(|_| translated) else {
             return self.go(link, next);
         };
         let domain = self.store.domain(holder).id;
@@ -174,6 +178,11 @@ impl<S: Store> Engine<S> {
                 place,
                 size,
             },
+            Resource::WholeCore => Effect::GiveCore {
+                domain,
+                first: base,
+                count: size,
+            },
         }
     }
 
@@ -197,6 +206,11 @@ impl<S: Store> Engine<S> {
                 device: base,
                 place,
                 size,
+            },
+            Resource::WholeCore => Effect::TakeCore {
+                domain,
+                first: base,
+                count: size,
             },
         }
     }
@@ -231,7 +245,7 @@ impl<S: Store> Engine<S> {
         let Some(owner) = node.owner else {
             return self.go(link, Stage::Scrub);
         };
-        let translated = node.resource != Resource::Core;
+        let translated = !matches!(node.resource, Resource::Core | Resource::WholeCore);
         let vital = node.attributes.contains(Attributes::VITAL);
         let record = self.store.domain(owner);
         let (domain, stopped) = (record.id, record.stopped);

@@ -56,6 +56,8 @@ pub(crate) mod class {
     pub(crate) const EXIT: u64 = 2;
     /// The machine's devices, by number: domain 0's.
     pub(crate) const DEVICE: u64 = 3;
+    /// Whole cores, by the number of their first thread.
+    pub(crate) const WHOLE_CORE: u64 = 4;
 }
 
 /// Place of a node in one tree.
@@ -84,6 +86,7 @@ fn class_of(node: &Node) -> u64 {
     match (node.kind, node.resource) {
         (Kind::Exit, _) => class::EXIT,
         (_, Resource::Core) => class::CORE,
+        (_, Resource::WholeCore) => class::WHOLE_CORE,
         (Kind::Root, Resource::Device) => class::DEVICE,
         (_, Resource::Device) => class::MEMORY,
         (_, Resource::Memory) => class::MEMORY,

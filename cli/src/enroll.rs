@@ -1,6 +1,8 @@
 //! `adyton enroll`: the other side, on any machine.
 
 use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -55,7 +57,7 @@ fn begin(options: &Options, path: &Path) -> Result<(), Failure> {
         attestation_key: identity.attestation_key,
         content: Digits(content.to_vec()),
     };
-    write(&options.keep, &files::write(&kept))?;
+    keep(&options.keep, &files::write(&kept))?;
     write(path, &files::write(&ChallengeFile::from(made)))
 }
 
@@ -105,9 +107,47 @@ fn identity(options: &Options) -> Result<IdentityFile, Failure> {
         .map_err(|error| Failure::unusable(&options.identity, error))
 }
 
+/// Writes a file that nobody else may read, in the place of one that is there: who has that one open learns nothing.
+fn keep(path: &Path, text: &str) -> Result<(), Failure> {
+    let removed = match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    let mut new = fs::OpenOptions::new();
+    new.write(true).create_new(true).mode(0o600);
+    removed
+        .and_then(|()| new.open(path)?.write_all(text.as_bytes()))
+        .map_err(Failure::file(path))
+}
+
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(|source| Failure::File {
-        path: path.to_path_buf(),
-        source,
-    })
+    fs::write(path, text).map_err(Failure::file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_nobody_else_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept");
+        keep(&path, "secret").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        // The same where one lay that all may read, and that somebody reads.
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut reader = fs::File::open(&path).unwrap();
+        keep(&path, "secret").unwrap();
+        assert_eq!(mode(&path), 0o600);
+        let mut seen = String::new();
+        reader.read_to_string(&mut seen).unwrap();
+        assert_eq!(seen, "old");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "secret");
+        assert!(keep(folder.path(), "secret").is_err());
+    }
 }

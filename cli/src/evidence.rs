@@ -61,7 +61,7 @@ fn of_domain(
     let program = described.program(image)?;
     let claim = arguments.pool()?.claim(program.claim_size())?;
     let loaded = program.build(&claim)?;
-    loaded.domain.seal()?;
+    described.seal(&loaded)?;
     write(&loaded.domain, &options.nonce, &options.output)
 }
 
@@ -71,8 +71,5 @@ pub fn write(domain: &Domain, nonce: &str, output: &Path) -> Result<(), Failure>
 }
 
 fn save(evidence: &[u8], output: &Path) -> Result<(), Failure> {
-    fs::write(output, evidence).map_err(|source| Failure::File {
-        path: output.into(),
-        source,
-    })
+    fs::write(output, evidence).map_err(Failure::file(output))
 }

@@ -61,6 +61,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What the system says of a file.
+    pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        |source| Self::File { path, source }
+    }
+
     /// A file that cannot be used for `reason`.
     pub fn unusable(path: &std::path::Path, reason: impl std::fmt::Display) -> Self {
         Self::Unusable {
@@ -96,6 +102,9 @@ impl Failure {
             (Self::NoTarget(_), _) => Some("`adyton ls` lists what exists"),
             (_, Some(Reason::Quota)) => Some(
                 "monitor memory is shared out with the pool: a larger --memory claims more of it",
+            ),
+            (_, Some(Reason::CoreBusy)) => Some(
+                "as root: echo 0 > /sys/devices/system/cpu/cpuN/online, for it and all its threads",
             ),
             (_, Some(Reason::WrongCore)) => Some("run it on the cores it was given: taskset -c"),
             _ => None,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use adyton::abi::PAGE_SIZE;
-use adyton::abi::enrolment::{EnrolmentPage, Step};
+use adyton::abi::enrolment::{EnrolmentPage, MOST_CREDENTIAL, MOST_SECRET, Step};
 use adyton::abi::quote::{QuotePage, REGISTERS};
 use adyton::{Claim, Environment, Linux, calls};
 use adyton_enrolment::files::{self, AnswerFile, ChallengeFile, Digits, IdentityFile};
@@ -97,13 +97,13 @@ pub fn activate(arguments: &Arguments, path: &Path) -> Result<(), Failure> {
             offset_of!(EnrolmentPage, credential_size),
             offset_of!(EnrolmentPage, credential),
             &challenge.credential.0,
-            128,
+            MOST_CREDENTIAL,
         ),
         (
             offset_of!(EnrolmentPage, secret_size),
             offset_of!(EnrolmentPage, secret),
             &challenge.secret.0,
-            512,
+            MOST_SECRET,
         ),
     ] {
         if part.len() > room {
@@ -139,8 +139,5 @@ pub fn activate(arguments: &Arguments, path: &Path) -> Result<(), Failure> {
 
 /// A file's text.
 pub fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|source| Failure::File {
-        path: path.into(),
-        source,
-    })
+    fs::read_to_string(path).map_err(Failure::file(path))
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use adyton::Monitor;
 
@@ -19,10 +18,7 @@ pub fn print(arguments: &Arguments) -> Result<(), Failure> {
         File::open("/dev/mem")?.read_exact_at(&mut bytes, address)?;
         Ok(bytes)
     };
-    let bytes = read().map_err(|source| Failure::File {
-        path: PathBuf::from("/dev/mem"),
-        source,
-    })?;
+    let bytes = read().map_err(Failure::file("/dev/mem"))?;
     let text = text(&bytes);
     if arguments.json {
         say!(

@@ -11,11 +11,7 @@ use crate::failure::Failure;
 
 /// Writes `man1/*.1` and the completions of bash, fish and zsh to a folder.
 pub fn write(folder: &Path) -> Result<(), Failure> {
-    let failure = |source| Failure::File {
-        path: folder.to_path_buf(),
-        source,
-    };
-    write_all(folder).map_err(failure)
+    write_all(folder).map_err(Failure::file(folder))
 }
 
 fn write_all(folder: &Path) -> std::io::Result<()> {

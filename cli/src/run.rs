@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use std::{fs, io, thread};
 
 use adyton::{
-    Console, Domain, Exit, Flags, Function, Image, Loaded, Outcome, Program, READ_WRITE, Vcpu,
+    Console, Domain, Exit, Flags, Function, Image, Loaded, Outcome, Program, READ_WRITE,
+    RegionName, Vcpu,
 };
 use nix::sys::signal::{SigSet, Signal};
 
@@ -44,6 +45,9 @@ pub struct Options {
     /// Give it a PCI function, as `adyton device ls` shows it: 00:04.0
     #[arg(long, value_name = "FUNCTION")]
     function: Option<String>,
+    /// Give it a core of its own that was taken offline before, and run its first vCPU there
+    #[arg(long, value_name = "N")]
+    core: Option<u64>,
     /// The payload: a static ELF file linked against `adyton-runtime`. A plain name is also looked for in
     /// $ADYTON_PAYLOADS, /payloads and /usr/lib/adyton/payloads
     file: PathBuf,
@@ -88,7 +92,7 @@ impl Options {
     /// The file and its contents.
     pub fn read(&self) -> Result<Vec<u8>, Failure> {
         let path = find(&self.file);
-        fs::read(&path).map_err(|source| Failure::File { path, source })
+        fs::read(&path).map_err(Failure::file(path))
     }
 
     /// What the domain will be made of.
@@ -99,7 +103,22 @@ impl Options {
         program.heap = size(&self.memory)?;
         program.pool = size(&self.pool)?;
         program.vcpus = self.vcpus.max(1);
+        if let Some(name) = &self.function {
+            program.device = Some(Function::find(name)?.facts()?.kind());
+        }
         Ok(program)
+    }
+
+    /// Gives the domain its function and its core, if it gets any, and seals it; the core's region.
+    pub fn seal(&self, loaded: &Loaded) -> Result<Option<RegionName>, Failure> {
+        if let Some(name) = &self.function {
+            let base = loaded.plan.device().base;
+            Function::find(name)?.assign(&loaded.domain, base, READ_WRITE)?;
+        }
+        let core = self.core.map(|core| loaded.domain.carve_core(core));
+        let core = core.transpose()?;
+        loaded.domain.seal()?;
+        Ok(core)
     }
 }
 
@@ -109,24 +128,14 @@ const ENDED_OTHERWISE: u8 = 125;
 pub fn run(arguments: &Arguments, invocation: &Invocation) -> Result<ExitCode, Failure> {
     let options = &invocation.program;
     let file = options.read()?;
-    let mut program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
-    let function = match &options.function {
-        Some(name) => Some(Function::find(name)?),
-        None => None,
-    };
-    if let Some(function) = &function {
-        program.device = Some(function.facts()?.kind());
-    }
+    let program = options.program(Image::parse(&file).map_err(adyton::Failure::from)?)?;
     let claim = arguments.pool()?.claim(program.claim_size())?;
     let loaded = program.build(&claim)?;
-    if let Some(function) = &function {
-        function.assign(&loaded.domain, loaded.plan.device().base, READ_WRITE)?;
-    }
-    loaded.domain.seal()?;
+    let core = options.seal(&loaded)?;
     if let (Some(file), Some(nonce)) = (&invocation.evidence, &invocation.nonce) {
         evidence::write(&loaded.domain, nonce, file)?;
     }
-    let console = Console::of(&loaded);
+    let console = Console::of(&loaded).map(|console| console.on_core(core));
     let Loaded {
         vcpus,
         domain,
@@ -137,21 +146,24 @@ pub fn run(arguments: &Arguments, invocation: &Invocation) -> Result<ExitCode, F
     let ending = end_on_signals(Arc::downgrade(&domain));
     let outcome = enter_all(vcpus, console);
     match (outcome, ENDED_BY.load(Ordering::Acquire)) {
-        (Ok(outcome), _) => Ok(report(arguments, outcome)),
+        // On a core of its own it is stopped first.
+        (Ok(outcome), signal) if signal == 0 || outcome != Outcome::Exit(Exit::Abandoned) => {
+            Ok(report(arguments, outcome))
+        }
         (Err(failure), 0) => Err(failure),
         // As a shell tells of programs that a signal ended. The thread still holds the domain: were it left alone, the
         // process would end before the claim is released.
-        (Err(_), signal) => {
+        (_, signal) => {
             let _panicked = ending.join();
             Ok(ExitCode::from(128 + signal as u8))
         }
     }
 }
 
-/// The file itself, or where payloads are kept.
 /// Where payloads lie: in the system of `cargo xtask run`, and where the package puts them.
 const PAYLOADS: [&str; 2] = ["/payloads", "/usr/lib/adyton/payloads"];
 
+/// The file itself, or where payloads are kept.
 fn find(file: &Path) -> PathBuf {
     if file.exists() || file.components().count() > 1 {
         return file.to_owned();

@@ -48,10 +48,7 @@ pub struct Options {
 
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|source| Failure::File {
-        path: path.into(),
-        source,
-    })
+    fs::read(path).map_err(Failure::file(path))
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {
@@ -118,8 +115,5 @@ fn extract(evidence: &[u8], file: &Path, folder: &Path) -> Result<(), Failure> {
             .iter()
             .try_for_each(|(name, bytes)| fs::write(folder.join(name), bytes))
     });
-    written.map_err(|source| Failure::File {
-        path: folder.into(),
-        source,
-    })
+    written.map_err(Failure::file(folder))
 }

@@ -446,10 +446,7 @@ pub fn counter(
     operation: Operation,
     selector: u64,
 ) -> Result<[u64; 8], Refusal> {
-    let name = domain.unwrap_or(Name {
-        address: 0,
-        key: Key([0, 0]),
-    });
+    let name = domain.unwrap_or(Name::NONE);
     let arguments = name.arguments([operation as u64, selector, 0, 0, 0]);
     let request = Request::new(Call::Counter, arguments);
     once(place, request.with_token(place.entropy()))

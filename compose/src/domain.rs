@@ -16,6 +16,7 @@ use crate::devices::{self, Assignment};
 use crate::environment::{Environment, Refusal};
 use crate::evidence::{Asked, evidence};
 use crate::vcpu::Vcpu;
+use crate::whole;
 
 /// What the owner's handles of one domain have in common.
 pub(crate) struct Held<E: Environment> {
@@ -170,6 +171,14 @@ impl<E: Environment> Domain<E> {
         self.call(|place, name| devices::assign(place, name, what))
     }
 
+    /// Gives the domain a core that domain 0 has taken offline: the core itself, with all its threads, and nobody else runs there.
+    ///
+    /// # Errors
+    /// What the monitor refuses.
+    pub fn carve_core(&self, core: u64) -> Result<RegionName, Refusal> {
+        self.call(|place, name| whole::carve(place, name, core))
+    }
+
     /// Accepts an offer for the domain, before it is sealed.
     ///
     /// # Errors
@@ -199,7 +208,7 @@ impl<E: Environment> Domain<E> {
         evidence(self.0.claim.environment(), Some(self.0.name), &asked)
     }
 
-    /// Ends an unfinished entry whose caller is gone; returns the number of the vCPU's last exit.
+    /// Ends an unfinished entry whose caller is gone, or stops the vCPU where it was started on a whole core; returns the number of the vCPU's last exit.
     ///
     /// # Errors
     /// What the monitor refuses.

@@ -1,5 +1,9 @@
 //! What the rest of this crate needs of the place where it runs.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
+use adyton_abi::PAGE_SIZE;
 use adyton_abi::call::Call;
 use adyton_abi::error::{Error, SUCCESS};
 
@@ -48,13 +52,20 @@ pub trait Environment: Clone + Send + Sync + 'static {
     fn store(&self, address: u64, word: u64);
 
     /// Has a call fill memory of this environment's own: `size` bytes, aligned to a page, which begin with `contents`. Gives `call` its
-    /// address; returns what `call` returns and what the memory then holds.
-    fn filled<T>(
-        &self,
-        size: usize,
-        contents: &[u8],
-        call: impl FnOnce(u64) -> T,
-    ) -> (T, alloc::vec::Vec<u8>);
+    /// address; returns what `call` returns and what the memory then holds. By itself it takes the memory from the heap.
+    fn filled<T>(&self, size: usize, contents: &[u8], call: impl FnOnce(u64) -> T) -> (T, Vec<u8>) {
+        const PAGE: usize = PAGE_SIZE as usize;
+        // One page more, for wherever in a page the memory begins. Nobody else has a byte of the pages that the call is given.
+        let mut memory = vec![0; size.next_multiple_of(PAGE) + PAGE];
+        let start = memory.as_ptr().align_offset(PAGE);
+        for (place, byte) in memory.iter_mut().skip(start).zip(contents) {
+            *place = *byte;
+        }
+        let outcome = call(memory[start..].as_mut_ptr().expose_provenance() as u64);
+        memory.truncate(start + size);
+        memory.drain(..start);
+        (outcome, memory)
+    }
 
     /// A random word that is not zero.
     fn entropy(&self) -> u64;

@@ -29,6 +29,7 @@ pub mod program;
 pub mod ring;
 pub mod tables;
 pub mod vcpu;
+pub mod whole;
 
 #[cfg(test)]
 mod fake;

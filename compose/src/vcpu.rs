@@ -8,6 +8,7 @@ use adyton_abi::exit::{ExitKind, ExitPage, Registers, WORDS};
 use crate::calls::{self, Entering, Name};
 use crate::domain::Held;
 use crate::environment::{Environment, Refusal, Request, Response};
+use crate::whole::{self, Place};
 
 /// Why a vCPU came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +179,32 @@ impl<E: Environment> Vcpu<E> {
         response
     }
 
+    /// Starts the vCPU on a core that its domain has as a whole. It runs there until [`Self::ended`] says otherwise, or
+    /// [`Self::abandon`] stops it.
+    ///
+    /// # Errors
+    /// What the monitor refuses: `BUSY` while the vCPU is somewhere else or another runs on that core, `STALE` as for [`Self::enter`],
+    /// `NOT_FOUND` where the core is not the domain's.
+    pub fn start(&mut self, at: Place) -> Result<(), Refusal> {
+        self.token = self.token.wrapping_add(2);
+        let request = whole::start(self.name, self.index, self.sequence, at);
+        let request = request.with_token(self.token);
+        request.outcome(self.place.call(&request)).map(drop)
+    }
+
+    /// The exit that the vCPU which was started has come to, by its exit page; none while it runs. The next start or entry answers it.
+    pub fn ended(&mut self) -> Option<Exit> {
+        let sequence = self.reported_sequence();
+        if sequence == self.sequence {
+            return None;
+        }
+        self.sequence = sequence;
+        let kind = self.load(0) >> (8 * offset_of!(ExitPage, kind));
+        let first = offset_of!(ExitPage, operands);
+        let operands = core::array::from_fn(|index| self.load(first + 8 * index));
+        Some(Exit::new(kind, operands))
+    }
+
     /// Leaves `words` as the reply that the next entry delivers.
     #[inline]
     pub fn reply(&mut self, words: [u64; WORDS]) {
@@ -224,7 +251,8 @@ impl<E: Environment> Vcpu<E> {
         self.load(offset_of!(ExitPage, sequence))
     }
 
-    /// Ends the unfinished entry of a caller that is gone; the next entry continues the vCPU.
+    /// Ends the unfinished entry of a caller that is gone, or stops the vCPU where it was started on a whole core; the next entry or
+    /// start continues it.
     ///
     /// # Errors
     /// What the monitor refuses.

@@ -93,13 +93,11 @@ fn encrypt(key: &[u8; 16], bytes: &mut [u8]) {
 mod tests {
     use super::*;
 
-    /// NIST SP 800-38A, section F.3.13.
+    /// FIPS 197: AES of the zero block, and of the result.
     #[test]
     fn it_is_cfb() {
-        // The vectors begin with another block than zero, so the first output is made by hand: AES of zero, then CFB.
         let mut once = [0; 32];
         encrypt(&[0; 16], &mut once);
-        // FIPS 197's key schedule of zero: the well-known encryption of the zero block, and that of the result.
         assert_eq!(once[..4], [0x66, 0xe9, 0x4b, 0xd4]);
         assert_eq!(once[16..20], [0xf7, 0x95, 0xbd, 0x4a]);
         let mut short = [1, 2];

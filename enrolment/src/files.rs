@@ -1,5 +1,6 @@
 //! How identity, challenge and answer travel: small TOML files, bytes in hexadecimal.
 
+use adyton_evidence::files::{from_hexadecimal, hexadecimal};
 use adyton_evidence::platform::Values;
 use serde::{Deserialize, Serialize};
 
@@ -13,21 +14,15 @@ pub struct Digits(pub Vec<u8>);
 
 impl Serialize for Digits {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&adyton_evidence::files::hexadecimal(&self.0))
+        serializer.serialize_str(&hexadecimal(&self.0))
     }
 }
 
 impl<'de> Deserialize<'de> for Digits {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let byte = |pair: &[u8; 2]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
-        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
-        let bytes = bytes.filter(|_| rest.is_empty());
-        bytes
-            .map(Digits)
-            .ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+        let bytes = from_hexadecimal(&text).map(Self);
+        bytes.ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
     }
 }
 

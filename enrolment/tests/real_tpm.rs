@@ -1,33 +1,22 @@
 //! Machines made of swtpm, certified by a maker of our own, that answer with tpm2-tools.
 
+#[path = "../../evidence/tests/emulator/mod.rs"]
+mod emulator;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use adyton_enrolment::answer::{self, Answer, judge};
 use adyton_enrolment::challenge::{self, Challenge};
 use adyton_enrolment::{Refusal, certificate, files};
 use adyton_evidence::files::hexadecimal;
 use adyton_evidence::platform::{QUOTED, qualifying_data};
+use emulator::{Tpm, attempt};
 
 /// A maker of TPMs.
 struct Maker(PathBuf);
-
-/// A TPM of its; it ends with the test.
-struct Tpm {
-    process: Child,
-    folder: PathBuf,
-}
-
-impl Drop for Tpm {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _gone = self.process.kill();
-        let _status = self.process.wait();
-    }
-}
 
 impl Maker {
     fn new(name: &str) -> Self {
@@ -93,53 +82,13 @@ impl Maker {
                 .success()
         );
         let tpm = Tpm::start(folder);
-        tpm.tool(
-            "tpm2_createprimary -Q -C e -g sha256 -G ecc256:ecdsa-sha256:null -c ak.ctx \
-             -a fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign",
-        );
-        tpm.tool("tpm2_readpublic -Q -c ak.ctx -f tss -o ak.tpm2b");
+        tpm.make_attestation_key();
         tpm.tool("tpm2_nvread -Q 0x1c00002 -o certificate");
         tpm
     }
 }
 
 impl Tpm {
-    fn start(folder: PathBuf) -> Self {
-        let at = |name: &str| folder.join(name).display().to_string();
-        let process = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "startup-clear,not-need-init"])
-            .args(["--tpmstate", &format!("dir={}", folder.display())])
-            .args(["--server", &format!("type=unixio,path={}", at("socket"))])
-            .args(["--ctrl", &format!("type=unixio,path={}", at("socket.ctrl"))])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("swtpm: `cargo xtask setup` installs it");
-        for _ in 0..200 {
-            if folder.join("socket").exists() && folder.join("socket.ctrl").exists() {
-                break;
-            }
-            sleep(Duration::from_millis(20));
-        }
-        Self { process, folder }
-    }
-
-    fn tool(&self, line: &str) {
-        assert!(run(&self.folder, line), "{line}");
-        // No resource manager does this in between.
-        run(&self.folder, "tpm2_flushcontext -Q -t");
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.folder.join(name)).expect(name)
-    }
-
-    /// TPMT_PUBLIC of the attestation key.
-    fn attestation_key(&self) -> Vec<u8> {
-        // A TPM2B has its length in front.
-        self.read("ak.tpm2b")[2..].to_vec()
-    }
-
     /// What a challenge holds, if this TPM can tell.
     fn activate(&self, challenge: &Challenge) -> Option<[u8; 32]> {
         const HEAD: [u8; 8] = [0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1];
@@ -151,15 +100,18 @@ impl Tpm {
         ];
         fs::write(self.folder.join("challenge"), file.concat()).expect("a file");
         self.tool("tpm2_createek -Q -G rsa -c ek.ctx");
-        assert!(run(
+        assert!(attempt(
             &self.folder,
             "tpm2_startauthsession -Q --policy-session -S session"
         ));
-        assert!(run(&self.folder, "tpm2_policysecret -Q -S session -c e"));
+        assert!(attempt(
+            &self.folder,
+            "tpm2_policysecret -Q -S session -c e"
+        ));
         let line = "tpm2_activatecredential -Q -c ak.ctx -C ek.ctx -i challenge -o opened -P session:session";
-        let opened = run(&self.folder, line);
-        run(&self.folder, "tpm2_flushcontext session");
-        run(&self.folder, "tpm2_flushcontext -Q -t");
+        let opened = attempt(&self.folder, line);
+        attempt(&self.folder, "tpm2_flushcontext session");
+        attempt(&self.folder, "tpm2_flushcontext -Q -t");
         opened.then(|| self.read("opened").try_into().expect("32 bytes"))
     }
 
@@ -167,10 +119,8 @@ impl Tpm {
     fn answer(&self, content: [u8; 32], nonce: &[u8]) -> Answer {
         let monitor_key = [5; 32];
         let qualifying = hexadecimal(&qualifying_data(&monitor_key, nonce));
+        self.quote(&QUOTED, &qualifying);
         let selected = QUOTED.map(|pcr| pcr.to_string()).join(",");
-        self.tool(&format!(
-            "tpm2_quote -Q -c ak.ctx -l sha256:{selected} -q {qualifying} -m quote -s signature -f tss"
-        ));
         self.tool(&format!("tpm2_pcrread -Q sha256:{selected} -o values"));
         let values = self.read("values");
         Answer {
@@ -181,20 +131,6 @@ impl Tpm {
             values: values.as_chunks().0.try_into().expect("all registers"),
         }
     }
-}
-
-fn run(folder: &Path, line: &str) -> bool {
-    let mut words = line.split_whitespace();
-    let output = Command::new(words.next().expect("a command"))
-        .args(words)
-        .current_dir(folder)
-        .env("TPM2TOOLS_TCTI", "swtpm:path=socket")
-        .output()
-        .expect("tpm2-tools: `cargo xtask setup` installs them");
-    if !output.status.success() {
-        println!("{line}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    output.status.success()
 }
 
 #[test]

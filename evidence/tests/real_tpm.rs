@@ -1,10 +1,9 @@
 //! A TPM that is not ours: swtpm makes the quote that is verified, and tpm2-tools check what is taken out of evidence.
 
+mod emulator;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use adyton_evidence::bundle::{Bundle, Measured, Subject};
 use adyton_evidence::files::{extract, hexadecimal, read_anchors, read_policy};
@@ -15,76 +14,14 @@ use adyton_evidence::tpm::Attest;
 use adyton_evidence::verdict::{Code, Verdict};
 use adyton_evidence::verify::{Question, verify};
 use adyton_evidence::{hash, log};
+use emulator::{Tpm, attempt};
 
-/// An emulated TPM; it ends with the test.
-struct Tpm {
-    emulator: Child,
-    folder: PathBuf,
-}
-
-impl Drop for Tpm {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _gone = self.emulator.kill();
-        let _status = self.emulator.wait();
-    }
-}
-
-impl Tpm {
-    fn start(name: &str) -> Self {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _absent = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a folder");
-        let at = |name: &str| folder.join(name).display().to_string();
-        let emulator = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "startup-clear,not-need-init"])
-            .arg("--tpmstate")
-            .arg(format!("dir={}", folder.display()))
-            .arg("--server")
-            .arg(format!("type=unixio,path={}", at("socket")))
-            .arg("--ctrl")
-            .arg(format!("type=unixio,path={}", at("socket.ctrl")))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("swtpm: `cargo xtask setup` installs it");
-        for _ in 0..100 {
-            if folder.join("socket").exists() && folder.join("socket.ctrl").exists() {
-                break;
-            }
-            sleep(Duration::from_millis(50));
-        }
-        Self { emulator, folder }
-    }
-
-    fn tool(&self, line: &str) {
-        tool(&self.folder, line);
-        // No resource manager does this in between.
-        tool(&self.folder, "tpm2_flushcontext -Q -t");
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.folder.join(name)).expect(name)
-    }
-}
-
-/// Runs one of tpm2-tools.
-fn attempt(folder: &Path, line: &str) -> bool {
-    let mut words = line.split_whitespace();
-    let output = Command::new(words.next().expect("a command"))
-        .args(words)
-        .current_dir(folder)
-        .env("TPM2TOOLS_TCTI", "swtpm:path=socket")
-        .output()
-        .expect("tpm2-tools: `cargo xtask setup` installs them");
-    if !output.status.success() {
-        println!("{line}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    output.status.success()
-}
-
-fn tool(folder: &Path, line: &str) {
-    assert!(attempt(folder, line), "{line}");
+/// A new TPM, by the name of a test.
+fn new(name: &str) -> Tpm {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _absent = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    Tpm::start(folder)
 }
 
 /// Extends the emulated TPM as `monitor`'s log says, and makes an attestation key.
@@ -96,25 +33,17 @@ fn prepare(tpm: &Tpm, monitor: &Monitor) {
             tpm.tool(&format!("tpm2_pcrextend {}:sha256={digest}", event.pcr));
         }
     }
-    tpm.tool(
-        "tpm2_createprimary -Q -C e -g sha256 -G ecc256:ecdsa-sha256:null -c ak.ctx \
-         -a fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign",
-    );
-    tpm.tool("tpm2_readpublic -Q -c ak.ctx -f tss -o ak.tpm2b");
+    tpm.make_attestation_key();
 }
 
 /// Evidence of `monitor`, with the emulated TPM's quote in the place of its own.
 fn evidence(tpm: &Tpm, monitor: &Monitor) -> (Vec<u8>, Vec<u8>) {
     let key = monitor.key.verifying_key().to_bytes();
     let qualifying = hexadecimal(&qualifying_data(&key, sample::NONCE));
-    let selected = QUOTED.map(|pcr| pcr.to_string()).join(",");
-    tpm.tool(&format!(
-        "tpm2_quote -Q -c ak.ctx -l sha256:{selected} -q {qualifying} -m quote -s signature -f tss"
-    ));
+    tpm.quote(&QUOTED, &qualifying);
     let quote = tpm.read("quote");
     let clock = Attest::decode(&quote).expect("a quote").clock;
-    // A TPM2B has its length in front.
-    let public = tpm.read("ak.tpm2b")[2..].to_vec();
+    let public = tpm.attestation_key();
     let signature = tpm.read("signature");
     let platform = Platform {
         quote: &quote,
@@ -171,7 +100,7 @@ fn judge(evidence: &[u8], public: &[u8]) -> Verdict {
 
 #[test]
 fn a_quote_of_another_tpm_implementation_is_accepted() {
-    let tpm = Tpm::start("quote");
+    let tpm = new("quote");
     let monitor = Monitor::genuine();
     prepare(&tpm, &monitor);
     let (right, public) = evidence(&tpm, &monitor);
@@ -189,7 +118,7 @@ fn a_quote_of_another_tpm_implementation_is_accepted() {
 /// tpm2-tools check the parts of evidence alone, of a quote by swtpm and of one by software.
 #[test]
 fn other_tools_check_the_quote() {
-    let tpm = Tpm::start("check");
+    let tpm = new("check");
     let monitor = Monitor::genuine();
     prepare(&tpm, &monitor);
     let by_swtpm = evidence(&tpm, &monitor).0;
@@ -212,7 +141,7 @@ fn other_tools_check_the_quote() {
             !check(&hexadecimal(&[0; 32])),
             "{name}: accepted other qualifying data"
         );
-        tool(&folder, "tpm2_eventlog log");
+        assert!(attempt(&folder, "tpm2_eventlog log"));
         let mut quote = fs::read(folder.join("quote")).expect("a file");
         *quote.last_mut().expect("bytes") ^= 1;
         fs::write(folder.join("quote"), quote).expect("written");

@@ -6,6 +6,7 @@
 //! confidential domain (`device-unprotected`), which shows that it is the IOMMU that keeps it out.
 
 pub mod assigned;
+mod chipset;
 mod configuration;
 mod edu;
 mod hidden;
@@ -54,6 +55,8 @@ pub const TESTS: &[crate::Test] = &[
     ("assigned-configuration", configuration::holder),
     ("configuration-moved", configuration::moved),
     ("host-bridge", configuration::host_bridge),
+    ("chipset-stays", chipset::stays),
+    ("end-elsewhere", chipset::ends_elsewhere),
 ];
 
 const PAGE: u64 = 4096;

@@ -292,7 +292,7 @@ fn monitor_memory() -> Result<()> {
 }
 
 /// A line of `/proc/iomem`, of any depth.
-fn range(line: &str) -> Option<(std::ops::Range<u64>, &str)> {
+pub fn range(line: &str) -> Option<(std::ops::Range<u64>, &str)> {
     let (range, what) = line.trim().split_once(" : ")?;
     let (start, last) = range.split_once('-')?;
     let (start, last) = (hexadecimal(start).ok()?, hexadecimal(last).ok()?);

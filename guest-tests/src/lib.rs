@@ -35,6 +35,7 @@ pub mod secret;
 mod sharing;
 mod stale;
 mod startup;
+mod whole_core;
 
 use anyhow::Result;
 
@@ -53,6 +54,7 @@ pub fn demanding_tests() -> impl Iterator<Item = Test> {
         stale::TESTS,
         interrupts::TESTS,
         second_kernel::TESTS,
+        whole_core::TESTS,
     ];
     rooms.into_iter().flatten().copied().chain(enclave::tests())
 }

@@ -155,6 +155,8 @@ fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
                 | Call::Key
                 | Call::Counter
                 | Call::Enrol
+                | Call::CarveCore
+                | Call::Start
                 | Call::Assign
                 | Call::Configure
         );

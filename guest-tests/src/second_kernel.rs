@@ -5,6 +5,8 @@
 //! machine has: what Linux uses by `/proc/kcore`, everything else by `/dev/mem`.
 #![allow(unsafe_code)]
 
+mod crashed;
+
 use std::ffi::CString;
 use std::fs::File;
 use std::ops::Range;
@@ -24,6 +26,7 @@ use crate::secret::{TURN, open_word, turned_secret};
 pub const TESTS: &[crate::Test] = &[
     ("second-kernel-searches", searches),
     ("second-kernel-reclaims", reclaims),
+    ("crash-kernel-searches", crashed::searches),
 ];
 
 const PAGE: usize = 4096;
@@ -36,6 +39,23 @@ const LOOK: usize = 64;
 /// # Errors
 /// What the kernel refuses.
 pub fn start_command(words: &[String]) -> Result<()> {
+    const ORDINARY: u64 = 0;
+    load(words, ORDINARY)?;
+    // SAFETY: ends this kernel, and with it the program.
+    Errno::result(unsafe { libc::reboot(libc::LINUX_REBOOT_CMD_KEXEC) }).context("kexec")?;
+    Ok(())
+}
+
+/// Has the kernel that `words` name started when this one panics.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn load_for_crash(words: &[String]) -> Result<()> {
+    const ON_CRASH: u64 = 2;
+    load(words, ON_CRASH)
+}
+
+fn load(words: &[String], flags: u64) -> Result<()> {
     let [kernel, initrd, line] = words else {
         bail!("KERNEL INITRD COMMAND-LINE");
     };
@@ -43,7 +63,7 @@ pub fn start_command(words: &[String]) -> Result<()> {
     let initrd = File::open(initrd).with_context(|| initrd.clone())?;
     let line = CString::new(line.as_str())?;
     let size = line.as_bytes_with_nul().len();
-    // SAFETY: the kernel reads the files and a string with its end; flags of 0 stand for an ordinary start.
+    // SAFETY: the kernel reads the files and a string with its end.
     let loaded = unsafe {
         libc::syscall(
             libc::SYS_kexec_file_load,
@@ -51,12 +71,10 @@ pub fn start_command(words: &[String]) -> Result<()> {
             initrd.as_raw_fd(),
             size,
             line.as_ptr(),
-            0,
+            flags,
         )
     };
     Errno::result(loaded).context("kexec_file_load")?;
-    // SAFETY: ends this kernel, and with it the program.
-    Errno::result(unsafe { libc::reboot(libc::LINUX_REBOOT_CMD_KEXEC) }).context("kexec")?;
     Ok(())
 }
 
@@ -105,24 +123,30 @@ fn searches() -> Result<()> {
 
 /// Looks at all memory that Linux uses.
 fn search_used() -> Result<Found> {
-    const WINDOW: usize = 1 << 20;
     let core = File::open("/proc/kcore").context("/proc/kcore")?;
     let pieces = pieces(&core)?;
     let mut found = Found::default();
-    let mut window = vec![0; WINDOW];
     for range in used_ranges()? {
-        for place in range.clone().step_by(WINDOW) {
-            let size = WINDOW.min((range.end - place) as usize);
-            let offset = pieces.iter().find_map(|piece| piece.offset(place));
-            let offset = offset.with_context(|| format!("{place:#x} is not in /proc/kcore"))?;
-            core.read_exact_at(&mut window[..size], offset)
-                .with_context(|| format!("at {place:#x}"))?;
-            window[..size]
-                .chunks_exact(PAGE)
-                .for_each(|page| found.look(page));
-        }
+        search_core(&core, &pieces, range, &mut found)?;
     }
     Ok(found)
+}
+
+/// Looks at a range that pieces of a core file hold.
+fn search_core(core: &File, pieces: &[Piece], range: Range<u64>, found: &mut Found) -> Result<()> {
+    const WINDOW: usize = 1 << 20;
+    let mut window = vec![0; WINDOW];
+    for place in range.clone().step_by(WINDOW) {
+        let size = WINDOW.min((range.end - place) as usize);
+        let offset = pieces.iter().find_map(|piece| piece.offset(place));
+        let offset = offset.with_context(|| format!("{place:#x} is not in it"))?;
+        core.read_exact_at(&mut window[..size], offset)
+            .with_context(|| format!("at {place:#x}"))?;
+        window[..size]
+            .chunks_exact(PAGE)
+            .for_each(|page| found.look(page));
+    }
+    Ok(())
 }
 
 /// Looks at everything else below the end of memory: the pool, the monitor's, the firmware's, and what answers to nobody.
@@ -143,7 +167,7 @@ fn search_others() -> Result<Found> {
     Ok(found)
 }
 
-/// A piece of memory in `/proc/kcore`.
+/// A piece of memory in a core file.
 struct Piece {
     physical: Range<u64>,
     offset: u64,
@@ -156,7 +180,7 @@ impl Piece {
     }
 }
 
-/// The memory in `/proc/kcore`, by its program headers (System V ABI, AMD64 supplement; ELF-64 object file format, figure 5).
+/// The memory in a core file, by its program headers (System V ABI, AMD64 supplement; ELF-64 object file format, figure 5).
 fn pieces(core: &File) -> Result<Vec<Piece>> {
     const LOAD: u64 = 1;
     let mut header = [0; 64];

@@ -86,6 +86,12 @@ pub fn send_nmi(destination: u32) {
     unsafe { send(destination, Command::NMI) };
 }
 
+/// Sends an ordinary interrupt to a core of domain 0's. Vectors below 16 are none.
+pub fn interrupt(destination: u32, vector: u8) {
+    // SAFETY: it is domain 0's to take, and held while a core is not domain 0's.
+    unsafe { send(destination, Command::fixed(vector)) };
+}
+
 /// Ends the interrupt in service.
 pub fn end_interrupt() {
     // SAFETY: the interrupt was taken by the monitor.

@@ -125,6 +125,18 @@ pub fn write_back_caches() {
     unsafe { asm!("wbinvd", options(nostack)) };
 }
 
+/// Holds physical interrupts while a domain's vCPU runs: they do not end its run (APM volume 2, section 15.21.1: the host's IF decides).
+pub fn hold_interrupts() {
+    // SAFETY: as long as GIF is off it has no other effect.
+    unsafe { asm!("cli", options(nomem, nostack)) };
+}
+
+/// Lets physical interrupts end the run of a domain's vCPU.
+pub fn let_interrupts() {
+    // SAFETY: as in `hold_interrupts`.
+    unsafe { asm!("sti", options(nomem, nostack)) };
+}
+
 /// Reads the time-stamp counter.
 #[must_use]
 pub fn time_stamp() -> u64 {

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 
 use crate::acpi::{Fixed, IommuUnit, Segment, SleepType};
+use crate::instructions::time_stamp;
 use crate::iommu::MOST_UNITS;
 use crate::memory::{Layout, Range};
 use crate::once::Once;
@@ -35,6 +36,8 @@ pub struct Machine {
     pub physical_bits: u32,
     /// The CPU has pages of 1 GiB, in nested tables too.
     pub gigabyte_pages: bool,
+    /// Numbers of APICs that one core's threads can have, a power of two: a core's begin at a multiple of it.
+    pub threads: u64,
     /// The CPU has instructions for SHA-256.
     pub sha_extensions: bool,
     /// The time-stamp counter's ticks in a second, as measured; 0 if there was nothing to measure it by.
@@ -63,4 +66,10 @@ pub fn get() -> &'static Machine {
 #[must_use]
 pub fn try_get() -> Option<&'static Machine> {
     MACHINE.try_get()
+}
+
+/// Whether what began at this time stamp lasts longer than so many seconds. Only once the machine [is set](set).
+#[must_use]
+pub fn lasts(since: u64, seconds: u64) -> bool {
+    time_stamp().saturating_sub(since) > seconds * get().ticks_per_second
 }

@@ -70,7 +70,8 @@ fn page(vcpu: &Vcpu) -> Range {
     }
 }
 
-/// Zeroes all of the pool that was ever claimed, the registers of all domains and the platform key, and writes it back from the caches.
+/// Zeroes all of the pool that was ever claimed, the registers of all domains, the platform key, and what lies on the stacks, and writes it
+/// back from the caches.
 ///
 /// Called before every reset, power-off and shutdown that passes through the monitor, and by its panic handler. The other cores
 /// and the devices that domains drive are stopped first, so that nothing is written behind the scrubbing.
@@ -90,6 +91,7 @@ pub fn everything() {
     }
     enclave::scrub();
     platform_key::wipe();
+    cores::clear_stacks();
     write_back_caches();
 }
 

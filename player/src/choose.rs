@@ -41,6 +41,8 @@ const WEIGHTS: &[(Call, u64)] = &[
     (Call::EnclaveEvidence, 1),
     (Call::Report, 1),
     (Call::Check, 1),
+    (Call::CarveCore, 1),
+    (Call::Start, 2),
     (Call::Assign, 2),
     (Call::Configure, 1),
 ];
@@ -176,6 +178,8 @@ impl Chooser<'_> {
             | Call::Enter
             | Call::Abandon
             | Call::DebugRead
+            | Call::CarveCore
+            | Call::Start
             | Call::Assign
             | Call::Evidence
             | Call::Cores => self.command(call)?,
@@ -314,10 +318,10 @@ impl Chooser<'_> {
 
     fn command(&mut self, call: Call) -> Option<[u64; 8]> {
         let domain = match call {
-            Call::Vcpu | Call::Cores | Call::Seal | Call::Assign => {
+            Call::Vcpu | Call::Cores | Call::Seal | Call::Assign | Call::CarveCore => {
                 self.domain(|domain| !domain.is_sealed)
             }
-            Call::Enter => self.domain(|domain| domain.is_sealed),
+            Call::Enter | Call::Start => self.domain(|domain| domain.is_sealed),
             _ => None,
         };
         let domain = domain.or_else(|| self.domain(|_| true))?;
@@ -335,6 +339,12 @@ impl Chooser<'_> {
             Call::Cores => {
                 let count = self.dice.one_of(&[0, 0, 1]);
                 [self.dice.below(2), count, 0, 0, 0]
+            }
+            Call::CarveCore => [self.dice.below(3), 0, 0, 0, 0],
+            Call::Start => {
+                let region = self.region(|_| true).map_or(0, |region| region.name);
+                let (notice, thread) = (self.dice.one_of(&[0, 0, 0xfd]), self.dice.below(2));
+                [vcpu, region, sequence, notice, thread]
             }
             Call::Enter => [vcpu, sequence, LIMIT, 0, 0],
             Call::Abandon => [self.dice.one_of(&[0, 1, CLAIM_OPERATION]), 0, 0, 0, 0],

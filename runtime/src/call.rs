@@ -1,6 +1,5 @@
 //! The calling instruction, from inside a domain.
 
-use alloc::vec::Vec;
 use core::arch::asm;
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -109,10 +108,6 @@ impl Environment for Inside {
 
     fn store(&self, address: u64, word: u64) {
         memory::store(address, word);
-    }
-
-    fn filled<T>(&self, size: usize, contents: &[u8], call: impl FnOnce(u64) -> T) -> (T, Vec<u8>) {
-        memory::filled(size, contents, call)
     }
 
     fn entropy(&self) -> u64 {

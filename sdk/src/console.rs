@@ -1,11 +1,14 @@
 //! Running a payload to its end, with its console carried to and from this process.
 
 use std::io::{self, Read, Write};
+use std::thread;
+use std::time::Duration;
 
 use adyton_compose::convention::{CONSOLE, CONSOLE_WINDOW, FAULT, FINISHED, PANIC};
 use adyton_compose::ring::{Consumer, Producer};
 
-use crate::{Error, Exit, Linux, Loaded, Vcpu, Window};
+use crate::whole::Place;
+use crate::{Error, Exit, Linux, Loaded, RegionName, Vcpu, Window};
 
 /// How a payload ended, or what it wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +29,12 @@ pub struct Console {
     output: Consumer<Linux>,
     /// Input that was read and found no room yet.
     waiting: Vec<u8>,
+    /// The whole core that the payload runs on.
+    core: Option<RegionName>,
 }
+
+/// How often an exit on a whole core is looked for.
+const LOOK: Duration = Duration::from_millis(1);
 
 impl Console {
     /// The console of a loaded program, if it has one.
@@ -41,7 +49,14 @@ impl Console {
             input,
             output,
             waiting: Vec::new(),
+            core: None,
         }
+    }
+
+    /// Has the payload run on a whole core that its domain has, and not be entered.
+    #[must_use]
+    pub fn on_core(self, core: Option<RegionName>) -> Self {
+        Self { core, ..self }
     }
 
     /// Takes what the payload has written.
@@ -66,7 +81,7 @@ impl Console {
         self.input.close();
     }
 
-    /// Enters `vcpu` until it does something other than using its console; `limit` as for
+    /// Enters `vcpu`, or starts it on its [core](Self::on_core), until it does something other than using its console; `limit` as for
     /// [`Vcpu::enter`].
     ///
     /// # Errors
@@ -79,7 +94,10 @@ impl Console {
         output: &mut impl Write,
     ) -> Result<Outcome, Error> {
         loop {
-            let exit = vcpu.enter(limit)?;
+            let exit = match self.core {
+                None => vcpu.enter(limit)?,
+                Some(core) => run_on(core, vcpu)?,
+            };
             output
                 .write_all(&self.take())
                 .and_then(|()| output.flush())
@@ -106,6 +124,17 @@ impl Console {
         let given = self.input.send(&self.waiting);
         self.waiting.drain(..given);
         Ok(())
+    }
+}
+
+/// Starts the vCPU on the core, and waits for its exit.
+fn run_on(core: RegionName, vcpu: &mut Vcpu) -> Result<Exit, Error> {
+    vcpu.start(Place::on(core))?;
+    loop {
+        if let Some(exit) = vcpu.ended() {
+            return Ok(exit);
+        }
+        thread::sleep(LOOK);
     }
 }
 

@@ -103,6 +103,11 @@ fn sizes(whole: u64, parts: &[u64]) -> Option<Vec<u64>> {
     Some([rest].into_iter().chain(rounded).collect())
 }
 
+/// Bytes that all of them take; as many as can be said where they are more.
+fn total(parts: &[u64]) -> u64 {
+    parts.iter().fold(0, |sum, part| sum.saturating_add(*part))
+}
+
 /// Divides the pool: the first device returned has what is left, and then there is one of each of these sizes, in bytes, rounded up
 /// to 2 MiB. Does nothing where it is divided so already. Needs root.
 ///
@@ -111,7 +116,7 @@ fn sizes(whole: u64, parts: &[u64]) -> Option<Vec<u64>> {
 /// and what the kernel refuses.
 pub fn divide(parts: &[u64]) -> Result<Vec<PathBuf>, Error> {
     let region = Region::find()?;
-    let wanted = sizes(region.size()?, parts).ok_or(Error::PoolFull(parts.iter().sum()))?;
+    let wanted = sizes(region.size()?, parts).ok_or(Error::PoolFull(total(parts)))?;
     if region.sizes() != wanted {
         refuse_claims()?;
         region.apply(&wanted)?;
@@ -149,6 +154,12 @@ mod tests {
             sizes(128 * MIB, &[u64::MAX / 2, u64::MAX / 2, 4 * MIB]),
             None
         );
+    }
+
+    #[test]
+    fn what_is_too_much_can_be_said() {
+        assert_eq!(total(&[1, 2]), 3);
+        assert_eq!(total(&[u64::MAX, 1]), u64::MAX);
     }
 
     #[test]

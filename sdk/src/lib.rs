@@ -10,7 +10,6 @@
 //! and others may change.
 #![deny(unsafe_code)]
 
-mod buffer;
 mod call;
 mod console;
 mod device;
@@ -38,6 +37,7 @@ pub use adyton_compose::image::{Image, ImageError, Segment};
 pub use adyton_compose::program::policy;
 pub use adyton_compose::tables::Access;
 pub use adyton_compose::vcpu::Exit;
+pub use adyton_compose::whole;
 pub use adyton_compose::{calls, domain, domain::ALL_RIGHTS, domain::READ_WRITE, listing, tables};
 pub use console::{Console, Outcome};
 pub use device::{Device, prepare};

@@ -148,10 +148,6 @@ impl Environment for Linux {
         self.word(address).store(word, Ordering::Release);
     }
 
-    fn filled<T>(&self, size: usize, contents: &[u8], call: impl FnOnce(u64) -> T) -> (T, Vec<u8>) {
-        crate::buffer::filled(size, contents, call)
-    }
-
     /// # Panics
     /// When the kernel has no random bytes to give, which no running system reports.
     fn entropy(&self) -> u64 {

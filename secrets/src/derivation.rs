@@ -53,18 +53,13 @@ impl PlatformKey {
     /// That of a secret.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
-        Self(mac(SALT, &[secret]))
+        Self(code(SALT, &[secret]).finalize().into_bytes().into())
     }
 
     /// As words, for a place that can be wiped.
     #[must_use]
     pub fn words(&self) -> [u64; 4] {
-        let (words, _) = self.0.as_chunks::<8>();
-        let mut all = [0; 4];
-        for (place, bytes) in all.iter_mut().zip(words) {
-            *place = u64::from_le_bytes(*bytes);
-        }
-        all
+        crate::words(&self.0)
     }
 
     /// From words.
@@ -106,9 +101,7 @@ impl PlatformKey {
 
     fn expand(&self, parts: &[&[u8]]) -> Hash {
         const FIRST_BLOCK: &[u8] = &[1];
-        let mut code = start(&self.0);
-        parts.iter().for_each(|part| code.update(part));
-        code.update(FIRST_BLOCK);
+        let code = code(&self.0, parts).chain_update(FIRST_BLOCK);
         code.finalize().into_bytes().into()
     }
 }
@@ -134,19 +127,16 @@ pub fn holder(class: u64, binding: Binding) -> Hash {
     crate::hash(&[b"ADYTON-HOLDER-1\0", numbers.as_flattened(), &identity])
 }
 
-/// HMAC with a key that is no longer than a block, which it fills up with zeros.
-fn start(key: &[u8]) -> Hmac<Sha256> {
+/// The HMAC of parts, one after another, with a key that is no longer than a block of SHA-256, 64 bytes: zeros fill it up (RFC 2104).
+#[must_use]
+pub fn code(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     let mut block = [0; 64];
     for (place, byte) in block.iter_mut().zip(key) {
         *place = *byte;
     }
-    Hmac::new(&block.into())
-}
-
-fn mac(key: &[u8], parts: &[&[u8]]) -> Hash {
-    let mut code = start(key);
+    let mut code = Hmac::new(&block.into());
     parts.iter().for_each(|part| code.update(part));
-    code.finalize().into_bytes().into()
+    code
 }
 
 #[cfg(test)]

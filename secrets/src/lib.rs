@@ -23,6 +23,16 @@ pub type Hash = [u8; 32];
 /// TPM_ALG_SHA256 (TPM 2.0 Library, part 2, section 6.3).
 const SHA256: u16 = 0x000b;
 
+/// The words of a digest, little-endian.
+#[must_use]
+pub fn words(hash: &Hash) -> [u64; 4] {
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(hash.as_chunks().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
+}
+
 /// SHA-256 over parts, one after another.
 #[must_use]
 pub fn hash(parts: &[&[u8]]) -> Hash {

@@ -170,7 +170,7 @@ pub(crate) fn finish(processor: &mut Processor, silent: bool, result: Result<(),
         Ok(()) if silent => return Outcome::Complete,
         Ok(()) => (0, Flags::empty()),
         Err(Stop::Code(code)) => (code as u64, Flags::ZF),
-        Err(Stop::Remark(code)) => (code, Flags::CF),
+        Err(Stop::Remark(code)) => (code as u64, Flags::CF),
         Err(Stop::Fault(fault)) => return Outcome::Fault(fault),
         Err(Stop::Again) => return Outcome::Again,
     };

@@ -10,6 +10,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::fault::Access;
+use crate::structures::secinfo_flags;
 use crate::tracking::Tracking;
 
 /// An EPC page by its number, dense over all sections from 0.
@@ -106,53 +107,64 @@ impl Attributes {
         self.valid && self.kind == kind
     }
 
-    fn word(self) -> u64 {
-        let flags = [
-            self.read,
-            self.write,
-            self.execute,
-            self.pending,
-            self.modified,
-            self.restricted,
-            self.blocked,
-            self.valid,
-        ];
-        let low = flags
-            .into_iter()
-            .zip(0..)
-            .fold(0, |word, (flag, bit)| word | u64::from(flag) << bit);
-        low | u64::from(self.kind as u8) << KIND_SHIFT | u64::from(self.secs.0) << SECS_SHIFT
+    /// As SECINFO.FLAGS tells of them.
+    #[must_use]
+    pub fn secinfo_flags(self) -> u64 {
+        self.word() & secinfo_flags::KNOWN
+    }
+
+    /// Takes rights and states, not the type, from SECINFO.FLAGS.
+    pub fn set_rights_and_states(&mut self, flags: u64) {
+        *self = Self::from_word(self.word() & !RIGHTS_AND_STATES | flags & RIGHTS_AND_STATES);
+    }
+
+    /// Every flag and its bit.
+    fn flags(&mut self) -> [(&mut bool, u64); 8] {
+        [
+            (&mut self.read, READ),
+            (&mut self.write, WRITE),
+            (&mut self.execute, EXECUTE),
+            (&mut self.pending, PENDING),
+            (&mut self.modified, MODIFIED),
+            (&mut self.restricted, RESTRICTED),
+            (&mut self.blocked, BLOCKED),
+            (&mut self.valid, VALID),
+        ]
+    }
+
+    fn word(mut self) -> u64 {
+        let rest = u64::from(self.kind as u8) << KIND_SHIFT | u64::from(self.secs.0) << SECS_SHIFT;
+        let set = self.flags().into_iter().filter(|(is_set, _)| **is_set);
+        set.fold(rest, |word, (_, bit)| word | bit)
     }
 
     fn from_word(word: u64) -> Self {
-        let flag = |bit: u32| word >> bit & 1 != 0;
-        Self {
-            read: flag(0),
-            write: flag(1),
-            execute: flag(2),
-            pending: flag(3),
-            modified: flag(4),
-            restricted: flag(5),
-            blocked: flag(6),
-            valid: flag(7),
-            kind: PageType::from_number((word >> KIND_SHIFT) as u8).unwrap_or(PageType::Trim),
-            secs: EpcPage((word >> SECS_SHIFT) as u32),
+        let kind = PageType::from_number((word >> KIND_SHIFT) as u8).unwrap_or(PageType::Trim);
+        let mut attributes = Self::of(kind, EpcPage((word >> SECS_SHIFT) as u32));
+        for (flag, bit) in attributes.flags() {
+            *flag = word & bit != 0;
         }
+        attributes
     }
 }
 
-const READ: u64 = 1 << 0;
-const WRITE: u64 = 1 << 1;
-const EXECUTE: u64 = 1 << 2;
-const PENDING: u64 = 1 << 3;
-const MODIFIED: u64 = 1 << 4;
+// The low bits of the word are those of SECINFO.FLAGS, and two more.
+const READ: u64 = secinfo_flags::R;
+const WRITE: u64 = secinfo_flags::W;
+const EXECUTE: u64 = secinfo_flags::X;
+const PENDING: u64 = secinfo_flags::PENDING;
+const MODIFIED: u64 = secinfo_flags::MODIFIED;
+const RESTRICTED: u64 = secinfo_flags::PR;
 const BLOCKED: u64 = 1 << 6;
 const VALID: u64 = 1 << 7;
+const RIGHTS_AND_STATES: u64 = READ | WRITE | EXECUTE | PENDING | MODIFIED | RESTRICTED;
 const KIND: u64 = 0xFF << KIND_SHIFT;
-const KIND_SHIFT: u32 = 8;
+const KIND_SHIFT: u32 = secinfo_flags::TYPE_SHIFT;
 const SECS_SHIFT: u32 = 32;
 /// What makes a page unusable for threads although it is valid.
 const HELD: u64 = PENDING | MODIFIED | BLOCKED;
+
+const _: () = assert!(secinfo_flags::KNOWN == RIGHTS_AND_STATES | KIND);
 
 /// A part of an entry that instructions claim apart from the page itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,8 +346,8 @@ impl EpcmEntry {
     }
 
     /// What a thread of an enclave may do with the page at a linear address (page-aligned), by the EPCM alone; `None`: #PF with
-    /// the SGX bit. Whoever keeps a translation made from this asks once more after it can be used, since an instruction on another core may
-    /// have changed the answer and called [`forget`](crate::Machine::forget) in between.
+    /// the SGX bit. An instruction on another core may change the answer and call [`forget`](crate::Machine::forget) before a translation made
+    /// from it can be used: that translation lives until the thread leaves, as one that was there before does.
     #[must_use]
     pub fn access(&self, secs: EpcPage, address: u64) -> Option<Attributes> {
         let word = self.attributes.load(Ordering::SeqCst);

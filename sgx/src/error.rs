@@ -26,16 +26,12 @@ pub enum ErrorCode {
     PageAttributesMismatch = 19,
     PageNotModifiable = 20,
     PageNotDebuggable = 21,
+    /// Of ERDINFO; comes with CF instead of ZF.
+    PgNonepc = 26,
+    /// Of ETRACKC; likewise.
+    TrackNotRequired = 27,
     InvalidCpusvn = 32,
     InvalidIsvsvn = 64,
     UnmaskedEvent = 128,
     InvalidKeyname = 256,
-}
-
-/// SGX_PG_NONEPC and SGX_TRACK_NOT_REQUIRED share no number with others, but come with CF instead of ZF.
-impl ErrorCode {
-    /// SGX_TRACK_NOT_REQUIRED, of ETRACKC.
-    pub const TRACK_NOT_REQUIRED: u64 = 27;
-    /// SGX_PG_NONEPC, of ERDINFO.
-    pub const PG_NONEPC: u64 = 26;
 }

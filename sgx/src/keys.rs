@@ -6,7 +6,7 @@
 use aes::Aes128;
 use cmac::{Cmac, KeyInit, Mac};
 
-use crate::platform::Secrets;
+use crate::secrets::Secrets;
 use crate::structures::structure;
 
 /// A key, or a MAC.
@@ -136,7 +136,7 @@ pub(crate) fn is_beyond(requested: &[u8; 16], current: &[u8; 16]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Dependencies, KeyName, is_beyond, is_equal, mac};
-    use crate::platform::Secrets;
+    use crate::secrets::Secrets;
 
     /// RFC 4493, section 4.
     const KEY: [u8; 16] = 0x2b7e_1516_28ae_d2a6_abf7_1588_09cf_4f3c_u128.to_be_bytes();

@@ -27,6 +27,7 @@ pub mod platform;
 pub mod processor;
 pub mod progress;
 pub mod report;
+pub mod secrets;
 mod signature;
 pub mod structures;
 pub mod thread;
@@ -39,9 +40,10 @@ pub use error::ErrorCode;
 pub use fault::{Access, Fault};
 pub use machine::{Control, Machine, Mode};
 pub use outcome::Outcome;
-pub use platform::{Capabilities, Platform, Secrets};
+pub use platform::{Capabilities, Platform};
 pub use processor::{Flags, Processor, Register, Segment};
 pub use progress::Progress;
+pub use secrets::Secrets;
 pub use thread::Thread;
 
 /// Whether this processor computes fast enough for every call to end within the bound: it has AES instructions. On others SGX is not to be offered.

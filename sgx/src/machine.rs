@@ -105,8 +105,9 @@ pub trait Machine<'e> {
     /// The fault of the load; the page then holds part of it.
     fn copy_in(&mut self, from: u64, to: EpcPage) -> Result<(), Fault>;
 
-    /// The EPCM gives fewer rights to a page than before, or other ones: no core may *load* a translation to it made from what the EPCM said
-    /// before this call. Translations that a core holds may live until it leaves enclave mode, which tracking accounts for.
+    /// The EPCM gives fewer rights to a page than before, or other ones: no thread that enters after this call may use a translation to it that
+    /// was made from what the EPCM said before. What a thread inside has, or is about to load, may live until it leaves, which tracking
+    /// accounts for.
     fn forget(&mut self, page: EpcPage);
 
     /// Saves the extended state that `xfrm` selects into SSA pages, in the standard format of XSAVE (64-bit format in 64-bit mode).
@@ -115,13 +116,4 @@ pub trait Machine<'e> {
     fn load_extended(&mut self, xfrm: u64, pages: &[EpcPage]);
     /// Puts the extended state that `xfrm` selects into its initial configuration, but for these registers.
     fn reset_extended(&mut self, xfrm: u64, control: Control);
-
-    /// An enclave has begun to exist with this SECS; it has no children yet.
-    fn created(&mut self, secs: EpcPage) {
-        let _ = secs;
-    }
-    /// The SECS is gone, removed or written out.
-    fn removed(&mut self, secs: EpcPage) {
-        let _ = secs;
-    }
 }

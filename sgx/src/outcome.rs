@@ -27,7 +27,7 @@ pub(crate) enum Stop {
     /// ZF, and this in RAX.
     Code(ErrorCode),
     /// CF, and this in RAX.
-    Remark(u64),
+    Remark(ErrorCode),
     Again,
 }
 

@@ -3,24 +3,9 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::epcm::{EpcPage, EpcmEntry};
-
-/// Secrets of the processor (SDM, section 36.4 and EGETKEY). Everything but `page_key` and `report_key_id` stays the same over
-/// reboots, or seals of earlier boots are lost.
-#[derive(Clone)]
-pub struct Secrets {
-    /// The root of all derived keys, of this monitor on this machine.
-    pub root: [u8; 16],
-    /// CR_SEAL_FUSES: what keys have that nobody but this machine can derive; provisioning keys go without.
-    pub seal_fuses: [u8; 16],
-    /// CR_SGXOWNEREPOCH, which the owner may change to forget all seals.
-    pub owner_epoch: [u8; 16],
-    /// CR_CPUSVN: sixteen security versions of components, each compared for itself.
-    pub cpusvn: [u8; 16],
-    /// CR_REPORT_KEYID, random in each boot.
-    pub report_key_id: [u8; 32],
-    /// CR_BASE_PK: encrypts pages that are written out, random in each boot.
-    pub page_key: [u8; 16],
-}
+use crate::report;
+use crate::secrets::{Kept, Secrets};
+use crate::structures::{Report, Targetinfo};
 
 /// A component of the extended state (CPUID leaf 0DH).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,10 +119,9 @@ impl Capabilities {
 pub struct Platform<'e> {
     /// One entry for each page, by number.
     pub epcm: &'e [EpcmEntry],
-    /// The secrets.
-    pub secrets: Secrets,
     /// What the processor can do.
     pub capabilities: Capabilities,
+    secrets: Kept,
     next_enclave: AtomicU64,
     next_version: AtomicU64,
 }
@@ -148,10 +132,10 @@ const VERSION_STEP: u64 = 8;
 impl<'e> Platform<'e> {
     /// A platform at reset, with an EPC of as many pages as there are entries, all zero.
     #[must_use]
-    pub const fn new(epcm: &'e [EpcmEntry], secrets: Secrets, capabilities: Capabilities) -> Self {
+    pub fn new(epcm: &'e [EpcmEntry], secrets: Secrets, capabilities: Capabilities) -> Self {
         Self {
             epcm,
-            secrets,
+            secrets: Kept::new(secrets),
             capabilities,
             next_enclave: AtomicU64::new(1),
             next_version: AtomicU64::new(VERSION_STEP),
@@ -162,6 +146,21 @@ impl<'e> Platform<'e> {
     #[must_use]
     pub fn entry(&self, page: EpcPage) -> Option<&'e EpcmEntry> {
         self.epcm.get(usize::try_from(page.0).ok()?)
+    }
+
+    /// Whether EREPORT made this report for the target here: see [`report::is_genuine`].
+    #[must_use]
+    pub fn is_genuine(&self, target: &Targetinfo, report: &Report) -> bool {
+        report::is_genuine(&self.secrets(), target, report)
+    }
+
+    /// Zeroes the secrets: the machine ends, and nobody executes a leaf any more.
+    pub fn wipe_secrets(&self) {
+        self.secrets.wipe();
+    }
+
+    pub(crate) fn secrets(&self) -> Secrets {
+        self.secrets.get()
     }
 
     pub(crate) fn new_enclave(&self) -> u64 {

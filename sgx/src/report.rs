@@ -1,7 +1,8 @@
 //! REPORT: the key of its MAC, and whether one was made here.
 
 use crate::keys::{self, Dependencies, Key, KeyName};
-use crate::platform::{Secrets, attribute};
+use crate::platform::attribute;
+use crate::secrets::Secrets;
 use crate::structures::{Report, Targetinfo};
 
 /// The key that only the target can have.

@@ -20,6 +20,8 @@ pub const STARTUP: u32 = 1 << 1;
 pub const NMI: u32 = 1 << 2;
 /// The machine ends: run nothing any more.
 pub const STOP: u32 = 1 << 3;
+/// Somebody asks whether domain 0 can spare the core.
+pub const OFFER: u32 = 1 << 4;
 
 /// What one core shall look at.
 #[derive(Debug)]
@@ -39,6 +41,11 @@ impl Attention {
     #[must_use]
     pub fn ask(&self, bits: u32) -> bool {
         self.0.fetch_or(bits | KICKED, Ordering::SeqCst) & KICKED == 0
+    }
+
+    /// Sets `bits`. Only for the core itself, which looks before it enters a guest.
+    pub fn note(&self, bits: u32) {
+        self.0.fetch_or(bits, Ordering::SeqCst);
     }
 
     /// Whether there is anything to do before a guest may run.

@@ -130,6 +130,22 @@ impl<const WORDS: usize> Gate<WORDS> {
         Err(self.refused(Refused::WrongCore))
     }
 
+    /// Makes `core` the owner of a vCPU of the domain, which has that core as a whole: it needs no right to be entered there.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub fn admit_as_a_whole(&self, owner: &Owner, core: u32) -> Result<(), Refused> {
+        if !owner.take(core) {
+            return Err(self.refused(Refused::Busy));
+        }
+        // Only now, as in `admit`.
+        if self.is_open() {
+            return Ok(());
+        }
+        owner.release();
+        Err(self.refused(Refused::Dead))
+    }
+
     /// Why a core is refused: what is true of the whole domain comes before `otherwise`.
     #[must_use]
     pub fn refused(&self, otherwise: Refused) -> Refused {
@@ -175,5 +191,19 @@ mod tests {
         gate.set_dead();
         gate.set_sealed();
         assert_eq!(admit(70), Err(Refused::Dead));
+    }
+
+    #[test]
+    fn a_whole_core_needs_no_right_to_be_entered() {
+        let (gate, owner) = (Gate::<2>::new(), Owner::default());
+        let admit = || gate.admit_as_a_whole(&owner, 1);
+        assert_eq!(admit(), Err(Refused::Building));
+        gate.set_sealed();
+        assert_eq!(admit(), Ok(()));
+        assert_eq!(admit(), Err(Refused::Busy));
+        owner.release();
+        gate.set_dead();
+        assert_eq!(admit(), Err(Refused::Dead));
+        assert_eq!(owner.core(), None, "who is refused has nothing");
     }
 }

@@ -115,6 +115,12 @@ impl Command {
     /// An INIT to one physical destination.
     pub const INIT: Self = Self(5 << 8 | 1 << 14);
 
+    /// An ordinary interrupt to one physical destination.
+    #[must_use]
+    pub const fn fixed(vector: u8) -> Self {
+        Self(1 << 14 | vector as u32)
+    }
+
     /// A start-up at page `page`.
     #[must_use]
     pub const fn start_up(page: u8) -> Self {

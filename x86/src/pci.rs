@@ -1,9 +1,6 @@
 //! PCI configuration space, by the *PCI Local Bus Specification* 3.0 (chapter 6), the *PCI-to-PCI Bridge Architecture Specification* 1.2
 //! and the *PCI Express Base Specification* 5.0.
 
-/// Bytes of a function's configuration space, where it is mapped to memory (PCI Express, section 7.2.2).
-pub const SPACE: u16 = 4096;
-
 /// The number that a function which is not there shows as its vendor (section 6.2.1).
 pub const ABSENT: u32 = 0xffff_ffff;
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::build::{Monitors, Programs};
 use crate::image::{self, Maintainer, Release};
 use crate::qemu::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
-use crate::setup::{Emulator, Flavour, Kernel, emulator, kernel, sgx_selftests};
+use crate::setup::{Emulator, Flavour, Kernel, Software, emulator, kernel};
 use crate::workspace::Workspace;
 
 /// What starts the monitor.
@@ -67,8 +67,8 @@ pub struct Settings {
     pub second_kernel: bool,
     /// Programs of the host's distribution that domain 0 has too, from `/usr/bin`.
     pub host_programs: Vec<String>,
-    /// Whether domain 0 has the kernel's SGX selftests, in `/selftests`.
-    pub sgx_selftests: bool,
+    /// What others wrote that domain 0 has too.
+    pub software: Option<Software>,
     /// More arguments for QEMU.
     pub qemu: Vec<String>,
 }
@@ -95,7 +95,7 @@ impl Default for Settings {
             iommu: false,
             second_kernel: false,
             host_programs: Vec::new(),
-            sgx_selftests: false,
+            software: None,
             qemu: Vec::new(),
         }
     }
@@ -341,14 +341,6 @@ impl Settings {
     /// The emulator of these settings, fetched if need be.
     pub fn fetch_emulator(&self, workspace: &Workspace) -> Result<PathBuf> {
         emulator(workspace, self.emulator)
-    }
-
-    /// The kernel's SGX selftests as a segment of the initrd, empty where they are not wanted.
-    pub fn fetch_selftests(&self, workspace: &Workspace) -> Result<Vec<u8>> {
-        if !self.sgx_selftests {
-            return Ok(Vec::new());
-        }
-        image::folder(&sgx_selftests(workspace)?, "selftests")
     }
 
     /// QEMU's arguments for devices. An IOMMU translates only what comes after it.

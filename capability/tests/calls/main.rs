@@ -13,3 +13,4 @@ mod seal;
 #[path = "../support/mod.rs"]
 mod support;
 mod survey;
+mod whole_cores;

@@ -42,6 +42,8 @@ pub enum Action {
     /// From here on the core does not answer.
     Silence(u8),
     Enter(u8, PageNumber),
+    /// On the core that the domain has as a whole.
+    Start(PageNumber),
     Claim {
         domain: PageNumber,
         first: u8,
@@ -77,6 +79,8 @@ pub enum Action {
     },
     /// The device.
     Assign(PageNumber),
+    /// The core that can be given away.
+    CarveCore(PageNumber),
     Close(Link),
     Revoke(Link),
     Seal(PageNumber),
@@ -117,6 +121,8 @@ pub struct Alphabet {
     pub silence: bool,
     pub abandon: bool,
     pub assign: bool,
+    /// Whole cores: giving them, starting on them.
+    pub whole: bool,
     /// Regions beyond which nothing more is derived.
     pub most_regions: usize,
 }
@@ -144,6 +150,7 @@ impl Alphabet {
         silence: false,
         abandon: false,
         assign: false,
+        whole: false,
         most_regions: usize::MAX,
     };
 }
@@ -176,7 +183,7 @@ pub fn list(world: &World, alphabet: &Alphabet) -> Vec<Action> {
     listing.look();
     listing.courses();
     listing.entries();
-    if world.flights.iter().any(Option::is_none) {
+    if world.has_caller() {
         listing.domain_calls();
         listing.claim_calls();
         listing.region_calls();
@@ -235,6 +242,8 @@ impl Listing<'_> {
                 let may = self.alphabet.enter && self.world.may_enter(domain, core.into());
                 self.add(may, Action::Enter(core, *page));
             }
+            let may = self.alphabet.whole && self.world.may_start(domain);
+            self.add(may, Action::Start(*page));
         }
         self.domains = domains;
     }
@@ -249,6 +258,8 @@ impl Listing<'_> {
             self.add(child && alphabet.destroy, Action::Destroy(*page));
             self.add(child && building && alphabet.cores, Action::Cores(*page));
             self.add(child && building && alphabet.assign, Action::Assign(*page));
+            let core = building && alphabet.whole && self.world.is_offline();
+            self.add(child && core, Action::CarveCore(*page));
             if alphabet.claim && domain.state == DomainState::Sealed {
                 self.claim_calls_of(*page);
             }

@@ -67,7 +67,14 @@ pub fn key(world: &World) -> u64 {
     }
     numbers.put_memory(&mut hash);
     let straight = numbers.cores([0, 1]);
-    let swapped = numbers.cores([1, 0]);
+    let given = numbers.given();
+    hash.put(given);
+    // Where one of them is a domain's, they are not the same.
+    let swapped = if given == 0 {
+        numbers.cores([1, 0])
+    } else {
+        u64::MAX
+    };
     hash.put(straight.min(swapped));
     hash.0
 }
@@ -220,6 +227,18 @@ impl<'a> Numbers<'a> {
             }
         }
         hash.put(sum);
+    }
+
+    /// Whose the core is that can be given away, 0 if it is domain 0's.
+    fn given(&self) -> u64 {
+        let machine = &self.world.machine;
+        let root = |domain| self.domain(domain) | u64::from(machine.started) << 8;
+        let given = machine.given.map_or(u64::MAX, root);
+        if machine.given == Some(self.world.first) {
+            0
+        } else {
+            given
+        }
     }
 
     /// What is about cores, when they are numbered so.

@@ -9,7 +9,7 @@ use adyton_abi::record::DomainState;
 use adyton_abi::region::Attributes;
 
 use crate::Violation;
-use crate::identity::PageNumber;
+use crate::identity::{DomainId, PageNumber};
 use crate::measure;
 use crate::node::{Detail, Kind, Link, Node, Resource, Stage, flag};
 use crate::operation::Operation;
@@ -18,7 +18,7 @@ use crate::store::Page;
 use crate::tree::{Order, Tree, class, key};
 
 use super::action::Action;
-use super::machine::{self, Mapping, Stale};
+use super::machine::{self, Mapping, Stale, WHOLE};
 use super::search::Plant;
 use super::world::{Flight, Outcome, World};
 
@@ -243,7 +243,25 @@ impl World {
             let ended = record.stopped && self.machine.silent & 1 << core == 0;
             ensure(!ended, Breach::Cores)?;
         }
-        Ok(())
+        ensure(!self.machine.given_early, Breach::Cores)?;
+        self.machine.given.map_or(Ok(()), |domain| {
+            ensure(self.has_core(domain), Breach::Cores)
+        })
+    }
+
+    /// Whether the core that can be given away is the domain's.
+    fn has_core(&self, domain: DomainId) -> bool {
+        let page = self.engine.store.find_domain(domain);
+        let link = page.and_then(|page| self.engine.whole_core_link_at(page, WHOLE as u64));
+        let Some(link) = link else {
+            return false;
+        };
+        let stage = self.node(link).stage;
+        let lent = |child: Link| {
+            let stage = self.node(child).stage;
+            !matches!(stage, Stage::Take | Stage::Return | Stage::Gone)
+        };
+        (Stage::Give..=Stage::Drop).contains(&stage) && !self.children(link).any(lent)
     }
 
     fn check_sealed(&self) -> Result<(), Breach> {
@@ -293,10 +311,14 @@ impl World {
         still && self.flights.iter().all(Option::is_none)
     }
 
+    fn owner_of(&self, node: &Node) -> DomainId {
+        node.owner.map_or(self.first, |page| self.domain_id(page))
+    }
+
     /// Since nothing is mapped that must not be, counting tells whether everything is that must.
     fn is_all_mapped(&self) -> bool {
         let mut expected = 0;
-        let mut cores = 0;
+        let (mut cores, mut whole) = (0, true);
         // The visitor never ends the walk.
         let _ = self.engine.for_each_node(|link| {
             let node = self.node(link);
@@ -308,13 +330,21 @@ impl World {
                 cores += node.size;
                 return Ok(());
             }
+            if node.resource == Resource::WholeCore {
+                let had = self
+                    .machine
+                    .given
+                    .map(|domain| domain == self.owner_of(node));
+                whole &= node.children.is_some() || had == Some(true);
+                return Ok(());
+            }
             let pages = (node.base..node.end()).step_by(PAGE_SIZE as usize);
             expected += pages
                 .filter(|base| self.carves_at(link, *base).next().is_none())
                 .count();
             Ok(())
         });
-        expected == self.machine.mapped.len() && cores == self.machine.allowed.len() as u64
+        whole && expected == self.machine.mapped.len() && cores == self.machine.allowed.len() as u64
     }
 
     /// What an operation that ended leaves undone.

@@ -1,7 +1,7 @@
 //! Two cores that cache every translation they may, and do one page of an effect at a time.
 //!
 //! Nothing is left to chance: where hardware could be early or late, the machine is as late as it can be, and being in
-//! time is a transition of its own ([`Machine::leave`]).
+//! time is a transition of its own ([`Machine::leave`]). One of the cores can be given to a domain as a whole.
 
 use adyton_abi::PAGE_SIZE;
 use adyton_abi::region::Attributes;
@@ -12,6 +12,9 @@ use crate::measure::Record;
 
 /// Cores.
 pub const CORES: usize = 2;
+
+/// The core that can be given to a domain, and its one thread's number.
+pub const WHOLE: usize = 1;
 
 /// A set of cores, one bit each.
 pub type CoreSet = u8;
@@ -72,6 +75,12 @@ pub struct Machine {
     pub reset: Vec<u64>,
     /// A device was attached that had not been reset, or reset while somebody could drive it.
     pub reset_missing: bool,
+    /// Who has [`WHOLE`].
+    pub given: Option<DomainId>,
+    /// It runs a vCPU that was started there.
+    pub started: bool,
+    /// It was given to somebody while another had it or ran on it.
+    pub given_early: bool,
     /// Contexts were freed of one that was not stopped or still had memory.
     pub retired_early: bool,
     /// Something was mapped where something was mapped.
@@ -96,6 +105,9 @@ impl Machine {
             creators: Vec::new(),
             reset: Vec::new(),
             reset_missing: false,
+            given: Some(first),
+            started: false,
+            given_early: false,
             retired_early: false,
             mapped_twice: false,
             core: 0,
@@ -136,6 +148,7 @@ impl Machine {
     /// The core leaves what it runs, and runs `next` from here on.
     pub fn leave(&mut self, core: usize, next: DomainId) {
         let left = core::mem::replace(&mut self.running[core], next);
+        self.started &= core != WHOLE || next == left;
         for ticket in self
             .tickets
             .iter_mut()
@@ -159,11 +172,26 @@ impl Machine {
         self.tickets.iter().any(mine) || self.stale.iter().any(keeps) || self.must_leave(core)
     }
 
+    /// Starts a vCPU of the domain that has the core.
+    pub fn start(&mut self, domain: DomainId) {
+        self.leave(WHOLE, domain);
+        self.started = true;
+    }
+
+    /// Whether the core runs what was started there, not what it was entered into.
+    fn is_started(&self, core: usize) -> bool {
+        core == WHOLE && self.started
+    }
+
     /// Whether the core runs what it may not run any more.
     fn must_leave(&self, core: usize) -> bool {
         let runs = self.running[core];
         let ends = |stopped: &DomainId| self.is_within(runs, *stopped);
-        let denied = runs != self.first && !self.allowed.contains(&(runs, core as u64));
+        let denied = if self.is_started(core) {
+            self.given != Some(runs)
+        } else {
+            runs != self.first && !self.allowed.contains(&(runs, core as u64))
+        };
         denied || self.stopped.iter().any(ends)
     }
 
@@ -218,8 +246,24 @@ impl Machine {
         if self.running[self.core] == domain && cores.contains(&(self.core as u64)) {
             self.leave(self.core, self.first);
         }
-        let denied = (first..first + count).fold(0, |set, core| set | 1 << core);
+        let denied = (first..first + count)
+            .filter(|core| !self.is_started(*core as usize))
+            .fold(0, |set, core| set | 1 << core);
         self.wait_for(self.others(|running| running == domain) & denied)
+    }
+
+    fn give_core(&mut self, domain: DomainId) -> Applied {
+        self.given_early |= self.given.is_some() || self.running[WHOLE] != self.first;
+        self.given = Some(domain);
+        Applied::Done
+    }
+
+    fn take_core(&mut self, domain: DomainId) -> Applied {
+        if self.given == Some(domain) {
+            self.given = None;
+        }
+        let runs = self.started && self.running[WHOLE] == domain;
+        self.wait_for(if runs { 1 << WHOLE } else { 0 })
     }
 
     fn map(&mut self, mapping: Mapping) {
@@ -408,6 +452,8 @@ impl Platform for Machine {
                 first,
                 count,
             } => self.deny(domain, first, count),
+            Effect::GiveCore { domain, .. } => self.give_core(domain),
+            Effect::TakeCore { domain, .. } => self.take_core(domain),
             Effect::Retire { domain } => {
                 self.retire(domain);
                 Applied::Done

@@ -166,7 +166,7 @@ fn not_taken(_: &World, after: &mut World, _: Action, _: &Outcome) {
 fn not_unmapped(_: &World, after: &mut World, _: Action, _: &Outcome) {
     let memory = |node: &Node| match node.resource {
         Resource::Memory | Resource::Device => Stage::DropFlush,
-        Resource::Core => Stage::Drop,
+        Resource::Core | Resource::WholeCore => Stage::Drop,
     };
     skip(after, Stage::Drop, memory);
 }
@@ -236,6 +236,33 @@ fn assigned_twice(before: &World, after: &mut World, action: Action, _: &Outcome
     }
 }
 
+fn core_goes_back_running(_: &World, after: &mut World, _: Action, _: &Outcome) {
+    skip(after, Stage::Drop, |node| match node.resource {
+        Resource::WholeCore => Stage::DropFlush,
+        _ => Stage::Drop,
+    });
+}
+
+fn core_given_twice(before: &World, after: &mut World, action: Action, _: &Outcome) {
+    let (Action::CarveCore(_), Some(link)) = (action, made(before, after)) else {
+        return;
+    };
+    let node = node(after, link);
+    let draft = Draft {
+        resource: Resource::WholeCore,
+        kind: Kind::Carve,
+        base: node.base,
+        size: node.size,
+        place: node.base,
+        attributes: node.attributes,
+        parent: node.parent,
+    };
+    let payer = node.payer;
+    if let Ok(second) = after.engine.make_node(payer, draft) {
+        after.engine.list_unowned(second);
+    }
+}
+
 fn not_returned(_: &World, after: &mut World, _: Action, _: &Outcome) {
     skip(after, Stage::Return, |_| Stage::Gone);
 }
@@ -273,7 +300,7 @@ fn epoch_kept(before: &World, after: &mut World, action: Action, _: &Outcome) {
 fn cores_not_denied(_: &World, after: &mut World, _: Action, _: &Outcome) {
     let cores = |node: &Node| match node.resource {
         Resource::Core => Stage::DropFlush,
-        Resource::Memory | Resource::Device => Stage::Drop,
+        Resource::Memory | Resource::Device | Resource::WholeCore => Stage::Drop,
     };
     skip(after, Stage::Drop, cores);
 }
@@ -449,6 +476,18 @@ const MISTAKES: &[Mistake] = &[
         assigned_twice,
     ),
     mistake(
+        "a core goes back while it runs",
+        Breach::Cores,
+        siblings,
+        core_goes_back_running,
+    ),
+    mistake(
+        "a core is given to two domains",
+        Breach::Engine(Violation::Exclusivity),
+        siblings,
+        core_given_twice,
+    ),
+    mistake(
         "revoke gives nothing back",
         Breach::Agreement,
         siblings,
@@ -540,6 +579,7 @@ fn every_planted_mistake_is_found() {
         attributes: ATTRIBUTES,
         derive: true,
         assign: true,
+        whole: true,
         ..SIBLINGS
     };
     for mistake in MISTAKES {

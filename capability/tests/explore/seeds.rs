@@ -367,6 +367,20 @@ pub const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "a whole core",
+        seed: siblings,
+        alphabet: Alphabet {
+            whole: true,
+            enter: true,
+            seal: true,
+            revoke: true,
+            destroy: true,
+            abandon: true,
+            silence: true,
+            ..DATA_ONLY
+        },
+    },
+    Scenario {
         name: "from one domain",
         seed: small,
         alphabet: Alphabet {

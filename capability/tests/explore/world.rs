@@ -22,7 +22,7 @@ use crate::tree::{Order, Tree};
 
 use super::action::{Action, Alphabet, From};
 use super::check::Breach;
-use super::machine::{CORES, Machine, Mapping};
+use super::machine::{CORES, Machine, Mapping, WHOLE};
 use super::pages::Pages;
 
 /// Where the pool begins.
@@ -101,6 +101,9 @@ impl World {
         engine
             .add_root(Resource::Device, device, PAGE_SIZE, data)
             .unwrap();
+        engine
+            .add_root(Resource::WholeCore, WHOLE as u64, 1, Attributes::NONE)
+            .unwrap();
         let mut machine = Machine::new(first);
         machine.mapped.push(Mapping {
             domain: first,
@@ -161,6 +164,35 @@ impl World {
         Some((self.claim_id(domain.claim?), domain.id))
     }
 
+    /// Whether some core of domain 0's has nothing on its way.
+    pub fn has_caller(&self) -> bool {
+        (0..CORES).any(|core| self.is_caller(core))
+    }
+
+    fn is_caller(&self, core: usize) -> bool {
+        let given = core == WHOLE && self.machine.given != Some(self.first);
+        self.flights[core].is_none() && !given
+    }
+
+    /// Whether domain 0 can spare the core that can be given away, and another caller is left.
+    pub fn is_offline(&self) -> bool {
+        let runs = self.machine.running[WHOLE] == self.first;
+        let loud = self.machine.silent & 1 << WHOLE == 0;
+        runs && loud && self.flights[WHOLE].is_none() && self.is_caller(1 - WHOLE)
+    }
+
+    /// Whether a vCPU of the domain may be started on the core that it has.
+    pub fn may_start(&self, domain: &Domain) -> bool {
+        let store = &self.engine.store;
+        let page = store.find_domain(domain.id);
+        let link = page.and_then(|page| self.engine.whole_core_link_at(page, WHOLE as u64));
+        let region = link.map(|link| store.node(link).id);
+        domain.claim.is_some()
+            && self.machine.running[WHOLE] == self.first
+            && self.engine.is_sealed(domain.id)
+            && region.is_some_and(|region| self.engine.whole_core(domain.id, region).is_some())
+    }
+
     /// Whether a core that runs domain 0 may be made to run the domain.
     pub fn may_enter(&self, domain: &Domain, core: u64) -> bool {
         let at = core as usize;
@@ -177,7 +209,7 @@ impl World {
         }
         domain.claim.is_some()
             && self.machine.running[at] == self.first
-            && self.flights[at].is_none()
+            && self.is_caller(at)
             && self.machine.silent & 1 << core == 0
             && self.engine.is_sealed(domain.id)
             && self.engine.may_run_on(domain.id, core)
@@ -201,6 +233,10 @@ impl World {
             Action::Enter(core, page) => {
                 let domain = self.domain_id(page);
                 self.changed(|world| world.machine.leave(core.into(), domain))
+            }
+            Action::Start(page) => {
+                let domain = self.domain_id(page);
+                self.changed(|world| world.machine.start(domain))
             }
             call => match self.call(call, alphabet) {
                 Some(Ok(())) => Outcome::Changed,
@@ -256,6 +292,15 @@ impl World {
                 };
                 self.engine
                     .assign(claim, device::number(0), PAGE_SIZE, target, data)
+            }
+            Action::CarveCore(domain) => {
+                let (claim, domain) = self.child(domain)?;
+                let carve = self.engine.carve_core(claim, WHOLE as u64, domain);
+                if carve.is_ok() {
+                    // Whoever asks for it has made sure first that domain 0 does not use it any more.
+                    self.machine.given = None;
+                }
+                carve
             }
             Action::Close(region) => {
                 let (claim, region) = self.region(region);
@@ -425,8 +470,8 @@ impl World {
             Operation::Revoke(node) => self.mortal(node),
             _ => Vec::new(),
         };
-        if let Some(free) = self.flights.iter_mut().find(|flight| flight.is_none()) {
-            *free = Some(Flight { operation, mortal });
+        if let Some(free) = (0..CORES).find(|core| self.is_caller(*core)) {
+            self.flights[free] = Some(Flight { operation, mortal });
         }
     }
 

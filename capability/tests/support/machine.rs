@@ -29,6 +29,10 @@ pub struct Machine {
     pub mapped: BTreeMap<(DomainId, u64), (u64, Attributes)>,
     pub stale: Vec<Stale>,
     pub cores: BTreeSet<(DomainId, u64)>,
+    /// Who has the whole core that this thread is of.
+    pub whole: BTreeMap<u64, DomainId>,
+    /// Threads of whole cores that never come back.
+    pub stuck: BTreeSet<u64>,
     pub stopped: BTreeSet<DomainId>,
     pub retired: BTreeSet<DomainId>,
     /// Pages that were scrubbed since they were last mapped.
@@ -261,6 +265,31 @@ impl Platform for Machine {
                     machine.cores.remove(&(domain, core));
                 }
             }),
+            Effect::GiveCore {
+                domain,
+                first,
+                count,
+            } => self.wait_or(|machine| {
+                for thread in first..first + count {
+                    let before = machine.whole.insert(thread, domain);
+                    assert!(before.is_none(), "a core given to two");
+                }
+            }),
+            Effect::TakeCore {
+                domain,
+                first,
+                count,
+            } => {
+                if (first..first + count).any(|thread| self.stuck.contains(&thread)) {
+                    return Applied::TimedOut;
+                }
+                self.wait_or(|machine| {
+                    for thread in first..first + count {
+                        let before = machine.whole.remove(&thread);
+                        assert_eq!(before, Some(domain), "taken from who has it not");
+                    }
+                })
+            }
             Effect::Retire { domain } => {
                 assert!(self.stopped.contains(&domain), "retired while it may run");
                 let mut places = self.mapped.keys().filter(|(holder, _)| *holder == domain);

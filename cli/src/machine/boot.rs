@@ -4,7 +4,7 @@ use std::fs;
 
 use super::configuration::Configuration;
 use super::linux::{Kernel, command_line};
-use super::{System, file_failure, volume};
+use super::{System, volume};
 use crate::failure::Failure;
 
 /// What the package brings.
@@ -60,7 +60,7 @@ fn refresh(system: &System) -> Result<(), Failure> {
     let line = command_line(system, &configuration)?;
     let read = |path: &str| {
         let path = system.path(path);
-        fs::read(&path).map_err(file_failure(&path))
+        fs::read(&path).map_err(Failure::file(&path))
     };
     volume::replace(&system.path(LEGACY), &read(IMAGE)?)?;
     let Some(partition) = volume::efi_partition(system) else {
@@ -83,7 +83,7 @@ fn refresh(system: &System) -> Result<(), Failure> {
         &read(APPLICATION)?,
     )?;
     volume::replace(&folder.join("approvals"), &read(APPROVALS)?)?;
-    let entries = fs::read_dir(&folder).map_err(file_failure(&folder))?;
+    let entries = fs::read_dir(&folder).map_err(Failure::file(&folder))?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !["configuration", "approvals"].contains(&name.as_str()) && !names.contains(&name) {

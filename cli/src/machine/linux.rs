@@ -22,7 +22,7 @@ impl Kernel {
     /// If there is none.
     pub fn newest(system: &System) -> Result<Self, Failure> {
         let folder = system.path("/boot");
-        let entries = fs::read_dir(&folder).map_err(super::file_failure(&folder))?;
+        let entries = fs::read_dir(&folder).map_err(Failure::file(&folder))?;
         let names = entries.flatten().map(|entry| entry.file_name());
         let releases = names.filter_map(|name| {
             let release = name.to_str()?.strip_prefix("vmlinuz-")?.to_owned();
@@ -138,7 +138,7 @@ fn grub_words(system: &System) -> Result<String, Failure> {
     let output = Command::new("sh")
         .args(["-c", SCRIPT, root.trim_end_matches('/')])
         .output()
-        .map_err(super::file_failure("sh".as_ref()))?;
+        .map_err(Failure::file("sh"))?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(Failure::unusable(

@@ -13,8 +13,6 @@ mod volume;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::failure::Failure;
-
 /// A system's files.
 #[derive(Clone, Debug)]
 pub struct System(PathBuf);
@@ -40,10 +38,4 @@ impl System {
     pub fn is_running(&self) -> bool {
         self.0 == Path::new("/")
     }
-}
-
-/// With the path in it, an error for people.
-fn file_failure(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
-    let path = path.to_path_buf();
-    move |source| Failure::File { path, source }
 }

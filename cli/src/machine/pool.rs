@@ -4,8 +4,8 @@
 use std::fs;
 use std::process::Command;
 
+use super::System;
 use super::configuration::{Configuration, Tenant};
-use super::{System, file_failure};
 use crate::failure::Failure;
 
 /// Rules behind those of the package, which give every device to the group adyton.
@@ -21,7 +21,7 @@ pub fn setup(system: &System) -> Result<(), Failure> {
     }
     for core in &configuration.linux.offline_cores {
         let path = system.path(format!("/sys/devices/system/cpu/cpu{core}/online"));
-        fs::write(&path, "0").map_err(file_failure(&path))?;
+        fs::write(&path, "0").map_err(Failure::file(&path))?;
     }
     Ok(())
 }
@@ -30,9 +30,9 @@ pub fn setup(system: &System) -> Result<(), Failure> {
 fn divide(system: &System, tenants: &[Tenant]) -> Result<(), Failure> {
     let rules = system.path(RULES);
     if let Some(folder) = rules.parent() {
-        fs::create_dir_all(folder).map_err(file_failure(folder))?;
+        fs::create_dir_all(folder).map_err(Failure::file(folder))?;
     }
-    fs::write(&rules, text(tenants)).map_err(file_failure(&rules))?;
+    fs::write(&rules, text(tenants)).map_err(Failure::file(&rules))?;
     udev(&["control", "--reload"])?;
     let parts: Vec<u64> = tenants.iter().map(|tenant| tenant.size.0).collect();
     adyton::divide(&parts)?;
@@ -43,7 +43,7 @@ fn divide(system: &System, tenants: &[Tenant]) -> Result<(), Failure> {
 fn udev(arguments: &[&str]) -> Result<(), Failure> {
     let program = std::path::Path::new("udevadm");
     let status = Command::new(program).args(arguments).status();
-    match status.map_err(file_failure(program))?.success() {
+    match status.map_err(Failure::file(program))?.success() {
         true => Ok(()),
         false => Err(Failure::unusable(
             program,

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{System, file_failure};
+use super::System;
 use crate::failure::Failure;
 
 /// Where Debian mounts the EFI system partition, and where others do.
@@ -37,7 +37,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         return Ok(());
     }
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(file_failure(folder))?;
+        fs::create_dir_all(folder).map_err(Failure::file(folder))?;
     }
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -50,7 +50,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     written.map_err(|source| {
         // What does not fit must not take the room of what does.
         let _ = fs::remove_file(&beside);
-        file_failure(path)(source)
+        Failure::file(path)(source)
     })
 }
 
@@ -65,7 +65,7 @@ pub fn remove(path: &Path) -> Result<(), Failure> {
     };
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(file_failure(path)(error))
+            Err(Failure::file(path)(error))
         }
         _ => Ok(()),
     }

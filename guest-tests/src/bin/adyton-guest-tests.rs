@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match names.first().map(String::as_str) {
         None | Some("--help") => {
             eprintln!(
-                "usage: adyton-guest-tests NAME... | all | --list | while-secret COMMAND | output PORT:SIZE:VALUE | panic-monitor | start-kernel IMAGE INITRD LINE"
+                "usage: adyton-guest-tests NAME... | all | --list | while-secret COMMAND | output PORT:SIZE:VALUE | panic-monitor | start-kernel IMAGE INITRD LINE | load-for-crash IMAGE INITRD LINE"
             );
             ExitCode::FAILURE
         }
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Some("while-secret") => report(secret::while_in_memory(&names[1..])),
         Some("panic-monitor") => report(fixture::selfcheck(fixture::Selfcheck::Panic, 0).map(drop)),
         Some("start-kernel") => report(second_kernel::start_command(&names[1..])),
+        Some("load-for-crash") => report(second_kernel::load_for_crash(&names[1..])),
         Some("output") => report(machine::output_command(&names[1..])),
         Some(name) if names.len() == 1 => one(name),
         Some(_) => each_in_its_process(names.iter().map(String::as_str)),

@@ -19,14 +19,16 @@ const IDENTITY: u32 = 0x11e8_1234;
 const BASE_ADDRESS: u64 = 0x10;
 const BRIDGE_BUSES: u64 = 0x18;
 const NOBODY: u32 = !0;
+/// A bit of what is chosen that some processors take for one of the register's number, and others ignore.
+const HIGHER_REGISTERS: u32 = 1 << 24;
 
 /// The function's configuration space, by the kernel's file.
-fn file(function: &Function) -> Result<File> {
+pub(super) fn file(function: &Function) -> Result<File> {
     let path = folder(function).join("config");
     Ok(File::options().read(true).write(true).open(path)?)
 }
 
-fn read(file: &File, offset: u64) -> Result<u32> {
+pub(super) fn read(file: &File, offset: u64) -> Result<u32> {
     let mut bytes = [0; 4];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(u32::from_le_bytes(bytes))
@@ -49,8 +51,18 @@ pub fn messages(file: &File) -> Result<u64> {
     bail!("it sends no messages")
 }
 
+/// Stores a word in the function's register by ports.
+pub(super) fn by_ports(function: &Function, register: u32, value: u32) {
+    machine::output(
+        0xcf8,
+        4,
+        1 << 31 | u32::from(function.number) << 8 | register,
+    );
+    machine::output(0xcfc, 4, value);
+}
+
 /// Where configuration space of the function is mapped.
-fn window(function: &Function) -> Result<u64> {
+pub(super) fn window(function: &Function) -> Result<u64> {
     let map = std::fs::read_to_string("/proc/iomem")?;
     let line = map.lines().find(|line| line.contains("PCI MMCONFIG"));
     let line = line.context("configuration space is not mapped")?;
@@ -124,7 +136,9 @@ pub(super) fn frozen() -> Result<()> {
         bail!("the machine has no two edu devices");
     };
     let (first, second) = (file(&function)?, file(&other)?);
-    let bridge = bridge()?;
+    let bridge_function = bridge()?;
+    let bridge = file(&bridge_function)?;
+    raw::allow_ports()?;
     let (here, there) = (read(&first, BASE_ADDRESS)?, read(&second, BASE_ADDRESS)?);
     let elsewhere = there ^ 1 << 25;
     let mapped = window(&other)? + BASE_ADDRESS;
@@ -138,21 +152,35 @@ pub(super) fn frozen() -> Result<()> {
         Ok([by_file, by_memory])
     };
     let numbers = read(&bridge, BRIDGE_BUSES)?;
-    let renumbers = || -> Result<bool> {
-        write(&bridge, BRIDGE_BUSES, numbers ^ 0x0010_1000)?;
-        let moved = read(&bridge, BRIDGE_BUSES)? != numbers;
+    let renumbers = || -> Result<[bool; 3]> {
+        let others = numbers ^ 0x0010_1000;
+        write(&bridge, BRIDGE_BUSES, others)?;
+        let mut renumbered = [read(&bridge, BRIDGE_BUSES)? != numbers; 3];
+        for (moved, besides) in renumbered[1..].iter_mut().zip([0, HIGHER_REGISTERS]) {
+            write(&bridge, BRIDGE_BUSES, numbers)?;
+            by_ports(&bridge_function, besides | BRIDGE_BUSES as u32, others);
+            *moved = read(&bridge, BRIDGE_BUSES)? != numbers;
+        }
         write(&bridge, BRIDGE_BUSES, numbers)?;
+        Ok(renumbered)
+    };
+    // What is written to the end of one register does not reach into the next.
+    let reaches_over = || -> Result<bool> {
+        by_ports(&other, BASE_ADDRESS as u32 - 1, (there ^ 1 << 23) << 8);
+        let moved = read(&second, BASE_ADDRESS)? != there;
+        write(&second, BASE_ADDRESS, there)?;
         Ok(moved)
     };
     ensure!(moves(elsewhere)? == [true; 2], "the control does not move");
-    ensure!(renumbers()?, "the control does not renumber");
+    ensure!(renumbers()? == [true; 3], "the control does not renumber");
     let mut driven = drive("driver", &function)?;
     ensure!(
         moves(here)? == [false; 2],
         "moved over the domain's registers"
     );
     ensure!(moves(elsewhere)? == [false; 2], "moved");
-    ensure!(!renumbers()?, "renumbered");
+    ensure!(renumbers()? == [false; 3], "renumbered");
+    ensure!(!reaches_over()?, "moved by the register before");
     let [copied, _] = driven.ask([ask::COPY, SECRET, 0, 0])?;
     ensure!(copied == SECRET);
     driven.end()?;
@@ -182,11 +210,11 @@ pub(super) fn reset_meanwhile() -> Result<()> {
     driven.end()
 }
 
-fn bridge() -> Result<File> {
+fn bridge() -> Result<Function> {
     for function in Function::all() {
         let file = file(&function)?;
         if read(&file, 8)? >> 16 == 0x0604 {
-            return Ok(file);
+            return Ok(function);
         }
     }
     bail!("the machine has no bridge")

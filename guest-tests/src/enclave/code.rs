@@ -28,8 +28,6 @@ pub enum Command {
     Identify = 7,
     /// SYSCALL.
     SystemCall = 8,
-    /// Loads a word from each of so many pages (second operand) from the first operand on; the result is their sum.
-    Touch = 9,
     /// Fills all registers with the first operand, XMM registers too, then loads from the second operand.
     FillAndLoad = 10,
     /// VMMCALL.
@@ -50,7 +48,7 @@ pub enum Command {
 
 global_asm!(
     r#"
-.globl enclave_code, enclave_code_end, enclave_enter, enclave_by_vdso
+.globl enclave_code, enclave_code_out, enclave_code_end, enclave_enter, enclave_by_vdso
 .section .text.enclave, "ax"
 .balign 4096
 enclave_code:
@@ -76,8 +74,6 @@ enclave_code:
     je 17f
     cmp rdi, 8
     je 18f
-    cmp rdi, 9
-    je 19f
     cmp rdi, 10
     je 20f
     cmp rdi, 11
@@ -92,6 +88,7 @@ enclave_code:
     je 25f
     cmp rdi, 16
     je 26f
+enclave_code_out:
 80: // Out again, without the registers that were used.
     mov rbx, r11
     xor r11d, r11d
@@ -123,14 +120,6 @@ enclave_code:
 18: mov r9, rcx
     mov eax, 39
     syscall
-    jmp 80b
-19: xor eax, eax
-191:
-    add rax, [rsi]
-    add rsi, 4096
-    dec rdx
-    jnz 191b
-    mov [r8], rax
     jmp 80b
 20: mov rax, rsi
     mov rbx, rsi
@@ -234,6 +223,7 @@ enclave_by_vdso:
 
 unsafe extern "C" {
     static enclave_code: u8;
+    static enclave_code_out: u8;
     static enclave_code_end: u8;
     fn enclave_enter(tcs: u64, command: u64, first: u64, second: u64, result: *mut u64, leaf: u64);
     fn enclave_by_vdso(function: u64, words: *const [u64; 7]) -> i32;
@@ -244,6 +234,11 @@ pub fn bytes() -> &'static [u8] {
     let (start, end) = (&raw const enclave_code, &raw const enclave_code_end);
     // SAFETY: both are labels of one section of this program.
     unsafe { std::slice::from_raw_parts(start, end as usize - start as usize) }
+}
+
+/// Where in the enclave's code it leaves.
+pub fn way_out() -> u64 {
+    &raw const enclave_code_out as u64 - &raw const enclave_code as u64
 }
 
 /// EENTER, without help: after an interrupt the program goes on with ERESUME. An exception inside is a signal.

@@ -1,6 +1,7 @@
 //! Enclaves that domain 0's own driver loads: that they run, and that the operating system cannot abuse them.
 
 mod abuse;
+mod breakpoint;
 pub mod code;
 pub mod driver;
 mod evidence;
@@ -13,7 +14,12 @@ use image::{Attributes, Image, PAGE, Page, secinfo};
 
 /// The tests, which need an EPC.
 pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
-    let rooms = [running::TESTS, abuse::TESTS, evidence::TESTS];
+    let rooms = [
+        running::TESTS,
+        breakpoint::TESTS,
+        abuse::TESTS,
+        evidence::TESTS,
+    ];
     rooms.into_iter().flatten().copied()
 }
 

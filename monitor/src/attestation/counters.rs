@@ -97,29 +97,29 @@ pub fn find(tpm: &mut impl Exchange, platform: &PlatformKey) -> Result<Slots, Tp
     Ok(slots)
 }
 
-/// What is in a place.
+/// What is in a place: something foreign wherever the TPM refuses what it would not refuse about a counter of ours.
 fn look(tpm: &mut impl Exchange, platform: &PlatformKey, number: u32) -> Result<Slot, TpmError> {
     let place = handle::COUNTERS + number;
     let found = tpm.run(&storage::read_public(place), |answer| {
         Ok(recognize(number, storage::public(answer)?))
     });
-    let (holder, is_written) = match found {
-        Err(TpmError::Answer(AnswerError::Code(storage::NO_INDEX))) => return Ok(Slot::Free),
-        other => match other? {
-            None => return Ok(Slot::Foreign),
-            Some(found) => found,
-        },
-    };
-    if !is_written {
-        tpm.run(&storage::undefine(place), command::done)?;
-        return Ok(Slot::Free);
-    }
-    let password = platform.counter(place, &holder);
-    let read = storage::read(place, Authorization::Password(&password), COUNTER_SIZE);
-    match tpm.run(&read, storage::count) {
-        Ok(_) => Ok(Slot::Held(holder)),
-        Err(TpmError::Answer(_)) => Ok(Slot::Foreign),
+    let found = match found {
+        Ok(Some((_, false))) => {
+            let undefine = tpm.run(&storage::undefine(place), command::done);
+            undefine.map(|()| Slot::Free)
+        }
+        Ok(Some((holder, true))) => {
+            let password = platform.counter(place, &holder);
+            let read = storage::read(place, Authorization::Password(&password), COUNTER_SIZE);
+            tpm.run(&read, storage::count).map(|_| Slot::Held(holder))
+        }
+        Ok(None) => Ok(Slot::Foreign),
+        Err(TpmError::Answer(AnswerError::Code(storage::NO_INDEX))) => Ok(Slot::Free),
         Err(error) => Err(error),
+    };
+    match found {
+        Err(TpmError::Answer(_)) => Ok(Slot::Foreign),
+        found => found,
     }
 }
 

@@ -1,8 +1,10 @@
 //! How a machine comes to be known: its TPM shows its maker's certificate, and answers a challenge that only the TPM with that certificate and
 //! this attestation key can answer (TPM 2.0 Library, part 1, section 24).
 //!
-//! What must hold: neither the endorsement key nor a session stays in the TPM when an errand is over, however it went.
+//! What must hold: neither the endorsement key nor a session stays in the TPM when an errand is over, whatever it refused on the way. Only if it
+//! falls silent, or refuses to forget, they stay until it is reset.
 
+use adyton_abi::enrolment::{MOST_ANSWER, MOST_CREDENTIAL, MOST_SECRET};
 use arrayvec::ArrayVec;
 
 use crate::tpm::command::{self, AnswerError, Message};
@@ -12,7 +14,7 @@ use crate::tpm::session;
 use crate::tpm::storage::{self, Authorization};
 
 /// Bytes of the longest part of a certificate that is read at once.
-pub const LONGEST_PART: u16 = 512;
+pub const LONGEST_PART: u16 = MOST_ANSWER as u16;
 /// Bytes in front of a result: how long the certificate is, big-endian.
 pub const HEAD: usize = 2;
 
@@ -20,9 +22,9 @@ pub const HEAD: usize = 2;
 #[derive(Clone, Debug)]
 pub struct Challenge {
     /// TPMS_ID_OBJECT.
-    pub credential: ArrayVec<u8, 128>,
+    pub credential: ArrayVec<u8, MOST_CREDENTIAL>,
     /// What it is encrypted with, for the endorsement key.
-    pub secret: ArrayVec<u8, 512>,
+    pub secret: ArrayVec<u8, MOST_SECRET>,
 }
 
 /// Where an errand is.
@@ -111,8 +113,8 @@ impl Errand {
             (Step::Key, Ok(())) => Step::Session,
             (Step::Session, Ok(())) => Step::Require,
             (Step::Require, Ok(())) => Step::Activate,
-            // A command that succeeds ends the session.
-            (Step::Activate | Step::ForgetSession, Ok(())) => Step::ForgetKey,
+            // A command that succeeds ends the session; and if it could not be ended, the key is forgotten all the same.
+            (Step::Activate, Ok(())) | (Step::ForgetSession, _) => Step::ForgetKey,
             (Step::Part | Step::ForgetKey | Step::Over, Ok(())) => Step::Over,
             (Step::Session, Err(error)) => self.fail(error, Step::ForgetKey),
             (Step::Require | Step::Activate, Err(error)) => self.fail(error, Step::ForgetSession),

@@ -36,7 +36,7 @@ use crate::domain::name::Refusal;
 use crate::instructions::time_stamp;
 use crate::lock::Lock;
 use crate::tpm::command;
-use crate::{devices, iommu, log, machine};
+use crate::{devices, iommu, machine};
 use prefix::Prefix;
 
 /// Seconds for which evidence that nobody carries on keeps others waiting.
@@ -161,10 +161,6 @@ pub static DESK: Lock<Desk> = Lock::new(Desk {
     next: None,
 });
 
-fn lasts(since: u64, seconds: u64) -> bool {
-    time_stamp().saturating_sub(since) > seconds * machine::get().ticks_per_second
-}
-
 impl Desk {
     /// A slice of work for `client`, whose question is read where the work begins. Where in `output` evidence begins, and its bytes, once
     /// it is there.
@@ -180,7 +176,7 @@ impl Desk {
         let reserved = self.is_reserved(client);
         match &self.work {
             Some(work) if work.client == client => {}
-            Some(work) if !lasts(work.since, PATIENCE) => {
+            Some(work) if !machine::lasts(work.since, PATIENCE) => {
                 if !reserved {
                     self.next = Some((client, time_stamp()));
                 }
@@ -215,7 +211,7 @@ impl Desk {
     /// Whether somebody else is next: so nobody who asks again and again keeps others away.
     fn is_reserved(&self, client: Client) -> bool {
         self.next
-            .is_some_and(|(next, since)| next != client && !lasts(since, PATIENCE))
+            .is_some_and(|(next, since)| next != client && !machine::lasts(since, PATIENCE))
     }
 }
 
@@ -326,13 +322,8 @@ impl Work {
             token: self.client.token,
             input: QuoteInput::of(&self.question.nonce),
         };
-        let answer = match platform.desk.lock().ask(asker) {
-            Ok(None) => return Ok(()),
-            Ok(Some(answer)) => answer,
-            Err(reason) => {
-                log!("the TPM gives no quote: {reason:x?}");
-                return Err(Error::Tpm.into());
-            }
+        let Some(answer) = platform.desk.lock().ask(asker)? else {
+            return Ok(());
         };
         let (quote, signature) = command::quoted(&answer).map_err(|_| Error::Tpm)?;
         let statements = Statements {

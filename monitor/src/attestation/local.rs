@@ -7,8 +7,8 @@ use adyton_abi::error::Error;
 use adyton_abi::report::{COVERED, DATA, Report};
 use adyton_capability::domain::DomainFacts;
 use adyton_capability::identity::DomainId;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use adyton_secrets::derivation::code;
+use hmac::Mac;
 
 use super::key;
 
@@ -16,21 +16,9 @@ use super::key;
 const NAME: &[u8] = b"ADYTON-LOCAL-NAME-1";
 const CODE: &[u8] = b"ADYTON-LOCAL-CODE-1";
 
-fn code(key: &[u8; 32], purpose: &[u8], bytes: &[u8]) -> Hmac<Sha256> {
-    // SHA-256's blocks have 64 bytes.
-    let mut block = [0; 64];
-    for (place, byte) in block.iter_mut().zip(key) {
-        *place = *byte;
-    }
-    let mut code = Hmac::<Sha256>::new(&block.into());
-    code.update(purpose);
-    code.update(bytes);
-    code
-}
-
 /// The name of a domain in a report with this salt, and back.
 fn hidden(key: &[u8; 32], salt: &[u8; 16], name: [u8; 8]) -> [u8; 8] {
-    let pad = code(key, NAME, salt).finalize().into_bytes();
+    let pad = code(key, &[NAME, salt]).finalize().into_bytes();
     let mut name = name;
     for (byte, pad) in name.iter_mut().zip(pad) {
         *byte ^= pad;
@@ -67,7 +55,7 @@ fn made(key: &[u8; 32], facts: &DomainFacts, data: [u8; DATA], salt: [u8; 16]) -
         name: hidden(key, &salt, facts.id.word().to_le_bytes()),
         code: [0; 32],
     };
-    report.code = code(key, CODE, &covered(&report))
+    report.code = code(key, &[CODE, &covered(&report)])
         .finalize()
         .into_bytes()
         .into();
@@ -83,7 +71,7 @@ pub fn check(report: &Report) -> Result<DomainId, Error> {
 }
 
 fn checked(key: &[u8; 32], report: &Report) -> Result<DomainId, Error> {
-    let expected = code(key, CODE, &covered(report));
+    let expected = code(key, &[CODE, &covered(report)]);
     let right = expected.verify_slice(&report.code);
     right.map_err(|_| Error::Forged)?;
     let name = hidden(key, &report.salt, report.name);

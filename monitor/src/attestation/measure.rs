@@ -1,6 +1,6 @@
 //! Measuring what domain 0 is made of, and binding the monitor's key: once, before domain 0 runs.
 
-use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, Values, encode_log};
+use adyton_evidence::platform::{EVENTS, MONITOR_PCR, QUOTED, encode_log};
 use adyton_evidence::{Hash, hash};
 use sha2::{Digest, Sha256};
 
@@ -129,8 +129,8 @@ fn log_digest() -> Hash {
 
 /// Finds the domains' counters, if there is a secret that they hang on.
 fn find_counters(device: &mut Device) -> Result<(), TpmError> {
-    if let Some(platform) = platform_key::get() {
-        *SLOTS.lock() = counters::find(device, &platform)?;
+    if let Some(found) = platform_key::with(|platform| counters::find(device, platform)) {
+        *SLOTS.lock() = found?;
     }
     Ok(())
 }
@@ -146,10 +146,7 @@ fn platform(mut device: Device) -> Result<Platform, TpmError> {
         Ok((handle, kept))
     })?;
     let (handle, public) = created;
-    let mut registers = Values::default();
-    for (value, number) in registers.iter_mut().zip(QUOTED) {
-        *value = device.run(&command::read_register(number), command::register_value)?;
-    }
+    let registers = secret::registers(&mut device, QUOTED)?;
     let first = QuoteInput::of(&[]);
     let resets = device.run(&command::quote(handle, &first.0, &QUOTED), |answer| {
         command::reset_counts(command::quoted(answer)?.0)

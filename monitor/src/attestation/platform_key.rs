@@ -1,8 +1,12 @@
 //! The key that all keys of domains are derived from, where it stays: in words that are wiped without a lock, before the machine ends.
+//!
+//! What must hold: copies of it are on the stack only within [`with`], which clears what is left of them.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use adyton_secrets::derivation::PlatformKey;
+
+use crate::cores;
 
 static KEY: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 static IS_THERE: AtomicBool = AtomicBool::new(false);
@@ -15,16 +19,27 @@ pub fn keep(secret: &[u8]) {
     IS_THERE.store(true, Ordering::Release);
 }
 
-/// What keys are derived from, if this boot got the secret.
+/// Whether this boot got the secret.
 #[must_use]
-pub fn get() -> Option<PlatformKey> {
-    IS_THERE.load(Ordering::Acquire).then(|| {
-        let mut words = [0; 4];
-        for (word, place) in words.iter_mut().zip(&KEY) {
-            *word = place.load(Ordering::Relaxed);
-        }
-        PlatformKey::from_words(words)
-    })
+pub fn is_there() -> bool {
+    IS_THERE.load(Ordering::Acquire)
+}
+
+/// What `derive` makes of the key, if this boot got the secret.
+pub fn with<R>(derive: impl FnOnce(&PlatformKey) -> R) -> Option<R> {
+    let derived = is_there().then(|| on_own_frame(derive));
+    cores::clear_below();
+    derived
+}
+
+/// All that this computes with lies below its caller's frame.
+#[inline(never)]
+fn on_own_frame<R>(derive: impl FnOnce(&PlatformKey) -> R) -> R {
+    let mut words = [0; 4];
+    for (word, place) in words.iter_mut().zip(&KEY) {
+        *word = place.load(Ordering::Relaxed);
+    }
+    derive(&PlatformKey::from_words(words))
 }
 
 /// Forgets it: the machine ends.
@@ -41,12 +56,12 @@ mod tests {
 
     #[test]
     fn it_is_kept_and_wiped() {
-        assert!(get().is_none());
+        assert_eq!(with(PlatformKey::words), None);
         keep(&[7; 32]);
-        let words = |key: PlatformKey| key.words();
-        assert_eq!(get().map(words), Some(PlatformKey::new(&[7; 32]).words()));
+        let expected = PlatformKey::new(&[7; 32]).words();
+        assert_eq!(with(PlatformKey::words), Some(expected));
         wipe();
-        assert!(get().is_none());
+        assert_eq!(with(PlatformKey::words), None);
         assert!(KEY.iter().all(|word| word.load(Ordering::SeqCst) == 0));
     }
 }

@@ -4,23 +4,35 @@
 //! whether the answer is there. An answer waits for its asker for [`PATIENCE`], so that another one can neither take
 //! it away nor be kept waiting by one who is gone.
 
+use adyton_abi::error::Error;
 use adyton_capability::identity::DomainId;
 use adyton_evidence::platform::qualifying_data;
 
 use super::errand::Errand;
 use super::key;
+use crate::domain::name::Refusal;
 use crate::instructions::time_stamp;
-use crate::machine;
 use crate::tpm::command::{self, AnswerError, Message};
 use crate::tpm::device::{Device, TpmError};
+use crate::tpm::storage;
+use crate::{log, machine};
 
 /// Seconds.
 const PATIENCE: u64 = 1;
 /// Seconds after which the TPM is given the command anew.
 const LONGEST_COMMAND: u64 = 20;
 
-/// The longest nonce.
-pub const LONGEST_NONCE: usize = 64;
+impl From<TpmError> for Refusal {
+    fn from(error: TpmError) -> Self {
+        match error {
+            TpmError::Answer(AnswerError::Code(storage::NO_ROOM)) => Error::Exhausted.into(),
+            reason => {
+                log!("the TPM has not done what it was asked for: {reason:x?}");
+                Error::Tpm.into()
+            }
+        }
+    }
+}
 
 /// What a quote is asked for with: the qualifying data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +99,7 @@ impl Desk {
     ///
     /// # Errors
     /// If the TPM refuses, or fails.
-    pub fn ask(&mut self, asker: Asker) -> Result<Option<Message>, TpmError> {
+    pub fn ask(&mut self, asker: Asker) -> Result<Option<Message>, Refusal> {
         self.carry_out(asker, || Ok(Errand::Quote(asker.input)))
     }
 
@@ -95,11 +107,11 @@ impl Desk {
     ///
     /// # Errors
     /// What `errand` says, and if the TPM refuses, or fails.
-    pub fn carry_out<E: From<TpmError>>(
+    pub fn carry_out(
         &mut self,
         asker: Asker,
-        errand: impl FnOnce() -> Result<Errand, E>,
-    ) -> Result<Option<Message>, E> {
+        errand: impl FnOnce() -> Result<Errand, Refusal>,
+    ) -> Result<Option<Message>, Refusal> {
         match self.state {
             State::Free => {
                 self.errand = errand()?;
@@ -148,8 +160,7 @@ impl Desk {
 
     /// Takes the answer to a command: it is given again, the next one follows, or the errand is done.
     fn take(&mut self, client: Asker, answer: Message) -> Result<(), TpmError> {
-        let is_passing = |error: AnswerError| error.is_passing();
-        if command::done(&answer).is_err_and(is_passing) {
+        if command::done(&answer).is_err_and(AnswerError::is_passing) {
             self.prepare(client);
             return Ok(());
         }
@@ -168,7 +179,6 @@ impl Desk {
     }
 
     fn lasts(&self, seconds: u64) -> bool {
-        let ticks = seconds * machine::get().ticks_per_second;
-        time_stamp().saturating_sub(self.since) > ticks
+        machine::lasts(self.since, seconds)
     }
 }

@@ -108,7 +108,7 @@ pub fn obtain(
 }
 
 /// The values of registers.
-fn registers<const N: usize>(
+pub(super) fn registers<const N: usize>(
     tpm: &mut impl Exchange,
     numbers: [u32; N],
 ) -> Result<[Hash; N], TpmError> {

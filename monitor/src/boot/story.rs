@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::entry::leave_boot_stack;
 use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
@@ -155,7 +156,7 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
             0
         },
         epc_size: options.epc_size,
-        epc_reserve: enclave::RESERVE,
+        epc_reserve: enclave::reserve(count_cores(handover)),
     };
     let layout = Layout::plan(&handover.memory, image, &occupied, &wishes)
         .unwrap_or_else(|reason| panic!("memory cannot be divided as asked: {reason:?}"));
@@ -187,6 +188,15 @@ fn occupied(handover: &Handover) -> ArrayVec<Range, MOST_OCCUPIED> {
 fn has_iommu(handover: &Handover) -> bool {
     Tables::find(handover.root_pointer, &physical::Memory)
         .is_ok_and(|tables| tables.iommu_table().is_some())
+}
+
+/// How many cores there can be: that, too, is known before. Without a list there is one.
+fn count_cores(handover: &Handover) -> usize {
+    let mut count = 1;
+    if let Ok(tables) = Tables::find(handover.root_pointer, &physical::Memory) {
+        let _ = tables.cores(|core| count += usize::from(core.enabled));
+    }
+    count.min(MOST_CORES)
 }
 
 /// Reads the firmware's tables, publishes the machine, and returns the cores, this one first.
@@ -247,6 +257,7 @@ fn find_machine(
         allows_unprotected: options.allows_unprotected,
         ticks_per_second,
         physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
+        threads: processor::threads(cpuid),
         gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
         patience: options.patience.saturating_mul(
             match ticks_per_second {
@@ -334,7 +345,8 @@ fn load(kernel: &Kernel<'_>, handover: &Handover, core: &'static Core) -> ! {
     );
     log::show_on_console(false);
     domain0::start_bootstrap(core, entry, PARAMETERS);
-    enter(core)
+    // SAFETY: on the boot's stack, of which nothing is needed any more: what goes on lies in statics and in the reserve.
+    unsafe { leave_boot_stack(core.stack_end() as u64) }
 }
 
 /// Writes the firmware's memory map for domain 0, and says what domain 0 needs to call the firmware.
@@ -358,10 +370,11 @@ unsafe fn firmware_facts(uefi: &Uefi, layout: &Layout) -> FirmwareFacts {
 }
 
 /// Runs domain 0 on this core, once it wants to.
-fn enter(core: &'static Core) -> ! {
+pub extern "C" fn enter(core: &'static Core) -> ! {
     // SAFETY: domain 0's vCPUs are made, and this core alone touches its own.
     let vcpu = unsafe { &mut *core.domain0_vcpu() };
-    core.wait_for_startup(vcpu);
+    let vcpu = core.wait_for_startup(vcpu);
+    vcpu.prepare_entry(core);
     // SAFETY: the core is prepared, the vCPU is configured and runs nowhere else.
     unsafe { Vendor::current().run(core, vcpu) }
 }

@@ -12,6 +12,7 @@ use adyton_abi::evidence::QUESTION_SIZE;
 use adyton_abi::policy::Flags;
 use adyton_abi::quote::{LONGEST_NONCE, QuotePage};
 use adyton_abi::report::{self, Report};
+use arrayvec::ArrayVec;
 
 use super::{Request, Results, naming};
 use crate::attestation::evidence::{Client, DESK, Output, Question};
@@ -20,9 +21,9 @@ use crate::attestation::{self, LOG, Platform, key, local};
 use crate::domain::engine;
 use crate::domain::memory::CallerMemory;
 use crate::domain::name::{self, Refusal};
+use crate::random;
 use crate::tpm::command::{self, Message};
 use crate::vcpu::{Owner, Vcpu};
-use crate::{log, random};
 
 /// A page of a guest's, which it may change at any time.
 pub(super) struct Page(&'static [AtomicU8; PAGE_SIZE as usize]);
@@ -66,7 +67,23 @@ impl Page {
         }
     }
 
-    fn write_number(&self, offset: usize, value: u64) {
+    /// As many of the `N` bytes at `offset` as the number at `size` says.
+    ///
+    /// # Errors
+    /// `Invalid` if that is more.
+    pub(super) fn sized<const N: usize>(
+        &self,
+        size: usize,
+        offset: usize,
+    ) -> Result<ArrayVec<u8, N>, Error> {
+        let size = usize::try_from(u64::from_le_bytes(self.read(size)));
+        let mut bytes = ArrayVec::from(self.read(offset));
+        let size = size.ok().filter(|size| *size <= N);
+        bytes.truncate(size.ok_or(Error::Invalid)?);
+        Ok(bytes)
+    }
+
+    pub(super) fn write_number(&self, offset: usize, value: u64) {
         self.write(offset, &value.to_le_bytes());
     }
 }
@@ -76,27 +93,21 @@ pub(super) fn quote(request: &Request<'_>) -> Result<Results, Refusal> {
     let token = request.require_token()?;
     let page = Page::of(request)?;
     let platform = attestation::platform().ok_or(Error::Unmeasured)?;
-    let size = u64::from_le_bytes(page.read(offset_of!(QuotePage, nonce_size)));
-    let nonce: [u8; LONGEST_NONCE] = page.read(offset_of!(QuotePage, nonce));
-    let size = usize::try_from(size).map_err(|_| Error::Invalid)?;
-    let nonce = nonce.get(..size).filter(|nonce| !nonce.is_empty());
+    let nonce: ArrayVec<u8, LONGEST_NONCE> = page.sized(
+        offset_of!(QuotePage, nonce_size),
+        offset_of!(QuotePage, nonce),
+    )?;
+    if nonce.is_empty() {
+        return Err(Error::Invalid.into());
+    }
     let asker = Asker {
         domain: naming::caller(request),
         token,
-        input: QuoteInput::of(nonce.ok_or(Error::Invalid)?),
+        input: QuoteInput::of(&nonce),
     };
-    let outcome = platform.desk.lock().ask(asker);
-    match outcome {
-        Ok(Some(answer)) => {
-            write(&page, platform, &answer)?;
-            Ok(Results::default())
-        }
-        Ok(None) => Err(Refusal::Again),
-        Err(reason) => {
-            log!("the TPM gives no quote: {reason:x?}");
-            Err(Error::Tpm.into())
-        }
-    }
+    let answer = platform.desk.lock().ask(asker)?;
+    write(&page, platform, &answer.ok_or(Refusal::Again)?)?;
+    Ok(Results::default())
 }
 
 fn write(page: &Page, platform: &Platform, answer: &Message) -> Result<(), Error> {
@@ -263,11 +274,8 @@ pub(super) fn report(request: &Request<'_>) -> Result<Results, Refusal> {
     let words = [random::word(), random::word()].map(|word| word.ok_or(Error::Exhausted));
     let [first, second] = words;
     let mut salt = [0; 16];
-    for (place, byte) in salt
-        .iter_mut()
-        .zip([first?, second?].map(u64::to_le_bytes).as_flattened())
-    {
-        *place = *byte;
+    for (place, word) in salt.as_chunks_mut().0.iter_mut().zip([first?, second?]) {
+        *place = word.to_le_bytes();
     }
     let facts = engine::lock().domain_facts(naming::caller(request));
     let report = local::report(&facts.ok_or(Error::Dead)?, page.read(0), salt)?;

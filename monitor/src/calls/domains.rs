@@ -21,6 +21,7 @@ use crate::domain::engine;
 use crate::domain::name::{self, Refusal, require};
 use crate::domain::report;
 use crate::domain::store::{FrameStore, WORDS};
+use crate::domain::whole;
 use crate::frames::FRAMES;
 use crate::iommu;
 use crate::machine;
@@ -238,7 +239,12 @@ pub(super) fn abandon(request: &Request<'_>) -> Result<Results, Refusal> {
     // SAFETY: the vCPU lives as long as its context; nothing but the atomic owner is touched before it is taken.
     let owner = unsafe { &(*vcpu).seat.owner };
     if !owner.take(request.core.index) {
-        return Err(Error::Busy.into());
+        // One that was started is stopped, and then looked at again.
+        return Err(if whole::end(vcpu) {
+            Refusal::Again
+        } else {
+            Error::Busy.into()
+        });
     }
     // SAFETY: this core owns it now.
     let vcpu = unsafe { &mut *vcpu };

@@ -7,7 +7,6 @@ use adyton_abi::enclave::{QUESTION_SIZE, REPORT_SIZE, target};
 use adyton_abi::error::Error;
 use adyton_abi::policy::Flags;
 use adyton_evidence::enclave::{Enclave, Separation, attribute};
-use adyton_sgx::report::is_genuine;
 use adyton_sgx::structures::{Report, Targetinfo};
 
 use super::attest::{Buffer, Page};
@@ -43,7 +42,7 @@ pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
 /// The enclave that made this report for the monitor, in this boot.
 fn judge(report: &[u8; REPORT_SIZE]) -> Result<Enclave, Error> {
     let (report, target) = (Report(*report), Targetinfo(target()));
-    if is_genuine(&enclave::platform().secrets, &target, &report) {
+    if enclave::platform().is_genuine(&target, &report) {
         Ok(described(&report))
     } else {
         Err(Error::Forged)

@@ -2,20 +2,14 @@
 
 use core::mem::offset_of;
 
-use adyton_abi::enrolment::{EnrolmentPage, Step};
+use adyton_abi::enrolment::{EnrolmentPage, MOST_ANSWER, Step};
 use adyton_abi::error::Error;
-use adyton_secrets::hash;
-use arrayvec::ArrayVec;
 
 use super::attest::Page;
-use super::{Request, Results, naming};
+use super::{Request, Results, errand};
 use crate::attestation;
 use crate::attestation::enrolment::{Challenge, Errand, HEAD};
-use crate::attestation::errand;
-use crate::attestation::quote::{Asker, QuoteInput};
 use crate::domain::name::Refusal;
-use crate::log;
-use crate::tpm::device::TpmError;
 use crate::vcpu::Owner;
 
 /// `enrol(page, step, offset; token)`.
@@ -26,66 +20,41 @@ pub(super) fn enrol(request: &Request<'_>) -> Result<Results, Refusal> {
     }
     let [address, step, offset, ..] = request.arguments;
     let page = Page::aligned(request, address)?;
-    let platform = attestation::platform().ok_or(Error::Unmeasured)?;
-    let errand = match Step::from_number(step).ok_or(Error::Invalid)? {
-        Step::Certificate => {
-            Errand::certificate(u16::try_from(offset).map_err(|_| Error::Invalid)?)
-        }
-        Step::Activate => Errand::activation(challenge(&page)?),
-    };
-    let identity = request.identity().map(u64::to_le_bytes);
-    let asker = Asker {
-        domain: naming::caller(request),
-        token: request.token,
-        input: QuoteInput(hash(&[identity.as_flattened()])),
-    };
-    let outcome = platform.desk.lock().carry_out(asker, || {
-        Ok::<_, TpmError>(errand::Errand::Enrolment(errand))
-    });
-    match outcome {
-        Ok(None) => Err(Refusal::Again),
-        Ok(Some(answer)) => {
-            write(&page, &answer)?;
-            Ok(Results::default())
-        }
-        Err(reason) => {
-            log!("the TPM does not answer the challenge: {reason:x?}");
-            Err(Error::Tpm.into())
-        }
-    }
+    let step = Step::from_number(step).ok_or(Error::Invalid)?;
+    let answer = errand::carry_out(request, || {
+        Ok(attestation::errand::Errand::Enrolment(match step {
+            Step::Certificate => {
+                Errand::certificate(u16::try_from(offset).map_err(|_| Error::Invalid)?)
+            }
+            Step::Activate => Errand::activation(challenge(&page)?),
+        }))
+    })?;
+    write(&page, &answer)?;
+    Ok(Results::default())
 }
 
 /// The challenge in the page.
 fn challenge(page: &Page) -> Result<Challenge, Error> {
-    let credential = taken(
-        page.read(offset_of!(EnrolmentPage, credential_size)),
-        page.read(offset_of!(EnrolmentPage, credential)),
-    )?;
-    let secret = taken(
-        page.read(offset_of!(EnrolmentPage, secret_size)),
-        page.read(offset_of!(EnrolmentPage, secret)),
-    )?;
-    Ok(Challenge { credential, secret })
-}
-
-/// As many of the bytes as the size says.
-fn taken<const N: usize>(size: [u8; 8], bytes: [u8; N]) -> Result<ArrayVec<u8, N>, Error> {
-    let size = usize::try_from(u64::from_le_bytes(size)).map_err(|_| Error::Invalid)?;
-    let part = bytes.get(..size).ok_or(Error::Invalid)?;
-    Ok(part.iter().copied().collect())
+    Ok(Challenge {
+        credential: page.sized(
+            offset_of!(EnrolmentPage, credential_size),
+            offset_of!(EnrolmentPage, credential),
+        )?,
+        secret: page.sized(
+            offset_of!(EnrolmentPage, secret_size),
+            offset_of!(EnrolmentPage, secret),
+        )?,
+    })
 }
 
 fn write(page: &Page, answer: &[u8]) -> Result<(), Error> {
     let (whole, bytes) = answer.split_first_chunk::<HEAD>().ok_or(Error::Tpm)?;
-    let whole = u64::from(u16::from_be_bytes(*whole));
-    for (offset, number) in [
-        (offset_of!(EnrolmentPage, whole_size), whole),
-        (offset_of!(EnrolmentPage, answer_size), bytes.len() as u64),
-    ] {
-        page.write(offset, &number.to_le_bytes());
+    if bytes.len() > MOST_ANSWER {
+        return Err(Error::Tpm);
     }
-    let most = size_of::<EnrolmentPage>() - offset_of!(EnrolmentPage, answer);
-    let bytes = bytes.get(..most).unwrap_or(bytes);
+    let whole = u16::from_be_bytes(*whole);
+    page.write_number(offset_of!(EnrolmentPage, whole_size), whole.into());
+    page.write_number(offset_of!(EnrolmentPage, answer_size), bytes.len() as u64);
     page.write(offset_of!(EnrolmentPage, answer), bytes);
     Ok(())
 }

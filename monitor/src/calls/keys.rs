@@ -6,9 +6,9 @@
 use adyton_abi::error::Error;
 use adyton_abi::key::Binding;
 use adyton_capability::identity::DomainId;
-use adyton_secrets::Hash;
 use adyton_secrets::derivation::{self, class};
 use adyton_secrets::signature::{Check, Identity, SIZE, Wrong};
+use adyton_secrets::{Hash, words};
 
 use super::attest::Page;
 use super::{Request, Results};
@@ -24,7 +24,9 @@ pub(super) fn key(request: &Request<'_>) -> Result<Results, Refusal> {
     if request.caller.owner() == Owner::Domain0 {
         return Err(Error::Unsupported.into());
     }
-    let platform = platform_key::get().ok_or(Error::Unmeasured)?;
+    if !platform_key::is_there() {
+        return Err(Error::Unmeasured.into());
+    }
     let [binding, version, signature, a, b, c, d, _] = request.arguments;
     let context = request.caller.seat.context();
     let binding = match Binding::from_number(binding).ok_or(Error::Invalid)? {
@@ -38,13 +40,9 @@ pub(super) fn key(request: &Request<'_>) -> Result<Results, Refusal> {
     let label = [a, b, c, d].map(u64::to_le_bytes);
     let mut whole = Hash::default();
     whole.copy_from_slice(label.as_flattened());
-    let key = platform.sealing(class, binding, &whole);
-    let words = key.as_chunks::<8>().0.iter();
-    let mut results = [0; 4];
-    for (place, bytes) in results.iter_mut().zip(words) {
-        *place = u64::from_le_bytes(*bytes);
-    }
-    Ok(Results::of(&results))
+    let key = platform_key::with(|platform| platform.sealing(class, binding, &whole));
+    let key = key.ok_or(Error::Unmeasured)?;
+    Ok(Results::of(&words(&key)))
 }
 
 /// A domain's measurement.

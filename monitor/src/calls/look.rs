@@ -97,19 +97,27 @@ pub(super) fn information(request: &Request<'_>) -> Result<Results, Refusal> {
             Results::of(&selfcheck::perform(what, argument)?)
         }
         Information::Selfcheck => return Err(Error::Invalid.into()),
-        Information::Counter => Results::of(&[counter(request)]),
+        Information::Counter => Results::of(&[counter(request)?]),
     })
 }
 
-/// A counter of the core that answers, or, for domain 0 alone, of the machine: from what is free others could learn what
-/// their neighbours do.
-fn counter(request: &Request<'_>) -> u64 {
-    match request.arguments[1] {
-        RESERVE_IN_USE if request.caller.owner() == Owner::Domain0 => {
-            WORDS.get().frames().saturating_sub(FRAMES.free_pages())
-        }
-        selector => request.core.counter(selector),
-    }
+/// A counter of the core that answers, or, for domain 0 alone, of another core (its number plus one in the upper half of the selector) or of
+/// the machine: from what is free others could learn what their neighbours do.
+fn counter(request: &Request<'_>) -> Result<u64, Error> {
+    let is_system = request.caller.owner() == Owner::Domain0;
+    let (core, selector) = (
+        request.arguments[1] >> 32,
+        request.arguments[1] & 0xffff_ffff,
+    );
+    let core = match core.checked_sub(1) {
+        None => request.core,
+        Some(number) if is_system => cores::all().get(number as usize).ok_or(Error::Invalid)?,
+        Some(_) => return Err(Error::Invalid),
+    };
+    Ok(match selector {
+        RESERVE_IN_USE if is_system => WORDS.get().frames().saturating_sub(FRAMES.free_pages()),
+        selector => core.counter(selector),
+    })
 }
 
 /// `enumerate(address, topic, subject, cursor)`.

@@ -2,7 +2,7 @@
 //!
 //! `enter` goes its own way, without a lock ([`crate::domain::enter`]). Every other call is decoded here, at the edge, once;
 //! names become identities ([`naming`]); the engine decides; what it decides is carried out in slices ([`operation`]).
-//! Calls by subject: [`attest`], [`claims`], [`counters`], [`devices`], [`domains`], [`enclaves`], [`keys`], [`regions`], [`look`].
+//! Calls by subject: [`attest`], [`claims`], [`counters`], [`devices`], [`domains`], [`enclaves`], [`enrol`], [`keys`], [`regions`], [`whole`], [`look`].
 //!
 //! What must hold: a call that returns [`Refusal::Again`] has changed none of the caller's registers, and executing it
 //! again continues it.
@@ -14,11 +14,13 @@ mod devices;
 mod domains;
 mod enclaves;
 mod enrol;
+mod errand;
 mod keys;
 mod look;
 mod naming;
 mod operation;
 mod regions;
+mod whole;
 
 use adyton_abi::call::{CALL_BASE, Call};
 use adyton_abi::error::{Error, SUCCESS};
@@ -104,7 +106,7 @@ pub fn handle_quickly(core: &Core, vcpu: &mut Vcpu) -> Option<*mut Vcpu> {
         enter::enter_quickly(core, vcpu)
     } else if number == Call::Exit as u64
         && vcpu.owner() == Owner::Domain
-        && !vcpu.seat.shows_registers
+        && !vcpu.seat.exits_slowly
     {
         complete(vcpu, SUCCESS);
         Some(enter::leave_quickly(vcpu))
@@ -207,6 +209,8 @@ fn carry_out(core: &'static Core, caller: &Vcpu, call: Call) -> Result<Results, 
         Call::Accept => regions::accept(&request),
         Call::Close => regions::close(&request),
         Call::Revoke => regions::revoke(&request),
+        Call::CarveCore => whole::carve_core(&request),
+        Call::Start => whole::start(&request),
         Call::Assign => devices::assign(&request),
         Call::Configure => devices::configure(&request),
         // Domain 0 has nobody to exit to; `enter` was answered before.

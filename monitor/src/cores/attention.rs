@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use adyton_synchronization::attention::{NMI, STARTUP, STOP};
+use adyton_synchronization::attention::{NMI, OFFER, STARTUP, STOP};
 use adyton_synchronization::presence::Presence;
 use adyton_synchronization::wait::Peer;
 
@@ -11,6 +11,15 @@ use crate::apic;
 use crate::domain0::private_view;
 use crate::instructions;
 use crate::vcpu::Vcpu;
+
+/// What runs next, after everything that was asked was done.
+#[must_use]
+pub enum Attended {
+    /// This one, as if nothing had been.
+    GoOn(&'static mut Vcpu),
+    /// This one, after the core has waited: it begins anew.
+    Begin(&'static mut Vcpu),
+}
 
 impl Core {
     /// Sets `bits` and makes sure that the core sees them soon, even inside a guest.
@@ -27,23 +36,28 @@ impl Core {
         self.attention.is_asked()
     }
 
-    /// Does everything that is asked, before `next` runs. Called with nothing held and nothing in flight.
-    pub fn attend(&'static self, next: &mut Vcpu) {
+    /// Does everything that is asked, before `next` runs. Called with nothing held and nothing in flight. If another runs next,
+    /// that is the answer: then what `next` and the one before left in the CPU is nobody's.
+    pub fn attend(&'static self, next: &'static mut Vcpu) -> Attended {
         if self.attention.has(STOP) {
             self.stop();
         }
         // All of it concerns domain 0's vCPU and waits until that is the one to run: an NMI takes every core back to it.
         if !core::ptr::eq(next, self.domain0_vcpu()) {
-            return;
+            return Attended::GoOn(next);
         }
         if self.attention.take(STARTUP) {
             private_view::leave(self, next);
-            self.wait_for_startup(next);
+            return Attended::Begin(self.wait_for_startup(next));
+        }
+        if self.attention.take(OFFER) {
+            self.consider_offer(next);
         }
         // Nothing is delivered in the middle of a step; that ends with an exit.
         if self.attention.has(NMI) && !private_view::is_active(self) {
             self.deliver_nmi(next);
         }
+        Attended::GoOn(next)
     }
 
     /// Runs nothing any more.
@@ -61,9 +75,11 @@ impl Core {
         }
     }
 
-    /// Sends domain 0's vCPU on this core an NMI.
+    /// Sends domain 0's vCPU on this core an NMI. While the core is somebody else's it is lost, as on one that waits for a start-up.
     pub fn send_nmi_to_domain0(&self) {
-        self.kick(NMI);
+        if !self.is_taken() {
+            self.kick(NMI);
+        }
     }
 
     /// Attributes the NMIs that were taken; to be called after any that could have been.

@@ -10,8 +10,10 @@
 mod attention;
 mod counters;
 mod park;
+mod remains;
 #[cfg(not(any(test, fuzzing)))]
 mod start;
+pub mod whole;
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
@@ -28,7 +30,9 @@ use crate::vcpu::Vcpu;
 use crate::vendor::Vendor;
 use crate::{apic, machine};
 
+pub use attention::Attended;
 pub use park::Startup;
+pub use remains::{clear_below, clear_stacks};
 #[cfg(not(any(test, fuzzing)))]
 pub use start::start_all;
 
@@ -83,6 +87,8 @@ pub struct Core {
     stack: HostPhysical,
     vcpu: AtomicPtr<Vcpu>,
     counters: counters::Counters,
+    /// What it does when it is not domain 0's.
+    whole: whole::Whole,
     /// What it runs.
     pub presence: Presence,
 }
@@ -130,6 +136,7 @@ impl Core {
             stack: contiguous(STACK_SIZE as u64 / PAGE_SIZE, STACK_SIZE as u64),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
             counters: counters::Counters::default(),
+            whole: whole::Whole::new(),
             presence: Presence::new(
                 u16::try_from(index).expect("more cores than address spaces can be told apart on"),
                 // The very last is enclave mode's.
@@ -234,27 +241,34 @@ fn contiguous(pages: u64, alignment: u64) -> HostPhysical {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    #[test]
-    fn logical_destinations() {
-        let core = Core {
-            index: 0,
-            place: CorePlace::of(0, 1),
-            apic_id: 0,
+    /// One on the host, that waits for a start-up.
+    pub(crate) fn core_at(index: u32, apic_id: u32) -> Core {
+        Core {
+            index,
+            place: CorePlace::of(index, 1),
+            apic_id,
             attention: Attention::new(),
-            startup: AtomicU32::new(0),
-            started: AtomicBool::new(false),
+            startup: AtomicU32::new(park::WAITING),
+            started: AtomicBool::new(true),
             stopped: AtomicBool::new(false),
-            logical_id: AtomicU32::new(0x0200_0000),
+            logical_id: AtomicU32::new(0),
             destination_format: AtomicU32::new(u32::MAX),
             host_save: HostPhysical(0),
             stack: HostPhysical(0),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
             counters: counters::Counters::default(),
+            whole: whole::Whole::new(),
             presence: Presence::new(0, 1),
-        };
+        }
+    }
+
+    #[test]
+    fn logical_destinations() {
+        let core = core_at(0, 0);
+        core.set_logical_id(0x0200_0000);
         assert!(core.has_logical_id(2) && core.has_logical_id(0xff) && !core.has_logical_id(1));
         core.set_destination_format(0x0fff_ffff);
         core.set_logical_id(0x2400_0000);

@@ -5,11 +5,26 @@ use adyton_x86::pci::{ABSENT, HAS_CAPABILITIES, register};
 
 use crate::acpi::Segment;
 use crate::address::PAGE_SIZE;
+use crate::memory::Range;
 
 /// The monitor maps physical memory one to one up to here at least.
 const MAPPED: u64 = 512 << 30;
 /// More capabilities than fit into configuration space.
 const MOST_CAPABILITIES: usize = 48;
+
+impl Segment {
+    /// Where its buses are mapped, if domain 0's stores there are looked at, and carried out by the monitor: those of the first group, to which
+    /// all functions belong that are kept from domain 0, where the monitor reaches all of them.
+    #[must_use]
+    pub fn watched(&self) -> Option<Range> {
+        let start = self.base.checked_add(u64::from(self.first_bus) << 20)?;
+        let end = self
+            .base
+            .checked_add((u64::from(self.last_bus) + 1) << 20)?;
+        let is_whole = start < end && self.base.is_multiple_of(1 << 20);
+        (self.group == 0 && is_whole && end <= MAPPED).then_some(Range { start, end })
+    }
+}
 
 /// Configuration space, a function being bus << 8 | device << 3 | function.
 pub trait Configuration {
@@ -60,7 +75,6 @@ pub trait Configuration {
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     base: u64,
-    first_bus: u8,
     last_bus: u8,
 }
 
@@ -70,14 +84,11 @@ impl Window {
     pub fn find(segments: &[Segment]) -> Option<Self> {
         let found = segments
             .iter()
-            .find(|segment| segment.group == 0 && segment.first_bus == 0)?;
-        let window = Self {
+            .find(|segment| segment.first_bus == 0 && segment.watched().is_some())?;
+        Some(Self {
             base: found.base,
-            first_bus: found.first_bus,
             last_bus: found.last_bus,
-        };
-        let end = found.base.checked_add(256 << 20)?;
-        (end <= MAPPED && found.base.is_multiple_of(1 << 20)).then_some(window)
+        })
     }
 
     /// The page of the function's space.
@@ -88,7 +99,7 @@ impl Window {
 
     const fn place(self, function: u16, offset: u16) -> Option<u64> {
         let bus = (function >> 8) as u8;
-        if bus < self.first_bus || bus > self.last_bus {
+        if bus > self.last_bus {
             return None;
         }
         Some(self.page(function) + (offset as u64 & (PAGE_SIZE - 1)))
@@ -116,5 +127,54 @@ impl Configuration for Window {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: u64 = 0xb000_0000;
+
+    fn segment(base: u64, group: u16, first_bus: u8, last_bus: u8) -> Segment {
+        Segment {
+            base,
+            group,
+            first_bus,
+            last_bus,
+        }
+    }
+
+    #[test]
+    fn stores_are_watched_where_the_monitor_reaches() {
+        let watched = |base, group, first, last| segment(base, group, first, last).watched();
+        let range = |start, end| Some(Range { start, end });
+        assert_eq!(watched(BASE, 0, 0, 255), range(BASE, BASE + (256 << 20)));
+        assert_eq!(
+            watched(BASE, 0, 2, 3),
+            range(BASE + (2 << 20), BASE + (4 << 20))
+        );
+        let last = MAPPED - (1 << 20);
+        assert_eq!(watched(last, 0, 0, 0), range(last, MAPPED));
+        assert_eq!(watched(last, 0, 0, 1), None, "half of it is above");
+        assert_eq!(watched(MAPPED, 0, 0, 0), None);
+        assert_eq!(
+            watched(!0xf_ffff, 0, 0, 255),
+            None,
+            "behind the last address"
+        );
+        assert_eq!(watched(BASE, 1, 0, 255), None, "another group");
+        assert_eq!(watched(BASE + 4096, 0, 0, 255), None, "no bus begins there");
+        assert_eq!(watched(BASE, 0, 1, 0), None, "no bus at all");
+    }
+
+    #[test]
+    fn the_window_is_one_that_is_watched() {
+        let far = segment(MAPPED, 0, 0, 255);
+        let others = [far, segment(BASE, 1, 0, 255), segment(BASE, 0, 1, 255)];
+        assert!(Window::find(&others).is_none());
+        let found = Window::find(&[far, segment(BASE, 0, 0, 1)]).unwrap();
+        assert_eq!(found.place(0x1ff, 0x10), Some(BASE + 0x1f_f010));
+        assert_eq!(found.place(0x200, 0), None);
     }
 }

@@ -44,18 +44,15 @@ pub fn inspect(
     if registers.is_empty() {
         return Err(Error::Unassignable);
     }
-    let (mut seen, mut free) = (0, true);
-    for found in &registers {
-        free &= !forbidden(found.range);
-        let others = registers.iter().skip(seen + 1);
-        free &= !others
-            .into_iter()
-            .any(|other| other.range.overlaps(found.range));
-        seen += 1;
-    }
-    free &= others(sizes.len())
-        .all(|other| other == function || is_apart(space, sizes, other, &registers));
-    if !free {
+    let overlaps_itself = (1..).zip(&registers).any(|(next, found)| {
+        let mut others = registers.iter().skip(next);
+        others.any(|other| other.range.overlaps(found.range))
+    });
+    let mut others = (0..FUNCTIONS as u16).filter(|other| *other != function);
+    if overlaps_itself
+        || registers.iter().any(|found| forbidden(found.range))
+        || !others.all(|other| is_apart(space, sizes, other, &registers))
+    {
         return Err(Error::Entangled);
     }
     let identity = u64::from(space.read(function, register::IDENTITY)) | u64::from(class) << 32;
@@ -63,10 +60,6 @@ pub fn inspect(
         identity,
         registers,
     })
-}
-
-fn others(count: usize) -> impl Iterator<Item = u16> {
-    0..count as u16
 }
 
 /// Whether nothing that the other function answers to, or passes on, lies in these ranges. One that has come since the machine booted is

@@ -8,8 +8,10 @@
 //! in the machine is moved to other addresses ([`permission`]); and its accesses are blocked, or go through the tables of who drives it.
 
 mod change;
+mod chipset;
 pub mod configuration;
 mod inspection;
+mod kept;
 pub mod permission;
 pub mod ports;
 mod quiet;
@@ -30,6 +32,7 @@ use crate::once::Once;
 use adyton_x86::{apic, tpm};
 use configuration::{Configuration, Window};
 use inspection::{Findings, inspect};
+use kept::KEPT;
 use permission::Write;
 use registers::{FUNCTIONS, Sizes};
 use registry::{Entry, REGISTRY};
@@ -44,11 +47,13 @@ pub const MOST: usize = 16;
 /// pays for: two for each stretch.
 pub const TABLES: u64 = MOST as u64 * 2 * (registers::BASE_ADDRESSES as u64 + 1);
 
-/// The chipset's own registers lie between here and 4 GiB.
+/// The chipset's own registers lie between here and 4 GiB, the APICs' and the TPM's among them.
 const CHIPSET: Range = Range {
     start: 0xfec0_0000,
     end: 1 << 32,
 };
+const _: () = assert!(CHIPSET.start <= apic::DEFAULT_BASE && apic::DEFAULT_BASE < CHIPSET.end);
+const _: () = assert!(CHIPSET.start <= tpm::BASE && tpm::END <= CHIPSET.end);
 
 static MACHINE_DEVICES: Once<MachineDevices> = Once::new();
 
@@ -87,7 +92,7 @@ pub enum Holder {
 /// Looks at all functions of bus 0, which nobody uses yet. Only where there is an IOMMU and a window to configuration space: otherwise
 /// none is ever given away.
 pub fn find(machine: &Machine) {
-    ports::find_host_bridges();
+    ports::find_chipset();
     let Some(mut window) = Window::find(&machine.segments).filter(|_| iommu::is_active()) else {
         return;
     };
@@ -113,19 +118,10 @@ fn machine_devices() -> Result<&'static MachineDevices, Error> {
     MACHINE_DEVICES.try_get().ok_or(Error::Unprotected)
 }
 
-fn findings(function: u16) -> Result<Findings, Error> {
-    let machine = machine_devices()?;
-    inspect(&machine.window, &machine.sizes, function, is_taken)
-}
-
 /// Whether something other than a function's registers is there, or may be: memory, what the firmware lists, the chipset.
 fn is_taken(range: Range) -> bool {
     let machine = machine::get();
     let end = 1 << machine.physical_bits.min(48);
-    let tpm = Range {
-        start: tpm::BASE,
-        end: tpm::END,
-    };
     let segments = machine.segments.iter().map(|segment| Range {
         start: segment.base,
         end: segment.base.saturating_add(256 << 20),
@@ -133,13 +129,9 @@ fn is_taken(range: Range) -> bool {
     let listed = machine.layout.domain0.iter();
     // The firmware lists the window of configuration space, and may list more of what devices have: only memory counts.
     let memory = listed.filter(|entry| entry.kind != Kind::Reserved);
-    let single = [CHIPSET, tpm, machine.layout.pool]
+    let single = [CHIPSET, machine.layout.pool]
         .into_iter()
-        .chain(machine.layout.hidden())
-        .chain([Range {
-            start: apic::DEFAULT_BASE,
-            end: apic::DEFAULT_BASE + PAGE_SIZE,
-        }]);
+        .chain(machine.layout.hidden());
     let registers = machine.iommus.iter().map(|unit| Range {
         start: unit.base,
         end: unit.base + (512 << 10),
@@ -159,11 +151,12 @@ fn is_taken(range: Range) -> bool {
 /// # Errors
 /// `Unprotected` (no IOMMU), and as [`inspect`].
 pub fn facts(function: u16) -> Result<Facts, Error> {
-    machine_devices()?;
+    let machine = machine_devices()?;
     let registry = REGISTRY.lock();
     let Some(entry) = registry.entry(function) else {
         drop(registry);
-        return Ok(describe(&findings(function)?, Holder::System));
+        let findings = inspect(&machine.window, &machine.sizes, function, is_taken)?;
+        return Ok(describe(&findings, Holder::System));
     };
     let holder = match entry.holder {
         Some(_) if entry.filed == DOMAIN0 => Holder::System,
@@ -198,7 +191,7 @@ fn describe(findings: &Findings, holder: Holder) -> Facts {
 /// # Errors
 /// As [`facts`]; `Overlap` (it is somebody's), `Exhausted` (as many as can be are).
 pub fn begin(function: u16, first_domain: DomainId) -> Result<Facts, Error> {
-    machine_devices()?;
+    let machine = machine_devices()?;
     let mut registry = REGISTRY.lock();
     if registry.entry(function).is_some() {
         return Err(Error::Overlap);
@@ -207,15 +200,17 @@ pub fn begin(function: u16, first_domain: DomainId) -> Result<Facts, Error> {
         return Err(Error::Exhausted);
     }
     ports::freeze();
-    let machine = machine_devices()?;
-    let findings = findings(function).inspect_err(|_| ports::thaw())?;
+    // Judged by what may be put back: domain 0 could reset functions meanwhile.
+    let space = KEPT.over(machine.window);
+    let findings =
+        inspect(&space, &machine.sizes, function, is_taken).inspect_err(|_| ports::thaw())?;
     let facts = describe(&findings, Holder::System);
     registry.entries.push(Entry {
         function,
         holder: Some(first_domain),
         filed: DOMAIN0,
         blocked: false,
-        addresses: quiet::addresses(&machine.window, function),
+        addresses: quiet::addresses(&space, function),
         findings,
         opening: iommu::Flush::Done,
         since: 0,

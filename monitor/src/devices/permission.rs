@@ -1,16 +1,19 @@
 //! Who may write what in configuration space.
 //!
-//! Domain 0 programs its functions as on bare metal, with two exceptions: nothing at host bridges, whose registers say where
-//! configuration space, memory and devices lie and are the firmware's matter; and, as long as a function is in a
+//! Domain 0 programs its functions as on bare metal, with three exceptions: nothing at host bridges, whose registers say where
+//! configuration space, memory and devices lie and are the firmware's matter; nothing that places what the monitor watches
+//! ([`super::chipset`]); and, as long as a function is in a
 //! domain's hands, nothing that decides who answers to which address: base addresses, windows and bus numbers of
 //! bridges. So nothing moves over the function's registers, and no number of its accesses changes.
 //!
 //! Who drives a function may switch it on and let it send interrupts as messages; that is all that it needs. It cannot move its
 //! registers, answer at ports, use its interrupt pin, which others share, or reset it, which would lose its base addresses.
 
-use adyton_x86::pci::{capability, command, register};
+use adyton_x86::pci::{capability, command, header, register};
 
 use super::configuration::Configuration;
+use super::kept::Kept;
+use super::registers;
 
 /// A write of `width` bytes at `offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub struct Write {
 }
 
 impl Write {
-    const fn overlaps(self, start: u16, end: u16) -> bool {
+    pub(super) const fn overlaps(self, start: u16, end: u16) -> bool {
         self.offset < end && start < self.offset.saturating_add(self.width as u16)
     }
 
@@ -61,6 +64,29 @@ pub fn moves_extended(space: &impl Configuration, function: u16, write: Write) -
         }
     }
     true
+}
+
+/// Whether the write moves nothing in the machine, or puts back what stood there when things were frozen. Without a `value`, whatever is
+/// written counts.
+pub(super) fn moves_nothing(
+    space: &impl Configuration,
+    kept: &Kept,
+    function: u16,
+    write: Write,
+    value: Option<u32>,
+) -> bool {
+    if moves_extended(space, function, write) {
+        return false;
+    }
+    !write.moves_addresses()
+        || is_behind_a_bridge(space, function)
+        || value.is_some_and(|value| kept.puts_back(function, write, value))
+}
+
+/// Whether the function is an ordinary one behind a bridge: whatever it answers to lies in what the bridge passes on.
+fn is_behind_a_bridge(space: &impl Configuration, function: u16) -> bool {
+    let kind = registers::header(space, function) & !header::MORE_FUNCTIONS;
+    function > u16::from(u8::MAX) && kind == header::ORDINARY
 }
 
 /// What is written if who drives the function writes `value`; `None` if that is not allowed.

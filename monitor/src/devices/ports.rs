@@ -6,11 +6,11 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use adyton_x86::pci::{HOST_BRIDGE, header, register};
+use adyton_x86::pci::{HOST_BRIDGE, register};
 
-use super::configuration::Configuration;
-use super::permission::{Write, moves_extended};
-use super::registers;
+use super::chipset;
+use super::kept::KEPT;
+use super::permission::{self, Write};
 use crate::instructions::{input32, output32};
 use crate::iommu::hiding;
 use crate::lock::Lock;
@@ -23,6 +23,8 @@ pub const ADDRESS: u16 = 0xcf8;
 pub const DATA: u16 = 0xcfc;
 const DATA_SIZE: u16 = 4;
 const ENABLE: u32 = 1 << 31;
+/// Bits that are always 0 (PCI 3.0, section 3.2.2.3.2). Emulators keep them, and reach from one register into the next.
+const UNUSED: u32 = 3;
 
 const WORDS: usize = (1 << 16) / 64;
 /// Words for the functions of bus 0.
@@ -34,12 +36,6 @@ static WITHDRAWN: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 static HOST_BRIDGES: [AtomicU64; FIRST_BUS] = [const { AtomicU64::new(0) }; FIRST_BUS];
 /// Functions because of which nothing is to be moved.
 static FROZEN: AtomicU32 = AtomicU32::new(0);
-
-/// Registers of a header that decide about addresses, or stand between them.
-const KEPT_REGISTERS: usize = (register::FIRST_OWN - register::BASE_ADDRESS) as usize / 4;
-/// Of each function of bus 0, what stood there when things were frozen last.
-static KEPT: [[AtomicU32; KEPT_REGISTERS]; 256] =
-    [const { [const { AtomicU32::new(0) }; KEPT_REGISTERS] }; 256];
 
 /// Held while something is chosen, and while what is chosen is written.
 static CHOOSING: Lock<()> = Lock::new(());
@@ -65,13 +61,27 @@ pub(super) fn withdrawn() -> impl Iterator<Item = u16> {
     (0..=u16::MAX).filter(|function| has(&WITHDRAWN, *function))
 }
 
-/// The register that is chosen. Some of AMD's processors have four more bits of it (family 17h's reference, CF8 extended addresses).
-const fn offset(value: u32) -> u16 {
-    (value & 0xfc | value >> 16 & 0xf00) as u16
+/// The registers that may be meant. Some of AMD's processors take four more bits for the number, if they are told to (family 17h's reference,
+/// CF8 extended addresses); all others ignore these bits. Which it is nobody says, so both are judged.
+pub(super) const fn offsets(value: u32) -> [u16; 2] {
+    let low = (value & 0xfc) as u16;
+    [low, low | (value >> 16 & 0xf00) as u16]
 }
 
-/// Notes which functions of bus 0 are host bridges. While booting: nobody else uses the ports.
-pub(super) fn find_host_bridges() {
+/// What a store of `width` bytes to the port may write while this is chosen. `None` if it reaches over an edge of the register: no system's does.
+pub(super) fn writes(value: u32, port: u16, width: u8) -> Option<[Write; 2]> {
+    let behind = port
+        .checked_sub(DATA)
+        .filter(|behind| behind + u16::from(width) <= DATA_SIZE)?;
+    Some(offsets(value).map(|offset| Write {
+        offset: offset + behind,
+        width,
+    }))
+}
+
+/// Notes which functions of bus 0 are host bridges, and which have registers that stay as the firmware left them. While booting: nobody else uses the ports.
+pub(super) fn find_chipset() {
+    let mut kept = chipset::Functions::new();
     for function in 0..=u8::MAX {
         let function = u16::from(function);
         // SAFETY: reading headers has no effect, and domain 0 does not run yet.
@@ -81,10 +91,15 @@ pub(super) fn find_host_bridges() {
                 probe(function, register::CLASS),
             )
         };
-        if identity as u16 != u16::MAX && (class >> 16) as u16 == HOST_BRIDGE {
+        let class = (class >> 16) as u16;
+        if identity as u16 != u16::MAX && class == HOST_BRIDGE {
             set(&HOST_BRIDGES, function, true);
         }
+        if let Some(registers) = chipset::registers(function, identity, class) {
+            kept.push((function, registers));
+        }
     }
+    chipset::FUNCTIONS.set(kept);
     choose(0);
 }
 
@@ -112,48 +127,28 @@ pub fn is_host_bridge(function: u16) -> bool {
     has(&HOST_BRIDGES, function)
 }
 
+/// Whether the write changes what stays as the firmware left it.
+fn is_kept(function: u16, write: Write) -> bool {
+    let functions = chipset::FUNCTIONS.try_get();
+    functions.is_some_and(|functions| chipset::keeps(functions, function, write))
+}
+
 /// Whether a store of domain 0's to the function's configuration space goes through.
 fn permits(function: u16, write: Write, value: Option<u32>) -> bool {
-    if has(&WITHDRAWN, function) || is_host_bridge(function) {
+    if has(&WITHDRAWN, function) || is_host_bridge(function) || is_kept(function, write) {
         return false;
     }
     if FROZEN.load(Ordering::Acquire) == 0 {
         return true;
     }
-    let Some(window) = super::window() else {
-        return true;
-    };
-    if moves_extended(&window, function, write) {
-        return false;
-    }
-    !write.moves_addresses()
-        || is_behind_a_bridge(&window, function)
-        || write.width == 4 && value.is_some() && value == kept(function, write.offset)
+    super::window()
+        .is_none_or(|window| permission::moves_nothing(&window, &KEPT, function, write, value))
 }
 
-/// Whether the function is an ordinary one behind a bridge: whatever it answers to lies in what the bridge passes on.
-fn is_behind_a_bridge(space: &impl Configuration, function: u16) -> bool {
-    let kind = registers::header(space, function) & !header::MORE_FUNCTIONS;
-    function > u16::from(u8::MAX) && kind == header::ORDINARY
-}
-
-/// What stood in a register when things were frozen: that may be put back, as after a reset of the function.
-fn kept(function: u16, offset: u16) -> Option<u32> {
-    let registers = KEPT.get(usize::from(function))?;
-    let index = offset.checked_sub(register::BASE_ADDRESS)? / 4;
-    Some(registers.get(usize::from(index))?.load(Ordering::Acquire))
-}
-
-/// Notes what may be put back. Nothing of it changes meanwhile.
-fn keep(space: &impl Configuration) {
-    for (function, registers) in (0..).zip(&KEPT) {
-        if !space.is_present(function) {
-            continue;
-        }
-        for (offset, word) in (register::BASE_ADDRESS..).step_by(4).zip(registers) {
-            word.store(space.read(function, offset), Ordering::Release);
-        }
-    }
+/// Whether each store that may be meant goes through.
+fn permits_all(chosen: u32, writes: [Write; 2], value: Option<u32>) -> bool {
+    let mut writes = writes.into_iter();
+    writes.all(|write| permits((chosen >> 8) as u16, write, value))
 }
 
 /// Does what domain 0 stores to the function's configuration space, if that goes through.
@@ -166,17 +161,14 @@ pub fn while_permitted(function: u16, write: Write, value: u32, perform: impl Fn
 
 /// Whether accesses must be looked at while this is chosen.
 fn is_delicate(value: u32) -> bool {
-    let write = Write {
-        offset: offset(value),
-        width: 4,
-    };
-    value & ENABLE != 0 && !permits((value >> 8) as u16, write, None)
+    let whole = offsets(value).map(|offset| Write { offset, width: 4 });
+    value & ENABLE != 0 && !permits_all(value, whole, None)
 }
 
 /// Domain 0 chooses: a function that is not its own is none.
 pub fn select(value: u32) {
     let _guard = CHOOSING.lock();
-    let value = hiding::configuration_address(&machine::get().iommus, value);
+    let value = hiding::configuration_address(&machine::get().iommus, value & !UNUSED);
     let value = if has(&WITHDRAWN, (value >> 8) as u16) {
         value & !ENABLE
     } else {
@@ -195,15 +187,10 @@ pub fn select(value: u32) {
 pub fn with_chosen(port: u16, width: u8, written: u32, write: impl FnOnce()) {
     let _guard = CHOOSING.lock();
     let value = chosen();
-    let Some(behind) = port.checked_sub(DATA) else {
-        // No system reaches over the edge of the register.
+    let Some(writes) = writes(value, port, width) else {
         return;
     };
-    let wanted = Write {
-        offset: offset(value) + behind,
-        width,
-    };
-    if value & ENABLE == 0 || permits((value >> 8) as u16, wanted, Some(written)) {
+    if value & ENABLE == 0 || permits_all(value, writes, Some(written)) {
         write();
     }
 }
@@ -216,7 +203,7 @@ pub(super) fn freeze() {
         svm::maps::trap_ports(DATA, DATA_SIZE);
     }
     if let Some(window) = super::window() {
-        keep(&window);
+        KEPT.keep(&window);
     }
 }
 

@@ -95,6 +95,19 @@ fn ones(space: &mut impl Configuration, function: u16, index: usize) -> u32 {
     kept
 }
 
+/// Both halves of the address that stands there, each where it counts; the upper one is 0 where there is none.
+fn halves(space: &impl Configuration, function: u16, index: usize) -> [u64; 2] {
+    let low = space.read(function, place(index));
+    let is_long = low & base_address::TYPE == base_address::LONG;
+    let high = if is_long {
+        space.read(function, place(index + 1))
+    } else {
+        0
+    };
+    let low = u64::from(low & base_address::ADDRESS);
+    [low, u64::from(high) << 32]
+}
+
 const fn is_memory(low: u32) -> bool {
     low & base_address::PORTS == 0
 }
@@ -118,17 +131,7 @@ impl Sizes {
     ) -> impl Iterator<Item = Range> {
         let used = self.bits.iter().enumerate().filter(|(_, bits)| **bits > 0);
         used.flat_map(move |(index, bits)| {
-            let low = space.read(function, place(index));
-            let is_long = low & base_address::TYPE == base_address::LONG;
-            let high = if is_long {
-                space.read(function, place(index + 1))
-            } else {
-                0
-            };
-            let (low, high) = (
-                u64::from(low & base_address::ADDRESS),
-                u64::from(high) << 32,
-            );
+            let [low, high] = halves(space, function, index);
             let size = 1_u64.checked_shl((*bits).into()).unwrap_or(u64::MAX);
             [0, low, high, high | low].map(|start| {
                 let start = start & !(PAGE_SIZE - 1);
@@ -143,14 +146,8 @@ impl Sizes {
         let mut found = AllRegisters::new();
         let mut offset = 0_u64;
         for (index, bits) in self.bits.iter().enumerate().filter(|(_, bits)| **bits > 0) {
-            let low = space.read(function, place(index));
-            let is_long = low & base_address::TYPE == base_address::LONG;
-            let high = if is_long {
-                space.read(function, place(index + 1))
-            } else {
-                0
-            };
-            let start = u64::from(high) << 32 | u64::from(low & base_address::ADDRESS);
+            let [low, high] = halves(space, function, index);
+            let start = high | low;
             // A bridge's 64-bit address, and a size that no address has room for, are refused with the rest.
             let size = 1_u64.checked_shl((*bits).into())?.max(PAGE_SIZE);
             let start = start & !(PAGE_SIZE - 1);

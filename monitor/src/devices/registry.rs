@@ -12,7 +12,7 @@ use super::{MOST, ports};
 use crate::iommu::{self, DOMAIN0};
 use crate::lock::Lock;
 
-/// Above the last domain number that is given to functions: one for each entry would do.
+/// The first number under which the IOMMU files domains' tables: as many follow as there can be entries, so that one is free.
 const FIRST_FILED: u16 = DOMAIN0 + 1;
 
 pub(super) static REGISTRY: Lock<Registry> = Lock::new(Registry {
@@ -67,7 +67,7 @@ pub fn filed(domain: DomainId) -> Option<u16> {
 pub fn part(number: u64, from: u64) -> Option<Part> {
     let registry = REGISTRY.lock();
     let entry = registry.entry(device::function(number))?;
-    entry.part(from)
+    part_of(&entry.findings.registers, from)
 }
 
 /// The kind of the device, for a measurement; 0 if it has no entry.
@@ -121,12 +121,6 @@ impl Registry {
             .filter(|entry| entry.holder == Some(domain) && !entry.blocked)
             .map(|entry| entry.function)
             .ok_or(Error::NotDevice)
-    }
-}
-
-impl Entry {
-    fn part(&self, from: u64) -> Option<Part> {
-        part_of(&self.findings.registers, from)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Functions that are a table of bytes: what is found of them, who may write what, and how one comes to rest.
 
+mod frozen;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -20,6 +22,7 @@ const BRIDGE: u16 = 0x30;
 const PAGE: u64 = 4096;
 
 /// A function's bytes, and which of them can be written.
+#[derive(Clone)]
 struct Function {
     bytes: Vec<u8>,
     writable: Vec<u8>,
@@ -65,7 +68,7 @@ impl Function {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Space {
     functions: BTreeMap<u16, Function>,
     /// Writes, in order.
@@ -124,7 +127,11 @@ fn measured(space: &mut Space) -> [Sizes; FUNCTIONS] {
     sizes
 }
 
-fn judge(space: &Space, sizes: &[Sizes; FUNCTIONS], function: u16) -> Result<u64, Error> {
+fn judge(
+    space: &impl Configuration,
+    sizes: &[Sizes; FUNCTIONS],
+    function: u16,
+) -> Result<u64, Error> {
     let findings = inspect(space, sizes, function, |range| range.start < 0x1000_0000)?;
     Ok(findings.identity)
 }

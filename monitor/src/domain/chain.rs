@@ -19,13 +19,15 @@ mod tests;
 const INTERRUPT_FLAG: u64 = 1 << 9;
 
 /// Something that is domain 0's to take (an interrupt, an NMI), or another core, wants this core out of the chain that
-/// ends in `leaf`: suspends all of it and returns domain 0's vCPU, which stands at its call.
+/// ends in `leaf`: suspends all of it and returns what began it, which is not given up: domain 0's vCPU, which stands at its call,
+/// or one that was started on a whole core.
 ///
 /// Each level pays for its running time; the outermost one whose limit is used up exits to its caller. Linear in depth.
 pub fn suspend(leaf: &'static mut Vcpu, interrupted: bool) -> &'static mut Vcpu {
     // SAFETY: this core owns the vCPU that runs on it, and all that led to it.
     let (root, is_answered) = unsafe { settle(leaf).give_up() };
-    if interrupted && !is_answered && root.rflags() & INTERRUPT_FLAG == 0 {
+    let is_system = root.owner() == Owner::Domain0;
+    if interrupted && is_system && !is_answered && root.rflags() & INTERRUPT_FLAG == 0 {
         name::complete(root, Error::Interrupted as u64);
     }
     root
@@ -36,21 +38,21 @@ pub fn suspend(leaf: &'static mut Vcpu, interrupted: bool) -> &'static mut Vcpu 
 struct Settled {
     leaf: *mut Vcpu,
     root: &'static mut Vcpu,
-    /// Domain 0's own call is complete.
+    /// The root's own call is complete.
     is_answered: bool,
 }
 
 /// Charges every level, and has the outermost one whose limit is used up exit.
 ///
 /// # Safety
-/// This core owns every vCPU from `leaf` on, and holds no other reference to one; the chain ends in domain 0's.
+/// This core owns every vCPU from `leaf` on, and holds no other reference to one; the chain ends in domain 0's, or in one that was started.
 unsafe fn settle(leaf: *mut Vcpu) -> Settled {
     let now = time_stamp();
     let mut exhausted = None;
     let mut vcpu = leaf;
     // SAFETY: as the caller warrants.
     unsafe {
-        while (*vcpu).owner() == Owner::Domain {
+        while !(*vcpu).seat.begins_chain((*vcpu).owner()) {
             if (*vcpu).seat.entry.charge(now) {
                 exhausted = Some(vcpu);
             }
@@ -79,7 +81,7 @@ unsafe fn settle(leaf: *mut Vcpu) -> Settled {
 }
 
 impl Settled {
-    /// Gives up every vCPU from the leaf to the one that domain 0 entered. Domain 0's vCPU, and whether its call is complete.
+    /// Gives up every vCPU from the leaf to the one that the root entered. The root, and whether its call is complete.
     ///
     /// # Safety
     /// This core owns them all.
@@ -87,7 +89,7 @@ impl Settled {
         let mut vcpu = self.leaf;
         // SAFETY: as the caller warrants; a vCPU is not touched after it was released.
         unsafe {
-            while (*vcpu).owner() == Owner::Domain {
+            while !(*vcpu).seat.begins_chain((*vcpu).owner()) {
                 let caller = (*vcpu).seat.caller;
                 (*vcpu).seat.owner.release();
                 vcpu = caller;

@@ -16,6 +16,7 @@ use crate::cores::Core;
 use crate::devices;
 use crate::frames::FRAMES;
 use crate::lock::{Guard, Lock};
+use crate::machine;
 use crate::memory::{Kind, Layout};
 use crate::nested::NestedTables;
 use crate::once::Once;
@@ -85,6 +86,19 @@ pub fn create(layout: &Layout, cores: &'static [Core], tables: NestedTables) -> 
     engine
         .add_root(Resource::Core, 0, cores.len() as u64, everything)
         .expect("the reserve is too small for the cores");
+    for (index, core) in cores.iter().enumerate() {
+        let first = |core: &Core| u64::from(core.apic_id) & !(machine::get().threads - 1);
+        let known = cores
+            .iter()
+            .take(index)
+            .any(|other| first(other) == first(core));
+        if !known {
+            let (first, none) = (first(core), Attributes::NONE);
+            engine
+                .add_root(Resource::WholeCore, first, machine::get().threads, none)
+                .expect("the reserve is too small for the cores");
+        }
+    }
     if devices::window().is_some() {
         let registers = Attributes::READ | Attributes::WRITE;
         let size = device::COUNT * device::SPAN;

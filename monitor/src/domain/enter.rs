@@ -16,6 +16,7 @@ use super::context::Context;
 use super::entry::Begin;
 use super::name::{self, Refusal};
 use super::report::{self, Operands, Words};
+use super::whole;
 use crate::cores::Core;
 use crate::instructions::time_stamp;
 use crate::vcpu::{Register, Vcpu};
@@ -129,7 +130,7 @@ fn admitted(core: &Core, context: &Context, index: u64) -> Result<*mut Vcpu, Err
     }
 }
 
-fn error(refused: Refused) -> Error {
+pub(super) fn error(refused: Refused) -> Error {
     match refused {
         Refused::Building => Error::WrongState,
         Refused::Dead => Error::Dead,
@@ -139,7 +140,7 @@ fn error(refused: Refused) -> Error {
     }
 }
 
-/// The vCPU's `exit` has been completed: its caller gets the words and runs next. Only where the policy shows no registers.
+/// The vCPU's `exit` has been completed: its caller gets the words and runs next. Not if it [exits slowly](super::seat::Seat::exits_slowly).
 #[inline]
 pub fn leave_quickly(vcpu: &mut Vcpu) -> *mut Vcpu {
     let caller = vcpu.seat.caller;
@@ -153,8 +154,11 @@ pub fn leave_quickly(vcpu: &mut Vcpu) -> *mut Vcpu {
     caller
 }
 
-/// The vCPU has come to an exit of this kind: its caller gets the result and runs next.
+/// The vCPU has come to an exit of this kind: its caller gets the result and runs next. One that was started has no caller, and stops.
 pub fn leave(vcpu: &'static mut Vcpu, kind: ExitKind, operands: &Operands) -> &'static mut Vcpu {
+    if vcpu.seat.is_whole {
+        return whole::put_down(vcpu, kind, operands);
+    }
     let caller = vcpu.seat.caller;
     // SAFETY: this core owns the whole chain, and the caller is another vCPU than this one.
     let caller = unsafe { &mut *caller };

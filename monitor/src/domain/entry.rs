@@ -30,6 +30,9 @@ pub struct Entry {
     kind: ExitKind,
 }
 
+/// The limit of an entry that has none.
+pub const NO_LIMIT: u64 = 0;
+
 /// `remaining` of an entry without a limit.
 const UNLIMITED: u64 = u64::MAX;
 

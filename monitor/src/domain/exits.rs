@@ -1,6 +1,6 @@
 //! Exits of domains other than domain 0.
 //!
-//! What belongs to domain 0 (interrupts, NMIs) takes the core back to it. What the policy sends to the parent ends the entry.
+//! What belongs to domain 0 (interrupts, NMIs) takes the core back to it, or to what was started on it as a whole. What the policy sends to the parent ends the entry.
 //! All else a domain cannot do: it gets the exception that says so.
 
 use adyton_abi::exit::ExitKind;
@@ -8,7 +8,8 @@ use adyton_abi::exit::ExitKind;
 use super::chain::suspend;
 use super::enter::leave;
 use super::report::Operands;
-use crate::domain0::WITH_ERROR_CODE;
+use super::whole;
+use crate::domain0::error_code;
 use crate::instructions;
 use crate::policy::cpuid::{CallInstruction, Context, child};
 use crate::vcpu::{DOMAIN_COMPONENTS, Register, Vcpu, components};
@@ -17,8 +18,8 @@ use crate::vendor::{Exit, NestedFault};
 /// Answers an exit that is not a call. Returns the vCPU that runs next.
 pub fn handle(vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
     match exit {
-        Exit::Interrupt => return suspend(vcpu, true),
-        Exit::Nmi | Exit::Init => return suspend(vcpu, false),
+        Exit::Interrupt => return come_out(vcpu, true),
+        Exit::Nmi | Exit::Init => return come_out(vcpu, false),
         Exit::NestedFault(fault) => return report_memory(vcpu, fault),
         Exit::Exception { vector, error } => return exception(vcpu, vector, error),
         Exit::Halt => {
@@ -45,6 +46,15 @@ pub fn handle(vcpu: &'static mut Vcpu, exit: Exit) -> &'static mut Vcpu {
     vcpu
 }
 
+fn come_out(vcpu: &'static mut Vcpu, interrupted: bool) -> &'static mut Vcpu {
+    let root = suspend(vcpu, interrupted);
+    if root.seat.is_whole {
+        whole::go_on(root)
+    } else {
+        root
+    }
+}
+
 /// An access outside the domain's memory. A confidential domain's address is its own affair.
 fn report_memory(vcpu: &'static mut Vcpu, fault: NestedFault) -> &'static mut Vcpu {
     let mut operands = Operands::default();
@@ -60,7 +70,7 @@ fn exception(vcpu: &'static mut Vcpu, vector: u8, error: u32) -> &'static mut Vc
     let bit = 1_u32.checked_shl(vector.into()).unwrap_or(0);
     if policy.exceptions & bit == 0 {
         // Intercepted for the monitor's own sake.
-        vcpu.inject_exception(vector, (WITH_ERROR_CODE & bit != 0).then_some(error));
+        vcpu.inject_exception(vector, error_code(vector, error));
         return vcpu;
     }
     let mut operands = Operands::default();

@@ -21,4 +21,5 @@ pub mod seat;
 pub mod store;
 pub mod tables;
 pub mod trail;
+pub mod whole;
 mod zero;

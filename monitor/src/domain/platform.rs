@@ -22,6 +22,7 @@ use crate::iommu;
 use crate::machine;
 use crate::nested::{Emptied, End, Mapping, Progress, Refused, Rights};
 use crate::selfcheck;
+use crate::vcpu::Vcpu;
 
 /// About how many instructions an entry of a nested table costs.
 const ENTRY_COST: u64 = 100;
@@ -164,12 +165,29 @@ impl Platform for Machine {
                 set_cores(context, first, count, false);
                 // How far it is stands with the cores that are taken back: the time at which that began.
                 let since = if from == 0 { time_stamp().max(1) } else { from };
-                let concerns = |core| core >= first && core - first < count;
-                match self.wait_for_vcpus(context, since, concerns) {
-                    Answer::NotYet => Applied::Ticket(since),
-                    answer => applied(answer),
-                }
+                // What was started on a core that it has as a whole needs no such right.
+                let concerns = |core: &Core, vcpu| {
+                    let core_number = u64::from(core.index);
+                    core_number >= first && core_number - first < count && !core.runs(vcpu)
+                };
+                ticket(self.wait_for_vcpus(context, since, concerns), since)
             }),
+            Effect::GiveCore {
+                domain,
+                first,
+                count,
+            } => {
+                if is_system(domain) {
+                    cores::whole::threads(first, count).for_each(Core::give_back);
+                }
+                Applied::Done
+            }
+            Effect::TakeCore { first, count, .. } => {
+                let since = if from == 0 { time_stamp().max(1) } else { from };
+                let threads = cores::whole::threads(first, count);
+                let running = threads.filter(|core| core.end_job()).count();
+                ticket(answer(running > 0, since, time()), since)
+            }
             Effect::Retire { domain } => {
                 with(domain, |context, changing| self.retire(context, changing))
             }
@@ -187,6 +205,11 @@ fn with(
         Some(context) => action(context, unsafe { context.changing() }),
         None => Applied::Done,
     }
+}
+
+/// Whether the domain is domain 0.
+fn is_system(domain: DomainId) -> bool {
+    find(domain).is_some_and(|context| context.id == context.owner)
 }
 
 /// The context of a domain. Only under the engine's lock.
@@ -412,25 +435,36 @@ impl Machine {
     fn stop(self, context: &'static Context, changing: &mut Changing) -> Applied {
         context.gate.set_dead();
         let since = *changing.stopping.get_or_insert_with(time_stamp);
-        applied(self.wait_for_vcpus(context, since, |_| true))
+        applied(self.wait_for_vcpus(context, since, |_, _| true))
     }
 
-    /// Whether a core for which `concerns` holds has a vCPU of the domain in hand. The gate was closed to those cores.
+    /// Whether a core has a vCPU of the domain in hand for which, both, `concerns` holds. The gate was closed to those.
     fn wait_for_vcpus(
         self,
         context: &'static Context,
         since: u64,
-        concerns: impl Fn(u64) -> bool,
+        concerns: impl Fn(&Core, *const Vcpu) -> bool,
     ) -> Answer {
+        let core = |number: u32| cores::all().get(number as usize);
         let vcpus = (0..u64::from(context.vcpu_count())).filter_map(|index| context.vcpu(index));
         // SAFETY: the vCPU lives as long as its context; only the atomic owner is looked at.
-        let owners = vcpus.map(|vcpu| unsafe { &(*vcpu).seat.owner });
-        let kick = |core| {
-            if let Some(core) = cores::all().get(core as usize) {
+        let owners = vcpus.map(|vcpu| (vcpu, unsafe { &(*vcpu).seat.owner }));
+        let concerned = owners.filter(|(vcpu, owner)| {
+            let has = owner.core().and_then(core);
+            has.is_some_and(|core| concerns(core, *vcpu))
+        });
+        let kick = |number| {
+            if let Some(core) = core(number) {
                 core.kick_out();
             }
         };
-        for_owners(owners, |core| concerns(core.into()), kick, since, time())
+        for_owners(
+            concerned.map(|(_, owner)| owner),
+            |_| true,
+            kick,
+            since,
+            time(),
+        )
     }
 
     /// Frees what the domain had, once no core can have a reference to it.
@@ -478,6 +512,14 @@ const fn applied(answer: Answer) -> Applied {
         Answer::All => Applied::Done,
         Answer::NotYet => Applied::Wait,
         Answer::TooLate => Applied::TimedOut,
+    }
+}
+
+/// The same where the time at which the wait began is kept by who asks.
+const fn ticket(answer: Answer, since: u64) -> Applied {
+    match answer {
+        Answer::NotYet => Applied::Ticket(since),
+        answer => applied(answer),
     }
 }
 

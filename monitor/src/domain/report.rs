@@ -83,21 +83,21 @@ pub unsafe fn prepare(page: HostPhysical) {
 
 /// Writes down an exit, and what else the policy shows.
 pub fn record(vcpu: &Vcpu, kind: ExitKind, sequence: u64, operands: &Operands) {
-    record_exit(vcpu, kind, sequence, operands.words());
     if vcpu.seat.shows_registers {
         show_registers(vcpu);
     }
+    record_exit(vcpu, kind, sequence, operands.words());
 }
 
-/// Writes down an exit.
+/// Writes down an exit, its number last: who waits for that in memory finds the rest there.
 #[inline]
 pub fn record_exit(vcpu: &Vcpu, kind: ExitKind, sequence: u64, words: Words) {
     let page = vcpu.seat.exit_page.value() as *mut ExitPage;
     // SAFETY: exit pages are pinned RAM while the domain lives; the owner may read and write at the same time.
     unsafe {
+        words.write((&raw mut (*page).operands).cast());
         (&raw mut (*page).kind).write_volatile(kind as u32);
         (&raw mut (*page).sequence).write_volatile(sequence);
-        words.write((&raw mut (*page).operands).cast());
     }
 }
 

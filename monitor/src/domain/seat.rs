@@ -9,10 +9,11 @@ use adyton_synchronization::owner::Owner;
 use super::context::Context;
 use super::entry::Entry;
 use super::trail::Trails;
+use super::whole::Notice;
 use crate::address::HostPhysical;
 use crate::cores::Core;
 use crate::domain0::private_view;
-use crate::vcpu::Vcpu;
+use crate::vcpu::{self, Vcpu};
 
 /// What a vCPU needs beyond its registers. All zeros is a valid value: a vCPU of no domain.
 #[derive(Debug)]
@@ -24,6 +25,12 @@ pub struct Seat {
     pub calling: bool,
     /// Its owner sees and sets its registers.
     pub shows_registers: bool,
+    /// It was started on a whole core: it is the root of its chain.
+    pub is_whole: bool,
+    /// Its exits take the path that knows all cases: its owner sees its registers, or nobody has entered it.
+    pub exits_slowly: bool,
+    /// Whom an exit of one that was started interrupts.
+    notice: Notice,
     /// Where its exits are recorded (host-physical); 0 for domain 0's vCPUs.
     pub exit_page: HostPhysical,
     /// The vCPU that entered it; meaningful while it is owned.
@@ -43,9 +50,34 @@ impl Seat {
     pub fn attach(&mut self, context: &'static Context, exit_page: HostPhysical) {
         self.context.set(context);
         self.shows_registers = context.policy.flags.registers_visible();
+        self.exits_slowly = self.shows_registers;
         self.exit_page = exit_page;
         self.caller = null_mut();
         self.entry = Entry::default();
+    }
+
+    /// Whether chains end here: it is domain 0's, which nobody enters, or was started.
+    #[inline]
+    #[must_use]
+    pub fn begins_chain(&self, owner: vcpu::Owner) -> bool {
+        owner == vcpu::Owner::Domain0 || self.is_whole
+    }
+
+    /// It is about to be started on a whole core, and not entered.
+    pub fn begin_as_a_whole(&mut self, notice: Notice) {
+        self.is_whole = true;
+        self.exits_slowly = true;
+        self.notice = notice;
+        self.caller = null_mut();
+        // If it stands at an `enter` of its own, it executes that again.
+        self.calling = false;
+    }
+
+    /// It has stopped there. Whom that interrupts.
+    pub fn end_as_a_whole(&mut self) -> Notice {
+        self.is_whole = false;
+        self.exits_slowly = self.shows_registers;
+        core::mem::take(&mut self.notice)
     }
 
     /// Its domain.

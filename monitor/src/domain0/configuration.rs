@@ -1,37 +1,24 @@
 //! Domain 0's stores to configuration space where it is mapped to memory: carried out, but for those that are refused
-//! ([`crate::devices::permission`]).
+//! ([`crate::devices::permission`]). Windows that are not watched ([`crate::acpi::Segment::watched`]) are domain 0's own.
 
+use super::store::fetched;
 use crate::devices::permission::Write;
 use crate::devices::ports;
-use crate::guest::fetch::FetchError;
 use crate::guest::instruction::{Direction, Register, Transfer};
-use crate::guest::walk::Fault;
 use crate::machine;
 use crate::vcpu::Vcpu;
 
 /// Carries out the store at RIP, which goes to `address`; `false` if that is no configuration space.
 pub(super) fn store(vcpu: &mut Vcpu, address: u64) -> bool {
     let found = machine::get().segments.iter().find_map(|segment| {
-        let offset = address.checked_sub(segment.base)?;
-        let bus = u8::try_from(offset >> 20).ok()?;
-        let buses = segment.first_bus..=segment.last_bus;
-        buses.contains(&bus).then_some((segment.group, offset))
+        let is_inside = segment.watched()?.contains(address);
+        is_inside.then(|| address - segment.base)
     });
-    let Some((group, offset)) = found else {
+    let Some(offset) = found else {
         return false;
     };
-    let instruction = match vcpu.fetch() {
-        Ok(instruction) => instruction,
-        Err(FetchError::Walk(Fault::Page(fault))) => {
-            vcpu.inject_page_fault(fault.address.value(), fault.error_code);
-            return true;
-        }
-        // The tables are being changed by another core: the CPU will fetch again.
-        Err(FetchError::Walk(_)) => return true,
-        Err(FetchError::NotLongMode | FetchError::NoInstruction) => {
-            vcpu.inject_general_protection();
-            return true;
-        }
+    let Some(instruction) = fetched(vcpu) else {
+        return true;
     };
     // Systems use nothing but moves of up to four bytes here.
     if let Some((value, width)) = instruction
@@ -43,12 +30,7 @@ pub(super) fn store(vcpu: &mut Vcpu, address: u64) -> bool {
             width,
         };
         let function = (offset >> 12) as u16;
-        // What is kept of other segment groups' functions has no number here: no function of theirs is ever given away.
-        if group == 0 {
-            ports::while_permitted(function, write, value, || perform(address, width, value));
-        } else {
-            perform(address, width, value);
-        }
+        ports::while_permitted(function, write, value, || perform(address, width, value));
     }
     vcpu.advance(instruction.length().into());
     true
@@ -70,7 +52,8 @@ fn perform(address: u64, width: u8, value: u32) {
     if !address.is_multiple_of(width.into()) {
         return;
     }
-    // SAFETY: in the window that the firmware describes, at a function that is domain 0's; what must not get there was held back.
+    // SAFETY: in a window that the firmware describes, mapped one to one (`Segment::watched`), at a function that is domain 0's; what must not
+    // get there was held back.
     unsafe {
         match width {
             1 => (address as *mut u8).write_volatile(value as u8),

@@ -29,7 +29,13 @@ use private_view::After;
 use tables::view;
 
 /// Exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX.
-pub const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;
+const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;
+
+/// The error code that an exception pushes, if one with this vector has any.
+pub fn error_code(vector: u8, error: u32) -> Option<u32> {
+    let bit = 1_u32.checked_shl(vector.into()).unwrap_or(0);
+    (WITH_ERROR_CODE & bit != 0).then_some(error)
+}
 
 /// The vector of an undefined opcode.
 const UNDEFINED: u8 = 6;
@@ -89,13 +95,13 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
             vector: UNDEFINED, ..
         } => enclave::undefined::handle(core, vcpu),
         Exit::Exception { vector, error } => {
-            let has_code = WITH_ERROR_CODE & 1_u32.checked_shl(vector.into()).unwrap_or(0) != 0;
-            vcpu.inject_exception(vector, has_code.then_some(error));
+            vcpu.inject_exception(vector, error_code(vector, error));
         }
         // Nothing but to go on: the interrupt is delivered at the entry, the NMI is accounted for already.
         Exit::Interrupt | Exit::Nmi => {}
         // A physical INIT where the hardware can be told to exit: no INIT starts or stops a core here.
         Exit::Init => {}
+        Exit::Halt => core.halted(vcpu),
         Exit::InterruptReturn => vcpu.unmask_nmi(),
         Exit::InvalidateCaches => {
             // Dropping what is in the caches would undo writes of the monitor's.
@@ -107,7 +113,6 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
         // The virtualization extension is hidden; the others are not intercepted.
         Exit::Virtualization
         | Exit::Call
-        | Exit::Halt
         | Exit::SetExtendedControl
         | Exit::TimeStamp
         | Exit::PerformanceCounter

@@ -2,7 +2,7 @@
 //! filter says.
 
 use crate::guest::fetch::FetchError;
-use crate::guest::instruction::{Direction, Transfer};
+use crate::guest::instruction::{Direction, Instruction, Transfer};
 use crate::guest::walk::Fault;
 use crate::vcpu::Vcpu;
 
@@ -14,18 +14,26 @@ pub(super) trait Registers {
     fn write(&self, offset: u64, value: u32);
 }
 
-/// Carries out the store at RIP, which goes to `offset` of the device's page.
-pub(super) fn emulate(vcpu: &mut Vcpu, device: &impl Registers, offset: u64) {
-    let instruction = match vcpu.fetch() {
-        Ok(instruction) => instruction,
+/// The instruction at RIP. Where there is none the vCPU goes on as it is: with the exception that a fetch would raise, or anew.
+pub(super) fn fetched(vcpu: &mut Vcpu) -> Option<Instruction> {
+    match vcpu.fetch() {
+        Ok(instruction) => return Some(instruction),
         Err(FetchError::Walk(Fault::Page(fault))) => {
-            return vcpu.inject_page_fault(fault.address.value(), fault.error_code);
+            vcpu.inject_page_fault(fault.address.value(), fault.error_code);
         }
         // The tables are being changed by another core: the CPU will fetch again.
-        Err(FetchError::Walk(_)) => return,
+        Err(FetchError::Walk(_)) => {}
         Err(FetchError::NotLongMode | FetchError::NoInstruction) => {
-            return vcpu.inject_general_protection();
+            vcpu.inject_general_protection();
         }
+    }
+    None
+}
+
+/// Carries out the store at RIP, which goes to `offset` of the device's page.
+pub(super) fn emulate(vcpu: &mut Vcpu, device: &impl Registers, offset: u64) {
+    let Some(instruction) = fetched(vcpu) else {
+        return;
     };
     // A store of another kind has no defined effect on such registers: it has none here.
     if let Some(transfer) = instruction

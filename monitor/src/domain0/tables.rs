@@ -57,12 +57,14 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
     };
     identity(&mut tables, ring, Rights::READ);
     show_to_devices(&mut tables, machine);
+    watch_configuration(&mut tables, machine);
+    hide_units(&mut tables, machine, all);
     VIEW.set(tables.view());
     iommu::open(tables.root());
     tables
 }
 
-/// Hides the IOMMUs, and lets devices reach memory: all of domain 0's, but not each other's registers.
+/// Lets devices reach memory: all of domain 0's, but not each other's registers.
 fn show_to_devices(tables: &mut NestedTables, machine: &Machine) {
     let layout = &machine.layout;
     let memory = layout
@@ -83,21 +85,34 @@ fn show_to_devices(tables: &mut NestedTables, machine: &Machine) {
             identity(tables, range, Rights::ALL.union(Rights::DEVICE));
         }
     }
-    // Stores there are looked at, see `configuration`.
+}
+
+/// Stores to configuration space are looked at, see `configuration`.
+fn watch_configuration(tables: &mut NestedTables, machine: &Machine) {
     for segment in &machine.segments {
-        let first = u64::from(segment.first_bus) << 20;
-        let end = (u64::from(segment.last_bus) + 1) << 20;
-        let range = Range {
-            start: segment.base.saturating_add(first),
-            end: segment.base.saturating_add(end),
-        };
-        identity(tables, range, Rights::READ);
+        match segment.watched() {
+            Some(range) => identity(tables, range, Rights::READ),
+            None if segment.group == 0 => {
+                log!(
+                    "stores to configuration space at {:#x} are not looked at",
+                    segment.base
+                );
+            }
+            None => {}
+        }
     }
+}
+
+/// Hides the IOMMUs.
+fn hide_units(tables: &mut NestedTables, machine: &Machine, all: Range) {
     for unit in &machine.iommus {
         // SAFETY: the firmware describes it.
         let has_counters = unsafe { iommu::hiding::has_counters(unit) };
-        for range in iommu::hiding::ranges(unit, has_counters, &machine.segments) {
-            let (place, size) = (GuestPhysical(range.start), range.size());
+        let ranges = iommu::hiding::ranges(unit, has_counters, &machine.segments);
+        // The tables lead nowhere else.
+        for range in ranges.filter(|range| range.start < all.end) {
+            let size = range.end.min(all.end) - range.start;
+            let place = GuestPhysical(range.start);
             complete(tables.unmap(&FRAMES, place, size, Emptied::Detach, u32::MAX));
         }
     }

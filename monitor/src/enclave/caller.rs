@@ -13,8 +13,6 @@ use crate::vcpu::Vcpu;
 
 /// A flat segment's limit.
 const FLAT: u32 = u32::MAX;
-/// How often a walk is begun again that another core disturbs.
-const ATTEMPTS: usize = 4;
 const OSFXSR: u64 = 1 << 9;
 const OSXSAVE: u64 = 1 << 18;
 
@@ -24,8 +22,6 @@ pub(super) struct Caller<'a> {
     pub(super) vcpu: &'a mut Vcpu,
     /// Domain 0's address space.
     pub(super) regime: Regime,
-    /// Its CR4.
-    pub(super) cr4: u64,
 }
 
 impl Caller<'_> {
@@ -41,17 +37,10 @@ impl Caller<'_> {
             alignment_check: self.vcpu.rflags() & 1 << 18 != 0,
         };
         let memory = CallerMemory::new(self.vcpu);
-        for _ in 0..ATTEMPTS {
-            match self
-                .regime
-                .translate(&memory, GuestVirtual(address), access)
-            {
-                Ok(found) => return Ok(found.address),
-                Err(walk::Fault::Contended) => {}
-                Err(fault) => return Err(raised(fault)),
-            }
-        }
-        Err(Fault::general_protection())
+        let found = self
+            .regime
+            .translate(&memory, GuestVirtual(address), access);
+        Ok(found.map_err(raised)?.address)
     }
 
     /// Does `each` to the parts of `length` bytes at `address` that lie in one page: with the host's address, `None` for what is
@@ -85,7 +74,8 @@ impl Caller<'_> {
     }
 }
 
-fn access_of(kind: Kind) -> Access {
+/// What the EPCM is asked about an access.
+pub(super) fn access_of(kind: Kind) -> Access {
     match kind {
         Kind::Read => Access::Read,
         Kind::Write => Access::Write,
@@ -94,7 +84,7 @@ fn access_of(kind: Kind) -> Access {
 }
 
 /// What the caller gets for a walk that leads nowhere.
-fn raised(fault: walk::Fault) -> Fault {
+pub(super) fn raised(fault: walk::Fault) -> Fault {
     match fault {
         walk::Fault::Page(fault) => Fault {
             vector: Fault::PF,
@@ -111,11 +101,12 @@ impl Machine<'static> for Caller<'_> {
     }
 
     fn mode(&self) -> Mode {
+        let cr4 = self.vcpu.cr4();
         Mode {
             long: self.vcpu.is_64_bit(),
             privilege: self.vcpu.cpl(),
-            osfxsr: self.cr4 & OSFXSR != 0,
-            osxsave: self.cr4 & OSXSAVE != 0,
+            osfxsr: cr4 & OSFXSR != 0,
+            osxsave: cr4 & OSXSAVE != 0,
             code_limit: FLAT,
             data_limit: FLAT,
             flat: true,

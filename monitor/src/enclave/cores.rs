@@ -44,10 +44,50 @@ pub(super) fn create(cores: usize) {
     STATES.set(unsafe { core::slice::from_raw_parts(array, cores) });
 }
 
+/// Zeroes a core's: the key of a page that is on its way out or in is part of it.
+///
+/// # Safety
+/// It is a place for a state that nobody uses any more.
+unsafe fn erase(state: *mut State) {
+    // SAFETY: as the caller warrants.
+    unsafe { core::ptr::write_bytes(state, 0, 1) };
+}
+
+/// Zeroes what all cores remember.
+///
+/// # Safety
+/// The machine ends: no other core runs, and this one goes back to no leaf.
+pub(super) unsafe fn forget() {
+    for state in STATES.try_get().copied().unwrap_or(&[]) {
+        // SAFETY: as the caller warrants.
+        unsafe { erase(state.0.get()) };
+    }
+}
+
 /// Runs `action` on the state of `core`, which is the one that runs this.
 #[inline]
 pub(super) fn here<T>(core: &Core, action: impl FnOnce(&mut State) -> T) -> Option<T> {
     let state = STATES.try_get()?.get(core.index as usize)?;
     // SAFETY: only its own core comes here, and no action asks for the state again.
     Some(action(unsafe { &mut *state.0.get() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use core::mem::MaybeUninit;
+
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_state_is_left() {
+        let mut place = Box::new(MaybeUninit::<State>::uninit());
+        let state = place.as_mut_ptr();
+        // SAFETY: the box has room for a state; it is written whole, and then seen as bytes.
+        let left = unsafe {
+            core::ptr::write_bytes(state, 0xa5, 1);
+            erase(state);
+            core::slice::from_raw_parts(state.cast::<u8>(), size_of::<State>())
+        };
+        assert!(left.iter().all(|byte| *byte == 0));
+    }
 }

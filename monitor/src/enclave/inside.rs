@@ -6,37 +6,39 @@
 use arrayvec::ArrayVec;
 
 use adyton_sgx::{Event, Fault, Outcome, Processor, Thread};
+use adyton_x86::paging::fault;
 
 use super::caller::Caller;
 use super::cores::{State, here};
+use super::space::OutOfFrames;
 use super::spaces::{self, Key, Taken};
+use super::undefined::{self, ENCLU};
 use super::{judgement, registers};
 use crate::address::PAGE_SIZE;
 use crate::cores::Core;
 use crate::domain::memory::CallerMemory;
-use crate::domain0::WITH_ERROR_CODE;
 use crate::guest::instruction::{Instruction, LONGEST, Mode};
 use crate::guest::walk::{Kind, Regime};
 use crate::vcpu::Vcpu;
 use crate::vendor::{EnclaveEntry, Exit, Vendor};
 
-/// Error code bits of a page fault.
-const WRITE: u32 = 1 << 1;
-const USER: u32 = 1 << 2;
-const FETCH: u32 = 1 << 4;
-
 const BREAKPOINT: u8 = 3;
-/// The error code of #GP where INT3 finds no descriptor: its vector, from the interrupt table.
-const NO_BREAKPOINT_HANDLER: u32 = (BREAKPOINT as u32) << 3 | 2;
-/// ENCLU.
-const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
+/// INT3, which an emulator takes for a software interrupt instead of an exception.
+const INT3: [u8; 1] = [0xcc];
 
 /// What a core remembers while it is in enclave mode.
 pub(super) struct Stay {
     pub(super) thread: Thread,
     space: Taken,
+    /// Domain 0's address space, with the protection keys of the entry.
     regime: Regime,
-    cr4: u64,
+}
+
+impl Stay {
+    /// Domain 0's address space. WRPKRU inside and the vector state that ERESUME loads change the protection keys.
+    fn regime(&self, vcpu: &Vcpu) -> Regime {
+        self.regime.with_protection_keys(vcpu.protection_keys())
+    }
 }
 
 /// Goes on in enclave mode, where a leaf has put the processor.
@@ -47,14 +49,8 @@ pub(super) fn enter(
     thread: Thread,
     processor: &Processor,
 ) {
-    let cr4 = vcpu.cr4();
-    let key = Key {
-        tcs: thread.tcs,
-        secs: thread.secs,
-        base: thread.base,
-        size: thread.size,
-        control: [vcpu.cr0(), vcpu.cr3(), cr4, vcpu.efer()],
-    };
+    let control = [vcpu.cr0(), vcpu.cr3(), vcpu.cr4(), vcpu.efer()];
+    let key = Key::new(&thread, control);
     let generation = vcpu.seat.context().generation.current();
     let space = spaces::take(key, &thread, generation).expect("there are more spaces than cores");
     let entry = EnclaveEntry {
@@ -69,7 +65,6 @@ pub(super) fn enter(
         thread,
         space,
         regime,
-        cr4,
     });
 }
 
@@ -94,14 +89,17 @@ fn answer(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, exit: Exit) {
             None => return,
         },
         Exit::ReadMsr | Exit::WriteMsr | Exit::Halt | Exit::InvalidateCaches => {
-            raised(Fault::general_protection())
+            Fault::general_protection().into()
         }
         // A state that a processor has after a triple fault, which no program alone brings about.
-        Exit::Shutdown | Exit::Invalid | Exit::NestedFault(_) => {
-            raised(Fault::general_protection())
-        }
+        Exit::Shutdown | Exit::Invalid | Exit::NestedFault(_) => Fault::general_protection().into(),
+        Exit::Other(_) if starts_with(INT3, state, vcpu) => Event::Exception {
+            vector: BREAKPOINT,
+            error: 0,
+            address: 0,
+        },
         // What the SDM calls illegal inside (volume 3D, section 38.6.1).
-        _ => raised(Fault::undefined()),
+        _ => Fault::undefined().into(),
     };
     leave(core, state, vcpu, event);
 }
@@ -118,23 +116,18 @@ fn exception(
         Fault::PF => {
             let address = vcpu.fault_address();
             // An access of the processor's own, to a descriptor that no table holds.
-            if error & USER == 0 {
-                return Some(raised(Fault::general_protection()));
+            if error & fault::USER == 0 {
+                return Some(Fault::general_protection().into());
             }
             let kind = match error {
-                _ if error & FETCH != 0 => Kind::Execute,
-                _ if error & WRITE != 0 => Kind::Write,
+                _ if error & fault::FETCH != 0 => Kind::Execute,
+                _ if error & fault::WRITE != 0 => Kind::Write,
                 _ => Kind::Read,
             };
-            load(state, vcpu, address, kind).err().map(raised)
+            load(state, vcpu, address, kind).err()
         }
-        Fault::UD if is_enclu(state, vcpu) => leaf(core, state, vcpu),
-        Fault::GP if error == NO_BREAKPOINT_HANDLER => Some(Event::Exception {
-            vector: BREAKPOINT,
-            error: 0,
-            address: 0,
-        }),
-        Fault::GP if is_undefined(state, vcpu) => Some(raised(Fault::undefined())),
+        Fault::UD if starts_with(ENCLU, state, vcpu) => leaf(core, state, vcpu),
+        Fault::GP if is_undefined(state, vcpu) => Some(Fault::undefined().into()),
         _ => Some(Event::Exception {
             vector,
             error,
@@ -144,16 +137,20 @@ fn exception(
 }
 
 /// Loads the translation that an access has missed.
-fn load(state: &mut State, vcpu: &Vcpu, address: u64, kind: Kind) -> Result<(), Fault> {
+fn load(state: &mut State, vcpu: &Vcpu, address: u64, kind: Kind) -> Result<(), Event> {
     let Some(stay) = &state.stay else {
-        return Err(Fault::general_protection());
+        return Err(Fault::general_protection().into());
     };
     let memory = CallerMemory::new(vcpu);
-    let new = judgement::judge(memory, &stay.regime, &stay.thread, address, kind)?;
-    // Without a frame there is nothing to go on with; the reserve holds what one instruction needs.
-    stay.space
-        .load(&new)
-        .map_err(|_| Fault::general_protection())
+    let new = judgement::judge(memory, &stay.regime(vcpu), &stay.thread, address, kind)?;
+    Ok(stay.space.load(&new)?)
+}
+
+impl From<OutOfFrames> for Event {
+    /// Threads inside on other cores have all frames: this one goes out, where interrupts reach domain 0, and in again.
+    fn from(OutOfFrames: OutOfFrames) -> Self {
+        Self::Other
+    }
 }
 
 /// The first bytes that the enclave stands at, as far as they can be had: what it has just executed is loaded.
@@ -179,8 +176,8 @@ fn code<const COUNT: usize>(state: &State, vcpu: &Vcpu) -> ArrayVec<u8, COUNT> {
     bytes
 }
 
-fn is_enclu(state: &State, vcpu: &Vcpu) -> bool {
-    code::<3>(state, vcpu).as_slice() == ENCLU
+fn starts_with<const COUNT: usize>(bytes: [u8; COUNT], state: &State, vcpu: &Vcpu) -> bool {
+    code::<COUNT>(state, vcpu).as_slice() == bytes
 }
 
 /// Whether the instruction that was refused is one that enclave mode does not know.
@@ -196,42 +193,31 @@ fn is_undefined(state: &State, vcpu: &Vcpu) -> bool {
 
 /// Executes a leaf of the enclave's; what is to be told of it, if it cannot go on.
 fn leaf(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<Event> {
-    let stay = state.stay.take()?;
+    let mut stay = state.stay.take()?;
     let mut processor = registers::of(vcpu, ENCLU.len() as u64);
     let mut thread = Some(stay.thread);
     let mut caller = Caller {
         core,
+        regime: stay.regime(vcpu),
         vcpu,
-        regime: stay.regime,
-        cr4: stay.cr4,
     };
     let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
-    match (outcome, thread) {
-        (Outcome::Left, _) => {
-            Vendor::current().leave_enclave(vcpu, stay.thread.debug);
-            stay.space.release();
-            registers::put(vcpu, &processor);
-            return None;
-        }
-        (_, Some(thread)) => state.stay = Some(Stay { thread, ..stay }),
-        (_, None) => state.stay = Some(stay),
+    if outcome == Outcome::Left {
+        Vendor::current().leave_enclave(vcpu, stay.thread.debug);
+        stay.space.release();
+        registers::put(vcpu, &processor);
+        return None;
     }
+    stay.thread = thread.unwrap_or(stay.thread);
+    state.stay = Some(stay);
     match outcome {
         Outcome::Complete => {
             processor.rip = processor.next;
             registers::put(vcpu, &processor);
             None
         }
-        Outcome::Fault(fault) => Some(raised(fault)),
+        Outcome::Fault(fault) => Some(fault.into()),
         Outcome::Again | Outcome::Entered | Outcome::Left => None,
-    }
-}
-
-fn raised(fault: Fault) -> Event {
-    Event::Exception {
-        vector: fault.vector,
-        error: fault.error,
-        address: fault.address,
     }
 }
 
@@ -246,23 +232,28 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) 
         core,
         vcpu,
         regime: stay.regime,
-        cr4: stay.cr4,
     };
     let debug = stay.thread.debug;
     let address = adyton_sgx::asynchronous_exit(&mut caller, &stay.thread, &mut processor, event);
     Vendor::current().leave_enclave(vcpu, debug);
     stay.space.release();
     registers::put(vcpu, &processor);
-    match event {
-        Event::Exception {
-            vector: Fault::PF,
+    if let Event::Exception { vector, error, .. } = event {
+        let fault = Fault {
+            vector,
             error,
-            ..
-        } => vcpu.inject_page_fault(address, error),
-        Event::Exception { vector, error, .. } => {
-            let has_code = WITH_ERROR_CODE & 1_u32.checked_shl(vector.into()).unwrap_or(0) != 0;
-            vcpu.inject_exception(vector, has_code.then_some(error));
-        }
-        Event::Other => {}
+            address,
+        };
+        undefined::raise(vcpu, fault);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_frames_is_nothing_that_the_program_is_told_of() {
+        assert_eq!(Event::from(OutOfFrames), Event::Other);
     }
 }

@@ -1,110 +1,34 @@
 //! Whether a thread in enclave mode may have a translation, and which: the operating system's tables, the EPCM and domain 0's
 //! nested tables must all agree (design note 007; Intel SDM volume 3D, section 36.5).
 
-use core::cell::Cell;
-use core::sync::atomic::Ordering;
-
-use adyton_sgx::{Access, Fault, Thread};
+use adyton_sgx::{Event, Fault, Thread};
 use adyton_x86::paging::Entry;
 
-use super::space::{Step, Translation};
+use super::caller::{access_of, raised};
+use super::notes::Notes;
+use super::space::Translation;
 use super::{epc, platform};
 use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
 use crate::domain::memory::CallerMemory;
-use crate::guest::walk::{self, Denied, GuestMemory, Kind, Regime};
+use crate::guest::walk::{self, Kind, Regime};
 
-/// Levels of a walk.
-const LEVELS: usize = 4;
-/// How often a walk is begun again that another core disturbs.
-const ATTEMPTS: usize = 4;
 /// Bits of the operating system's last entry that the processor is to see: the protection key.
 const KEPT: u64 = 0xf << Entry::PROTECTION_KEY_SHIFT;
 
-/// Domain 0's memory that notes what a walk reads.
-struct Notes {
-    memory: CallerMemory,
-    steps: [Cell<Step>; LEVELS],
-    count: Cell<usize>,
-}
-
-impl Notes {
-    fn new(memory: CallerMemory) -> Self {
-        const NONE: Step = Step {
-            entry: core::ptr::null(),
-            word: 0,
-        };
-        Self {
-            memory,
-            steps: [const { Cell::new(NONE) }; LEVELS],
-            count: Cell::new(0),
-        }
-    }
-
-    fn last(&self) -> Option<Step> {
-        let last = self.count.get().checked_sub(1)?;
-        self.steps.get(last).map(Cell::get)
-    }
-
-    /// A bit is in the result if it is set in all entries.
-    fn in_all(&self) -> u64 {
-        let seen = self.steps.iter().take(self.count.get());
-        seen.fold(u64::MAX, |bits, step| bits & step.get().word)
-    }
-
-    /// A bit is in the result if it is set in any entry.
-    fn in_any(&self) -> u64 {
-        let seen = self.steps.iter().take(self.count.get());
-        seen.fold(0, |bits, step| bits | step.get().word)
-    }
-
-    /// The three upper entries, the last one repeated where a large page ends the walk early; and that of the last table.
-    fn way(&self) -> Option<([Step; 3], Option<Step>)> {
-        let last = self.last()?;
-        let upper = core::array::from_fn(|level| {
-            if level < self.count.get() {
-                self.steps[level].get()
-            } else {
-                last
-            }
-        });
-        Some((upper, (self.count.get() == LEVELS).then_some(last)))
-    }
-}
-
-impl GuestMemory for Notes {
-    fn read_entry(&self, place: GuestPhysical) -> Result<u64, Denied> {
-        let entry = self.memory.entry(place)?;
-        let word = entry.load(Ordering::Relaxed);
-        let step = Step { entry, word };
-        // An entry that was marked as accessed is read once more.
-        let again = self
-            .last()
-            .is_some_and(|last| core::ptr::eq(last.entry, entry));
-        let number = self.count.get() - usize::from(again);
-        self.steps.get(number).ok_or(Denied)?.set(step);
-        self.count.set(number + 1);
-        Ok(word)
-    }
-
-    fn exchange(&self, place: GuestPhysical, old: u64, new: u64) -> Result<bool, Denied> {
-        self.memory.exchange(place, old, new)
-    }
-}
-
-/// What the enclave is to see at the page of `address`, or the fault that its access raises.
+/// What the enclave is to see at the page of `address`, or what takes it out.
 pub(super) fn judge(
     memory: CallerMemory,
     regime: &Regime,
     thread: &Thread,
     address: u64,
     kind: Kind,
-) -> Result<Translation, Fault> {
+) -> Result<Translation, Event> {
     let inside = thread.contains(address);
     if !inside && kind == Kind::Execute {
-        return Err(Fault::general_protection());
+        return Err(Fault::general_protection().into());
     }
     let (notes, place) = walk(memory, regime, address, kind)?;
-    let sgx = Fault::epcm(address, access(kind), true);
+    let sgx = Fault::epcm(address, access_of(kind), true);
     let last = notes.last().ok_or(sgx)?;
     let rights = Rights {
         // The first store is to set the dirty bit.
@@ -164,28 +88,19 @@ fn walk(
     regime: &Regime,
     address: u64,
     kind: Kind,
-) -> Result<(Notes, u64), Fault> {
+) -> Result<(Notes<CallerMemory>, u64), Event> {
     let access = walk::Access {
         kind,
         user: true,
         alignment_check: false,
     };
-    for _ in 0..ATTEMPTS {
-        let notes = Notes::new(memory);
-        match regime.translate(&notes, GuestVirtual(address), access) {
-            Ok(found) => return Ok((notes, found.address.page().value())),
-            Err(walk::Fault::Contended) => {}
-            Err(walk::Fault::Page(fault)) => {
-                return Err(Fault {
-                    vector: Fault::PF,
-                    error: fault.error_code,
-                    address: fault.address.value(),
-                });
-            }
-            Err(walk::Fault::NotCanonical | walk::Fault::Table { .. }) => break,
-        }
+    let notes = Notes::new(memory);
+    match regime.translate(&notes, GuestVirtual(address), access) {
+        Ok(found) => Ok((notes, found.address.page().value())),
+        // Another core keeps changing an entry: the access is made again when the thread is back inside.
+        Err(walk::Fault::Contended) => Err(Event::Other),
+        Err(fault) => Err(raised(fault).into()),
     }
-    Err(Fault::general_protection())
 }
 
 fn enclave_rights(
@@ -221,12 +136,4 @@ fn outside_rights(memory: CallerMemory, place: u64, kind: Kind, rights: Rights) 
         write: rights.write && writable,
         execute: false,
     })
-}
-
-fn access(kind: Kind) -> Access {
-    match kind {
-        Kind::Read => Access::Read,
-        Kind::Write => Access::Write,
-        Kind::Execute => Access::Execute,
-    }
 }

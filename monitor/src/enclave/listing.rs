@@ -57,8 +57,9 @@ fn measurement(number: u64) -> [u64; 8] {
     let found = entry.and_then(|entry| secs(entry, number));
     // Before EINIT the field holds the state of the hash.
     if let Some(secs) = found.filter(|secs| secs.has(attribute::INIT)) {
-        for (word, bytes) in words.iter_mut().zip(secs.mrenclave().chunks_exact(8)) {
-            *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        let measured = adyton_secrets::words(secs.mrenclave());
+        for (place, word) in words.iter_mut().zip(measured) {
+            *place = word;
         }
     }
     words

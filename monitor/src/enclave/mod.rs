@@ -15,6 +15,7 @@ pub(crate) mod inside;
 mod judgement;
 pub mod launch;
 pub(crate) mod listing;
+mod notes;
 mod registers;
 mod secrets;
 pub mod space;
@@ -33,11 +34,16 @@ use crate::memory::{EpcReserve, Layout, Range};
 use crate::once::Once;
 use crate::{log, random, vcpu};
 
-/// What is set aside beside the EPC: for each of its pages a record and a share of the pages for tables; and what the cores need.
-pub const RESERVE: EpcReserve = EpcReserve {
-    per_page: 64 + 128,
-    besides: 4 << 20,
-};
+/// What is set aside beside the EPC: for each of its pages a record and a share of the pages for tables; and what so many cores need.
+#[must_use]
+pub fn reserve(cores: usize) -> EpcReserve {
+    const SHARED: u64 = 4 << 20;
+    const FOR_CORE: u64 = 256 << 10;
+    EpcReserve {
+        per_page: 64 + 128,
+        besides: SHARED + cores as u64 * FOR_CORE,
+    }
+}
 
 /// The enclaves' own reserve.
 static RECORDS: FrameAllocator = FrameAllocator::new();
@@ -63,10 +69,14 @@ pub fn create(layout: &'static Layout, cores: usize) {
         log!("no enclaves: the processor has no AES instructions, or no source of randomness");
         return;
     }
+    create_for_cores(cores);
+    SECTIONS.set(&layout.epc);
+}
+
+fn create_for_cores(cores: usize) {
     launch::create(&RECORDS, cores);
     self::cores::create(cores);
     spaces::create(cores);
-    SECTIONS.set(&layout.epc);
 }
 
 /// Makes what all cores share, once the platform's key is there and before domain 0 runs.
@@ -81,14 +91,18 @@ pub fn complete() {
         .iter()
         .map(|section| section.size() / PAGE_SIZE)
         .sum();
+    let epcm = create_records(pages);
+    PLATFORM.set(Platform::new(epcm, secrets::create(), capabilities()));
+}
+
+/// The EPCM of so many pages.
+fn create_records(pages: u64) -> &'static [EpcmEntry] {
     let size = (pages * size_of::<EpcmEntry>() as u64).div_ceil(PAGE_SIZE);
     let records = RECORDS
         .allocate_contiguous(size, PAGE_SIZE)
         .expect("the enclaves' reserve is too small for its records");
     // SAFETY: zeroed pages, which are entries of free pages; they belong to the array for ever and are large enough for it.
-    let epcm =
-        unsafe { core::slice::from_raw_parts(records.value() as *const EpcmEntry, pages as usize) };
-    PLATFORM.set(Platform::new(epcm, secrets::create(), capabilities()));
+    unsafe { core::slice::from_raw_parts(records.value() as *const EpcmEntry, pages as usize) }
 }
 
 /// Zeroes every page of the EPC that ever held something, and what cores keep of enclaves. The machine ends: no other core runs.
@@ -101,9 +115,9 @@ pub(crate) fn scrub() {
             epc::zero(EpcPage(number));
         }
     }
-    let secrets = &raw const platform.secrets;
-    // SAFETY: nothing reads them any more. They are plain bytes.
-    unsafe { core::ptr::write_bytes(secrets.cast_mut(), 0, 1) };
+    platform.wipe_secrets();
+    // SAFETY: as the caller warrants, no core executes a leaf or goes on with one.
+    unsafe { self::cores::forget() };
     for core in crate::cores::all() {
         // SAFETY: the vCPU is domain 0's on that core, which runs nothing any more.
         if let Some(vcpu) = unsafe { core.domain0_vcpu().as_mut() } {
@@ -157,4 +171,34 @@ pub fn is_offered() -> bool {
 #[must_use]
 pub fn holds(address: u64) -> bool {
     sections().iter().any(|section| section.contains(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::alloc::{Layout, alloc_zeroed};
+
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_large_enough_for_a_thousand_cores() {
+        /// What boot lists at most, and the smallest EPC.
+        const CORES: usize = 1024;
+        const PAGES: u64 = (8 << 20) / PAGE_SIZE;
+        /// Pages of tables that each core can have besides.
+        const MORE: u64 = 48;
+        let EpcReserve { per_page, besides } = reserve(CORES);
+        let size = PAGES * per_page + besides;
+        let layout = Layout::from_size_align(size as usize, PAGE_SIZE as usize).unwrap();
+        // SAFETY: the size is not 0. Only this test uses the reserve, which keeps the memory for ever.
+        unsafe {
+            let start = alloc_zeroed(layout) as u64;
+            RECORDS.initialize(Range {
+                start,
+                end: start + size,
+            });
+        }
+        create_for_cores(CORES);
+        assert_eq!(create_records(PAGES).len() as u64, PAGES);
+        assert!(RECORDS.free_pages() >= MORE * CORES as u64);
+    }
 }

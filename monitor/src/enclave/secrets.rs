@@ -7,7 +7,7 @@ use adyton_sgx::Secrets;
 use sha2::{Digest, Sha256};
 
 use crate::attestation::platform_key;
-use crate::random;
+use crate::{iommu, random};
 
 /// Words of randomness: twice what is needed, for they cost nothing.
 const WORDS: usize = 8;
@@ -22,13 +22,7 @@ pub(super) fn create() -> Secrets {
         hash.update(word.to_le_bytes());
     }
     let of_boot: [u8; 32] = hash.finalize().into();
-    let lasting = platform_key::get().map(|key| {
-        let mut bytes = [0; 32];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(key.words()) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        bytes
-    });
+    let lasting = platform_key::with(|key| key.enclaves(iommu::is_active()));
     let lasting = lasting.unwrap_or(of_boot);
     Secrets {
         root: half(&derive(&lasting, b"root")),

@@ -7,6 +7,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use adyton_sgx::{EpcPage, Thread};
+use adyton_x86::paging::Entry;
 
 use super::space::{OutOfFrames, Space, Translation};
 use super::{RECORDS, RESTRICTIONS, judgement};
@@ -25,12 +26,25 @@ static SPACES: Once<&'static [Slot]> = Once::new();
 /// Whose translations they are, and by which rules of domain 0's they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
-    pub(super) tcs: EpcPage,
-    pub(super) secs: EpcPage,
-    pub(super) base: u64,
-    pub(super) size: u64,
-    /// CR0, CR3, CR4, EFER.
-    pub(super) control: [u64; 4],
+    tcs: EpcPage,
+    secs: EpcPage,
+    base: u64,
+    size: u64,
+    /// CR0, CR3 without a process-context identifier, CR4, EFER.
+    control: [u64; 4],
+}
+
+impl Key {
+    /// Of a thread that enters under these control registers.
+    pub(super) fn new(thread: &Thread, [cr0, cr3, cr4, efer]: [u64; 4]) -> Self {
+        Self {
+            tcs: thread.tcs,
+            secs: thread.secs,
+            base: thread.base,
+            size: thread.size,
+            control: [cr0, cr3 & Entry::ADDRESS, cr4, efer],
+        }
+    }
 }
 
 /// A place for a space.
@@ -176,5 +190,38 @@ impl Taken {
     /// Gives it back, with what is in it.
     pub(super) fn release(self) {
         self.0.is_taken.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adyton_sgx::Segment;
+    use adyton_sgx::thread::XSAVE_PAGES;
+
+    use super::*;
+
+    #[test]
+    fn an_address_space_is_the_same_by_any_process_context() {
+        let thread = Thread {
+            secs: EpcPage(1),
+            tcs: EpcPage(2),
+            tcs_address: 0,
+            base: 0,
+            size: 0x1000,
+            xfrm: 3,
+            debug: false,
+            exinfo: false,
+            epoch: 0,
+            xsave: [EpcPage(3); XSAVE_PAGES],
+            xsave_count: 1,
+            gpr: EpcPage(3),
+            fs: Segment::default(),
+            gs: Segment::default(),
+            xcr0: 3,
+            single_step: false,
+        };
+        let of = |cr3| Key::new(&thread, [1, cr3, 3, 4]);
+        assert_eq!(of(0x5000), of(0x5123));
+        assert_ne!(of(0x5000), of(0x6000));
     }
 }

@@ -1,19 +1,20 @@
 //! #UD in domain 0: ENCLS and ENCLU are carried out, everything else is as undefined as it was.
 
 use adyton_sgx::{Fault, Outcome};
+use adyton_x86::paging::cr4;
 
 use super::caller::Caller;
 use super::cores::{State, here};
 use super::{inside, is_offered, registers};
 use crate::cores::Core;
-use crate::domain0::WITH_ERROR_CODE;
+use crate::domain0::error_code;
 use crate::guest::walk::Regime;
 use crate::vcpu::{Register, Vcpu};
 use crate::vendor::Vendor;
 
 /// ENCLS, of the kernel, and ENCLU, of programs. ENCLV (C0) is as undefined as on a processor without it.
 const ENCLS: [u8; 3] = [0x0f, 0x01, 0xcf];
-const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
+pub(super) const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
 const LENGTH: u64 = 3;
 
 /// The leaves of ENCLU that lead into an enclave.
@@ -21,7 +22,11 @@ const EENTER: u32 = 2;
 const ERESUME: u32 = 3;
 
 const PROGRAM: u8 = 3;
-const FIVE_LEVELS: u64 = 1 << 12;
+/// Bits of CR0.
+const TASK_SWITCHED: u64 = 1 << 3;
+const NUMERIC_ERROR: u64 = 1 << 5;
+/// The vector of #NM.
+const NOT_AVAILABLE: u8 = 7;
 
 /// Answers it.
 pub(crate) fn handle(core: &'static Core, vcpu: &mut Vcpu) {
@@ -30,27 +35,40 @@ pub(crate) fn handle(core: &'static Core, vcpu: &mut Vcpu) {
     } else {
         None
     };
-    let is_program = vcpu.cpl() == PROGRAM;
     match (bytes, vcpu.regime()) {
         (Some(ENCLS), Some(regime)) if vcpu.cpl() == 0 => {
             here(core, |state| encls(core, state, vcpu, regime));
         }
-        (Some(ENCLU), Some(regime)) if is_program => {
-            here(core, |state| enclu(core, state, vcpu, regime));
-        }
+        (Some(ENCLU), Some(regime)) => match refusal(vcpu.cr0(), vcpu.cpl()) {
+            Some(fault) => raise(vcpu, fault),
+            None => {
+                here(core, |state| enclu(core, state, vcpu, regime));
+            }
+        },
         _ => vcpu.inject_undefined(),
+    }
+}
+
+/// What ENCLU raises before any leaf is looked at (SDM volume 3D, ENCLU).
+fn refusal(cr0: u64, privilege: u8) -> Option<Fault> {
+    let not_available = Fault {
+        vector: NOT_AVAILABLE,
+        ..Fault::undefined()
+    };
+    if cr0 & TASK_SWITCHED != 0 {
+        Some(not_available)
+    } else if privilege < PROGRAM {
+        Some(Fault::undefined())
+    } else if cr0 & NUMERIC_ERROR == 0 {
+        Some(Fault::general_protection())
+    } else {
+        None
     }
 }
 
 fn encls(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime) {
     let mut processor = registers::of(vcpu, LENGTH);
-    let cr4 = vcpu.cr4();
-    let mut caller = Caller {
-        core,
-        vcpu,
-        regime,
-        cr4,
-    };
+    let mut caller = Caller { core, vcpu, regime };
     let outcome = adyton_sgx::encls(&mut caller, &mut state.progress, &mut processor);
     match outcome {
         Outcome::Complete => {
@@ -65,7 +83,7 @@ fn encls(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime
 fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime) {
     let leaf = vcpu.register(Register::Rax) as u32;
     let enters = matches!(leaf, EENTER | ERESUME);
-    if enters && vcpu.cr4() & FIVE_LEVELS != 0 {
+    if enters && vcpu.cr4() & cr4::FIVE_LEVELS != 0 {
         // Tables for enclave mode have four levels.
         return vcpu.inject_general_protection();
     }
@@ -74,13 +92,7 @@ fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime
     }
     let mut processor = registers::of(vcpu, LENGTH);
     let mut thread = None;
-    let cr4 = vcpu.cr4();
-    let mut caller = Caller {
-        core,
-        vcpu,
-        regime,
-        cr4,
-    };
+    let mut caller = Caller { core, vcpu, regime };
     let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
     match (outcome, thread) {
         (Outcome::Entered, Some(thread)) => inside::enter(state, vcpu, regime, thread, &processor),
@@ -93,10 +105,25 @@ fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime
     }
 }
 
-fn raise(vcpu: &mut Vcpu, fault: Fault) {
+/// Delivers a fault to domain 0.
+pub(super) fn raise(vcpu: &mut Vcpu, fault: Fault) {
     if fault.vector == Fault::PF {
         return vcpu.inject_page_fault(fault.address, fault.error);
     }
-    let has_code = WITH_ERROR_CODE & 1_u32.checked_shl(fault.vector.into()).unwrap_or(0) != 0;
-    vcpu.inject_exception(fault.vector, has_code.then_some(fault.error));
+    vcpu.inject_exception(fault.vector, error_code(fault.vector, fault.error));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_before_the_leaf_comes_in_its_order() {
+        let vector = |cr0, privilege| refusal(cr0, privilege).map(|fault| fault.vector);
+        assert_eq!(vector(TASK_SWITCHED | NUMERIC_ERROR, 3), Some(7));
+        assert_eq!(vector(TASK_SWITCHED, 0), Some(7));
+        assert_eq!(vector(NUMERIC_ERROR, 2), Some(Fault::UD));
+        assert_eq!(vector(0, 3), Some(Fault::GP));
+        assert_eq!(vector(NUMERIC_ERROR, 3), None);
+    }
 }

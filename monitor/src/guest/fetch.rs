@@ -2,7 +2,7 @@
 
 use super::instruction::{Instruction, LONGEST, Mode};
 use super::walk::{Access, ControlRegisters, Fault, GuestMemory, Implemented, Kind, Regime};
-use crate::address::{GuestPhysical, GuestVirtual};
+use crate::address::GuestVirtual;
 use crate::domain::memory::CallerMemory;
 use crate::machine;
 use crate::vcpu::Vcpu;
@@ -46,57 +46,15 @@ impl Vcpu {
 
     /// The byte at RIP, in 64-bit mode.
     fn first_byte(&self) -> Option<u8> {
-        let memory = CallerMemory::new(self);
-        let regime = self.regime().filter(|_| self.is_64_bit())?;
-        let access = self.fetch_access();
-        let place = regime
-            .translate(&memory, GuestVirtual(self.rip()), access)
-            .ok()?
-            .address;
-        let word = memory.read_entry(place).ok()?;
-        Some((word >> (8 * (place.0 % 8))) as u8)
+        let [byte] = self.is_64_bit().then(|| self.bytes_at_rip())??;
+        Some(byte)
     }
 
     /// The first bytes of the instruction at its RIP; `None` where they cannot be read.
     #[must_use]
     pub fn bytes_at_rip<const COUNT: usize>(&self) -> Option<[u8; COUNT]> {
-        let memory = CallerMemory::new(self);
-        let regime = self.regime()?;
-        let base = if self.is_64_bit() {
-            0
-        } else {
-            self.segment_base(1)
-        };
-        let start = base.wrapping_add(self.rip());
-        let mut bytes = [0; COUNT];
-        let mut place = None;
-        let mut word = 0;
-        for (byte, offset) in bytes.iter_mut().zip(0..) {
-            let address = GuestVirtual(start.wrapping_add(offset));
-            let here = match place {
-                Some(GuestPhysical(last)) if address.0 & 0xfff != 0 => GuestPhysical(last + 1),
-                _ => {
-                    regime
-                        .translate(&memory, address, self.fetch_access())
-                        .ok()?
-                        .address
-                }
-            };
-            if place.is_none() || here.0.is_multiple_of(8) {
-                word = memory.read_entry(here).ok()?;
-            }
-            *byte = (word >> (8 * (here.0 % 8))) as u8;
-            place = Some(here);
-        }
-        Some(bytes)
-    }
-
-    fn fetch_access(&self) -> Access {
-        Access {
-            kind: Kind::Execute,
-            user: self.cpl() == 3,
-            alignment_check: false,
-        }
+        let (bytes, count) = self.code().ok()?;
+        (count == COUNT).then_some(bytes)
     }
 
     /// The instruction at its RIP.
@@ -104,44 +62,55 @@ impl Vcpu {
     /// # Errors
     /// Why it cannot be fetched: another core may have changed the tables since the CPU fetched it.
     pub fn fetch(&self) -> Result<Instruction, FetchError> {
-        let memory = CallerMemory::new(self);
         let mode = match self.code_bits() {
             64 => Mode::Long,
             32 => Mode::ThirtyTwo,
             _ => Mode::Sixteen,
         };
+        let (bytes, count) = self.code::<LONGEST>()?;
+        let bytes = bytes.get(..count).unwrap_or(&[]);
+        Instruction::decode(bytes, mode).ok_or(FetchError::NoInstruction)
+    }
+
+    /// Bytes from RIP on, and how many of them there are: an instruction that ends before a page does needs no next one.
+    fn code<const COUNT: usize>(&self) -> Result<([u8; COUNT], usize), FetchError> {
+        let memory = CallerMemory::new(self);
         let regime = self.regime().ok_or(FetchError::NotLongMode)?;
-        let base = if mode == Mode::Long {
+        let base = if self.is_64_bit() {
             0
         } else {
             self.segment_base(1)
         };
-        let start = GuestVirtual(base.wrapping_add(self.rip()));
-        let access = self.fetch_access();
-        let mut bytes = [0; LONGEST];
-        let mut fetched = 0;
+        let start = base.wrapping_add(self.rip());
+        let access = Access {
+            kind: Kind::Execute,
+            user: self.cpl() == 3,
+            alignment_check: false,
+        };
         let mut place = regime
-            .translate(&memory, start, access)
+            .translate(&memory, GuestVirtual(start), access)
             .map_err(FetchError::Walk)?
             .address;
+        let mut bytes = [0; COUNT];
+        let mut word = 0;
         for (offset, byte) in bytes.iter_mut().enumerate() {
             if offset > 0 && place.page_offset() == 0 {
-                let address = GuestVirtual(start.0.wrapping_add(offset as u64));
-                // An instruction that ends before the page does needs no next one.
+                let address = GuestVirtual(start.wrapping_add(offset as u64));
                 let Ok(next) = regime.translate(&memory, address, access) else {
-                    break;
+                    return Ok((bytes, offset));
                 };
                 place = next.address;
             }
-            let Ok(word) = memory.read_entry(place) else {
-                break;
-            };
+            if offset == 0 || place.0.is_multiple_of(8) {
+                let Ok(read) = memory.read_entry(place) else {
+                    return Ok((bytes, offset));
+                };
+                word = read;
+            }
             *byte = (word >> (8 * (place.0 % 8))) as u8;
             place.0 += 1;
-            fetched += 1;
         }
-        let bytes = bytes.get(..fetched).unwrap_or(&[]);
-        Instruction::decode(bytes, mode).ok_or(FetchError::NoInstruction)
+        Ok((bytes, COUNT))
     }
 }
 

@@ -164,6 +164,16 @@ impl Regime {
         })
     }
 
+    /// The same with this value of PKRU, the one register of them that a program changes by itself.
+    #[inline]
+    #[must_use]
+    pub fn with_protection_keys(self, pkru: u32) -> Self {
+        Self {
+            protection_keys: self.protection_keys.map(|_| pkru),
+            ..self
+        }
+    }
+
     /// Translates `address` for `access`, and marks the entries as accessed and the page as dirty as the CPU would.
     ///
     /// # Errors

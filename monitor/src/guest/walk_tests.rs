@@ -329,6 +329,22 @@ proptest! {
     }
 
     #[test]
+    fn protection_keys_are_those_of_the_moment(
+        flags in [flags(), flags(), flags(), flags()],
+        kind in prop::sample::select(vec![Kind::Read, Kind::Write, Kind::Execute]),
+        cr4 in prop::bits::u64::masked(cr4::PROTECTION_KEYS),
+        before: u32,
+        pkru: u32,
+    ) {
+        let now = ControlRegisters { cr4, pkru, ..registers() };
+        let earlier = ControlRegisters { pkru: before, ..now };
+        let regime = Regime::new(&earlier, IMPLEMENTED).unwrap().with_protection_keys(pkru);
+        let access = access(kind, true);
+        let result = regime.translate(&tables(&flags), GuestVirtual(ADDRESS), access);
+        prop_assert_eq!(result, walk(&now, &tables(&flags), access));
+    }
+
+    #[test]
     fn random_entries_never_panic(words in proptest::collection::vec(any::<u64>(), 4), five: bool, address: u64) {
         let memory = Words::default();
         for table in 0..4u64 {

@@ -47,7 +47,7 @@ impl Rights {
 
 impl From<Attributes> for Rights {
     fn from(attributes: Attributes) -> Self {
-        // What a domain is given is memory, which its devices reach as it does; registers of devices are in no region.
+        // Attributes are memory's, which a domain's devices reach as it does. Registers of devices are mapped by rights of their own.
         let processor = Self::READ
             .only_if(attributes.contains(Attributes::READ))
             .union(Self::WRITE.only_if(attributes.contains(Attributes::WRITE)))

@@ -2,6 +2,7 @@
 //!
 //! Layouts: TPM 2.0 Library specification, revision 1.59, part 3 (commands) and part 2 (structures); all numbers are big-endian.
 
+use adyton_secrets::policy::selection;
 use arrayvec::ArrayVec;
 
 /// Bytes of the longest command or answer: any TPM takes this much (PTP 1.05, section 6.5.3.2).
@@ -13,6 +14,8 @@ pub type Message = ArrayVec<u8, LONGEST>;
 pub(super) const NO_SESSIONS: u16 = 0x8001;
 pub(super) const SESSIONS: u16 = 0x8002;
 const HEADER_SIZE: usize = 10;
+/// Bytes of a session without a password.
+pub(super) const SESSION_SIZE: u32 = 9;
 
 const CREATE_PRIMARY: u32 = 0x131;
 const QUOTE: u32 = 0x158;
@@ -20,8 +23,8 @@ const GET_RANDOM: u32 = 0x17b;
 const PCR_READ: u32 = 0x17e;
 const PCR_EXTEND: u32 = 0x182;
 
-const ENDORSEMENT: u32 = 0x4000_000b;
-const PASSWORD_SESSION: u32 = 0x4000_0009;
+pub(super) const ENDORSEMENT: u32 = 0x4000_000b;
+pub(super) const PASSWORD_SESSION: u32 = 0x4000_0009;
 pub(super) const SHA256: u16 = 0x000b;
 pub(super) const NULL: u16 = 0x0010;
 const ECC: u16 = 0x0023;
@@ -29,9 +32,6 @@ pub(super) const ECDSA: u16 = 0x0018;
 const P256: u16 = 0x0003;
 /// Fixed to this TPM and parent, made by it, used with an empty password that no lockout protects, restricted, for signing.
 const ATTESTATION_KEY: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 10 | 1 << 16 | 1 << 18;
-
-/// Registers 0 to 23.
-const SELECTION_SIZE: usize = 3;
 
 /// Why an answer is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +66,6 @@ impl Writer {
         Self(Message::new())
     }
 
-    /// What was written so far.
-    pub(super) fn written(&self) -> &[u8] {
-        &self.0
-    }
-
     pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
         let _ = self.0.try_extend_from_slice(bytes);
         self
@@ -95,24 +90,18 @@ impl Writer {
 
     /// A password.
     pub(super) fn password(self, password: &[u8]) -> Self {
-        self.double(9 + password.len() as u32)
-            .double(PASSWORD_SESSION)
-            .word(0)
-            .byte(0)
-            .sized(password)
+        self.double(SESSION_SIZE + password.len() as u32)
+            .session(PASSWORD_SESSION, password)
+    }
+
+    /// A session as authorization (`TPMS_AUTH_COMMAND`), without a nonce. How long all of them are stands before the first.
+    pub(super) fn session(self, handle: u32, password: &[u8]) -> Self {
+        self.double(handle).word(0).byte(0).sized(password)
     }
 
     /// What is preceded by its size.
     pub(super) fn sized(self, bytes: &[u8]) -> Self {
         self.word(bytes.len() as u16).bytes(bytes)
-    }
-
-    /// These registers of the SHA-256 bank.
-    fn selection(self, registers: &[u32]) -> Self {
-        self.double(1)
-            .word(SHA256)
-            .byte(SELECTION_SIZE as u8)
-            .bytes(&selection(registers))
     }
 
     pub(super) fn finish(mut self) -> Message {
@@ -124,14 +113,18 @@ impl Writer {
     }
 }
 
-fn selection(registers: &[u32]) -> [u8; SELECTION_SIZE] {
-    let mut bits = [0; SELECTION_SIZE];
-    for register in registers {
-        if let Some(byte) = bits.get_mut((register / 8) as usize) {
-            *byte |= 1 << (register % 8);
-        }
-    }
-    bits
+/// `TPM2_CreatePrimary` in the endorsement hierarchy, of a key with this public part.
+pub(super) fn create_primary(public: &Writer) -> Message {
+    Writer::new(SESSIONS, CREATE_PRIMARY)
+        .double(ENDORSEMENT)
+        .authorization()
+        .word(4)
+        .word(0)
+        .word(0)
+        .sized(&public.0)
+        .word(0)
+        .double(0)
+        .finish()
 }
 
 /// `TPM2_GetRandom`.
@@ -156,14 +149,14 @@ pub fn extend(register: u32, digest: &[u8; 32]) -> Message {
 #[must_use]
 pub fn read_register(register: u32) -> Message {
     Writer::new(NO_SESSIONS, PCR_READ)
-        .selection(&[register])
+        .bytes(&selection(&[register]))
         .finish()
 }
 
 /// `TPM2_CreatePrimary` of the attestation key, always the same in the same TPM: ECDSA on P-256 with SHA-256, restricted.
 #[must_use]
 pub fn create_attestation_key() -> Message {
-    let public = Writer(Message::new())
+    let public = Writer::structure()
         .word(ECC)
         .word(SHA256)
         .double(ATTESTATION_KEY)
@@ -175,17 +168,7 @@ pub fn create_attestation_key() -> Message {
         .word(NULL)
         .word(0)
         .word(0);
-    Writer::new(SESSIONS, CREATE_PRIMARY)
-        .double(ENDORSEMENT)
-        .authorization()
-        .word(4)
-        .word(0)
-        .word(0)
-        .word(public.0.len() as u16)
-        .bytes(&public.0)
-        .word(0)
-        .double(0)
-        .finish()
+    create_primary(&public)
 }
 
 /// `TPM2_Quote` over these registers of the SHA-256 bank.
@@ -194,10 +177,9 @@ pub fn quote(key: u32, qualification: &[u8; 32], registers: &[u32]) -> Message {
     Writer::new(SESSIONS, QUOTE)
         .double(key)
         .authorization()
-        .word(qualification.len() as u16)
-        .bytes(qualification)
+        .sized(qualification)
         .word(NULL)
-        .selection(registers)
+        .bytes(&selection(registers))
         .finish()
 }
 
@@ -281,7 +263,7 @@ pub fn register_value(answer: &[u8]) -> Result<[u8; 32], AnswerError> {
     let mut reader = Reader::open(answer)?;
     // The counter of changes, one selection, one digest.
     reader.double()?;
-    reader.bytes(4 + 2 + 1 + SELECTION_SIZE)?;
+    reader.bytes(selection(&[]).len())?;
     if reader.double()? != 1 {
         return Err(AnswerError::Malformed);
     }

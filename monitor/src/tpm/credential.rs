@@ -1,12 +1,13 @@
 //! Commands about the endorsement key: TPM 2.0 Library, part 3, sections 12.5 and 23.4; TCG EK Credential Profile, version 2.5. Pure.
 
-use super::command::{AnswerError, Message, NULL, Reader, SESSIONS, SHA256, Writer};
+use super::command::{
+    AnswerError, ENDORSEMENT, Message, NULL, PASSWORD_SESSION, Reader, SESSION_SIZE, SESSIONS,
+    SHA256, Writer, create_primary,
+};
 
-const CREATE_PRIMARY: u32 = 0x131;
 const ACTIVATE: u32 = 0x147;
 const POLICY_SECRET: u32 = 0x151;
 
-const ENDORSEMENT: u32 = 0x4000_000b;
 const RSA: u16 = 0x0001;
 const AES: u16 = 0x0006;
 const CFB: u16 = 0x0043;
@@ -37,16 +38,7 @@ pub fn create_endorsement_key() -> Message {
         .word(BITS)
         .double(0)
         .sized(&[0; BITS as usize / 8]);
-    Writer::new(SESSIONS, CREATE_PRIMARY)
-        .double(ENDORSEMENT)
-        .authorization()
-        .word(4)
-        .word(0)
-        .word(0)
-        .sized(public.written())
-        .word(0)
-        .double(0)
-        .finish()
+    create_primary(&public)
 }
 
 /// `TPM2_PolicySecret`: the endorsement hierarchy's password, which is empty, is known.
@@ -72,19 +64,12 @@ pub fn activate(
     credential: &[u8],
     secret: &[u8],
 ) -> Message {
-    const PASSWORD_SESSION: u32 = 0x4000_0009;
     Writer::new(SESSIONS, ACTIVATE)
         .double(key)
         .double(endorsement_key)
-        .double(2 * 9)
-        .double(PASSWORD_SESSION)
-        .word(0)
-        .byte(0)
-        .word(0)
-        .double(session)
-        .word(0)
-        .byte(0)
-        .word(0)
+        .double(2 * SESSION_SIZE)
+        .session(PASSWORD_SESSION, &[])
+        .session(session, &[])
         .sized(credential)
         .sized(secret)
         .finish()

@@ -235,9 +235,7 @@ impl Device {
                 return Ok(answer);
             }
             looks = looks.saturating_add(1);
-            let waited = time_stamp().saturating_sub(begin);
-            let limit = LONGEST_COMMAND * machine::get().ticks_per_second;
-            if waited > limit && looks > PATIENCE {
+            if machine::lasts(begin, LONGEST_COMMAND) && looks > PATIENCE {
                 return Err(TpmError::Silent);
             }
             core::hint::spin_loop();

@@ -40,7 +40,7 @@ impl Emulator {
     pub fn restart(&mut self) {
         self.process.kill().expect("it runs");
         self.process.wait().expect("it ran");
-        for name in ["socket", "control"] {
+        for name in ["socket", "socket.ctrl"] {
             let _absent = fs::remove_file(self.folder.join(name));
         }
         (self.process, self.socket) = start(&self.folder);

@@ -1,6 +1,6 @@
 //! The TPM, which is the monitor's alone: design note 005.
 //!
-//! [`device`] moves bytes; [`command`], [`storage`] and [`session`] say what they mean; [`event_log`] keeps account of what was extended. What
+//! [`device`] moves bytes; [`command`], [`storage`], [`session`] and [`credential`] say what they mean; [`event_log`] keeps account of what was extended. What
 //! they are for: [`crate::attestation`].
 
 pub mod command;

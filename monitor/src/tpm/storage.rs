@@ -2,7 +2,7 @@
 
 use adyton_secrets::index::Index;
 
-use super::command::{AnswerError, Message, NO_SESSIONS, Reader, SESSIONS, Writer};
+use super::command::{AnswerError, Message, NO_SESSIONS, Reader, SESSION_SIZE, SESSIONS, Writer};
 
 const UNDEFINE: u32 = 0x122;
 const DEFINE: u32 = 0x12a;
@@ -32,7 +32,7 @@ impl Authorization<'_> {
     fn write(self, writer: Writer) -> Writer {
         match self {
             Self::Password(password) => writer.password(password),
-            Self::Policy(session) => writer.double(9).double(session).word(0).byte(0).word(0),
+            Self::Policy(session) => writer.double(SESSION_SIZE).session(session, &[]),
         }
     }
 }
@@ -129,12 +129,7 @@ pub fn size(answer: &[u8]) -> Result<u16, AnswerError> {
 /// # Errors
 /// If it is none, or has another size.
 pub fn contents<const N: usize>(answer: &[u8]) -> Result<[u8; N], AnswerError> {
-    let mut reader = Reader::open(answer)?;
-    reader.double()?;
-    reader
-        .sized()?
-        .try_into()
-        .map_err(|_| AnswerError::Malformed)
+    part(answer)?.try_into().map_err(|_| AnswerError::Malformed)
 }
 
 /// The answer to [`read`] of a counter.

@@ -5,7 +5,7 @@
 //! trips to its child and report the fewest ticks, or `limit`: the last but one bounds its child's running time
 //! and reports 1 if that was what ended it), `confidential` or `sandbox` for the child. Window 1 holds this
 //! program's own ELF file, its length in front. Without levels to come it echoes, or computes for a while first
-//! where the mode is `spin`.
+//! where the mode is `spin`, or calls once and computes for ever where it is `forever`.
 
 #![no_std]
 #![no_main]
@@ -37,6 +37,12 @@ fn main(domain: &mut Domain) -> u64 {
         None | Some(0) => {
             if matches!(domain.words().nth(1), Some("spin" | "limit")) {
                 compute();
+            }
+            if domain.words().nth(1) == Some("forever") {
+                call_parent([PAYLOAD, 0, 0, 0, 0, 0]);
+                loop {
+                    compute();
+                }
             }
             echo()
         }

@@ -113,8 +113,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
 
     pub(super) fn epa(&mut self) -> Result<(), Stop> {
         require(self.processor.get(Register::Rbx) == PageType::Va as u64)?;
-        let target = self.operand(Register::Rcx, PAGE)?;
-        let target = self.epc(target, Access::Write)?;
+        let target = self.page_at_rcx()?;
         let _claim = self.claim_free(target)?;
         self.machine.zero(target.number);
         target
@@ -124,15 +123,14 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     /// PAGEINFO at RBX and the EPC page at RCX.
-    fn target(&mut self) -> Result<(Pageinfo, Page<'e>), Stop> {
+    pub(super) fn target(&mut self) -> Result<(Pageinfo, Page<'e>), Stop> {
         let info = self.operand(Register::Rbx, 32)?;
-        let target = self.operand(Register::Rcx, PAGE)?;
-        let target = self.epc(target, Access::Write)?;
+        let target = self.page_at_rcx()?;
         Ok((self.page_info(info)?, target))
     }
 
     /// Claims a page that must be free: #GP while it is in use by others, #PF if it is valid.
-    fn claim_free(&self, target: Page<'e>) -> Result<crate::epcm::Claim<'e>, Stop> {
+    pub(super) fn claim_free(&self, target: Page<'e>) -> Result<crate::epcm::Claim<'e>, Stop> {
         let claim = claimed(target.entry.claim())?;
         if target.entry.attributes().valid {
             return Err(self.page_fault(target.address, Access::Write));

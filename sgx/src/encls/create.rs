@@ -1,13 +1,11 @@
 //! ECREATE (SDM, ECREATE).
 
-use super::{Context, PAGE, claimed, require};
+use super::{Context, PAGE, require};
 use crate::epcm::{Attributes, EpcPage, PageType};
-use crate::fault::Access;
 use crate::machine::Machine;
 use crate::measurement::{self, Measurement};
 use crate::outcome::Stop;
 use crate::platform::{Capabilities, attribute};
-use crate::processor::Register;
 use crate::structures::{Exinfo, Gprsgx, Pageinfo, Secinfo, Secs};
 use crate::thread::XSAVE_PAGES;
 
@@ -16,19 +14,13 @@ const SMALLEST: u64 = 8192;
 
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     pub(super) fn ecreate(&mut self) -> Result<(), Stop> {
-        let info = self.operand(Register::Rbx, 32)?;
-        let target = self.operand(Register::Rcx, PAGE)?;
-        let target = self.epc(target, Access::Write)?;
-        let info = self.page_info(info)?;
+        let (info, target) = self.target()?;
         let source = self.address(info.srcpge(), PAGE)?;
         let secinfo = self.address(info.secinfo(), 64)?;
         require(info.linaddr() == 0 && info.secs() == 0)?;
         let secinfo = self.secinfo(secinfo)?;
         require(secinfo.is_well_formed() && secinfo.page_type() == Some(PageType::Secs))?;
-        let _claim = claimed(target.entry.claim())?;
-        if target.entry.attributes().valid {
-            return Err(self.page_fault(target.address, Access::Write));
-        }
+        let _claim = self.claim_free(target)?;
         target.entry.touch();
         self.machine.copy_in(source, target.number)?;
         let mut secs = self.secs(target.number);
@@ -44,7 +36,6 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         target
             .entry
             .occupy(Attributes::of(PageType::Secs, EpcPage(0)), 0);
-        self.machine.created(target.number);
         Ok(())
     }
 

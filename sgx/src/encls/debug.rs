@@ -27,7 +27,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         )?;
         require(kind != PageType::Tcs || offset < TCS_ENCODED)?;
         if kind != PageType::Va {
-            self.require_debug(page)?;
+            self.require_attribute(page, attribute::DEBUG)?;
         }
         let mut bytes = [0; 8];
         let width = self.width();
@@ -56,7 +56,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let _share = claimed(page.entry.share())?;
         let kind = self.debuggable(page, &[PageType::Reg, PageType::Tcs], Access::Write)?;
         require(kind != PageType::Tcs || page.address & 0xFF8 == TCS_FLAGS)?;
-        self.require_debug(page)?;
+        self.require_attribute(page, attribute::DEBUG)?;
         let value = self.processor.get(Register::Rbx).to_le_bytes();
         let bytes = value.get(..self.width()).unwrap_or_default();
         self.store(page, page.address as usize % 4096, bytes);
@@ -88,10 +88,5 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
             return Err(ErrorCode::PageNotDebuggable.into());
         }
         Ok(attributes.kind)
-    }
-
-    fn require_debug(&self, page: Page<'e>) -> Result<(), Stop> {
-        let secs = self.secs(self.parent(page)?.number);
-        require(secs.has(attribute::DEBUG))
     }
 }

@@ -92,7 +92,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         *transfer = None;
         let mut described = Pcmd::zeroed();
         let mut secinfo = Secinfo::zeroed();
-        secinfo.set_flags(Secinfo::flags_of(&attributes));
+        secinfo.set_flags(attributes.secinfo_flags());
         described.set_secinfo(&secinfo.0);
         described.set_enclaveid(eid);
         described.set_mac(&tag);
@@ -107,8 +107,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         &mut self,
     ) -> Result<([u64; 3], Page<'e>, Page<'e>, Pageinfo), Stop> {
         let info = self.operand(Register::Rbx, 32)?;
-        let page = self.operand(Register::Rcx, PAGE)?;
-        let page = self.epc(page, Access::Write)?;
+        let page = self.page_at_rcx()?;
         let slot = self.operand(Register::Rdx, 8)?;
         let slot = self.epc(slot, Access::Write)?;
         let operands = [info, page.address, slot.address];
@@ -156,13 +155,13 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     ) -> Transfer {
         let bound = if attributes.kind.is_child() { eid } else { 0 };
         let mut secinfo = Secinfo::zeroed();
-        secinfo.set_flags(Secinfo::flags_of(&attributes));
+        secinfo.set_flags(attributes.secinfo_flags());
         let header = header(bound, page.entry.address(), &[0; 40], &secinfo.0);
         let version = self.platform.new_version();
         Transfer {
             key,
             header,
-            cipher: PageCipher::new(&self.platform.secrets.page_key, version, &header),
+            cipher: PageCipher::new(&self.platform.secrets().page_key, version, &header),
             version,
             done: 0,
         }
@@ -190,11 +189,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let offset = (slot.address % PAGE) as usize;
         let before = self.machine.swap(slot.number, offset, version);
         match attributes.kind {
-            PageType::Va => page.entry.vacate(),
-            PageType::Secs => {
-                page.entry.vacate();
-                self.machine.removed(page.number);
-            }
+            PageType::Va | PageType::Secs => page.entry.vacate(),
             _ => {
                 let parent = self.parent(page)?;
                 page.entry.vacate();
@@ -204,7 +199,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if before == 0 {
             Ok(())
         } else {
-            Err(Stop::Remark(ErrorCode::VaSlotOccupied as u64))
+            Err(Stop::Remark(ErrorCode::VaSlotOccupied))
         }
     }
 }

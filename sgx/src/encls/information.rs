@@ -7,7 +7,7 @@ use crate::fault::Access;
 use crate::machine::Machine;
 use crate::outcome::Stop;
 use crate::processor::Register;
-use crate::structures::{Rdinfo, Secinfo};
+use crate::structures::Rdinfo;
 
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     pub(super) fn erdinfo(&mut self) -> Result<(), Stop> {
@@ -15,11 +15,11 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let address = self.operand(Register::Rcx, PAGE)?;
         let found = self.machine.epc_page(address, Access::Read)?;
         let entry = found.and_then(|number| Some((number, self.platform.entry(number)?)));
-        let (number, entry) = entry.ok_or(Stop::Remark(ErrorCode::PG_NONEPC))?;
+        let (number, entry) = entry.ok_or(Stop::Remark(ErrorCode::PgNonepc))?;
         let _share = entry.share().ok_or(ErrorCode::EpcPageConflict)?;
         let attributes = entry.attributes();
         if !attributes.valid {
-            return Err(Stop::Remark(ErrorCode::PgInvld as u64));
+            return Err(Stop::Remark(ErrorCode::PgInvld));
         }
         let mut info = Rdinfo::zeroed();
         let blocked = if attributes.blocked {
@@ -27,7 +27,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         } else {
             0
         };
-        info.set_flags(Secinfo::flags_of(&attributes) | blocked);
+        info.set_flags(attributes.secinfo_flags() | blocked);
         match attributes.kind {
             PageType::Secs => {
                 info.set_enclavecontext(self.machine.physical(number));

@@ -144,7 +144,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         mrenclave: &[u8; 32],
         mrsigner: &[u8; 32],
     ) -> Result<(), Stop> {
-        let secrets = &self.platform.secrets;
+        let secrets = &self.platform.secrets();
         let debug = u64::from(token.maskedattributesle()[0]) & attribute::DEBUG != 0;
         refuse_if(
             debug && !secs.has(attribute::DEBUG) || !token.is_reserved_zero() || token.valid() != 1,

@@ -16,10 +16,10 @@ pub(crate) use evict::Transfer;
 pub(crate) use init::Initialization;
 
 use crate::context::{Context, PAGE, Page, claimed, finish, require};
-use crate::fault::Fault;
+use crate::fault::{Access, Fault};
 use crate::leaf::Encls;
 use crate::machine::Machine;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Stop};
 use crate::processor::{Processor, Register};
 use crate::progress::Progress;
 use reload::Reload;
@@ -60,6 +60,20 @@ pub fn encls<'e>(
         Encls::Elduc => context.eld(Reload::UNBLOCKED.with_code(), &mut progress.transfer),
     };
     finish(processor, is_silent(leaf), result)
+}
+
+impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
+    /// The EPC page that RCX names, which the leaf writes.
+    fn page_at_rcx(&mut self) -> Result<Page<'e>, Stop> {
+        let address = self.operand(Register::Rcx, PAGE)?;
+        self.epc(address, Access::Write)
+    }
+
+    /// #GP unless the enclave of a page has an attribute.
+    fn require_attribute(&self, page: Page<'e>, attribute: u64) -> Result<(), Stop> {
+        let secs = self.secs(self.parent(page)?.number);
+        require(secs.has(attribute))
+    }
 }
 
 /// Whether success leaves RAX and the flags alone.

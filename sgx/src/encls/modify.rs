@@ -1,6 +1,6 @@
 //! Changing pages of an initialized enclave, which must accept it: EMODPR, EMODT.
 
-use super::{Context, PAGE, Page, claimed, require};
+use super::{Context, Page, claimed, require};
 use crate::epcm::{PageType, Part};
 use crate::error::ErrorCode;
 use crate::fault::Access;
@@ -28,7 +28,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if attributes.kind != PageType::Reg {
             return Err(self.page_fault(page.address, Access::Write));
         }
-        self.require_initialized(page)?;
+        self.require_attribute(page, attribute::INIT)?;
         page.entry.change(|attributes| {
             attributes.restricted = true;
             attributes.read &= r;
@@ -55,7 +55,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if attributes.pending || attributes.modified {
             return Err(ErrorCode::PageNotModifiable.into());
         }
-        self.require_initialized(page)?;
+        self.require_attribute(page, attribute::INIT)?;
         page.entry.change(|attributes| {
             attributes.restricted = false;
             attributes.modified = true;
@@ -70,13 +70,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
 
     fn change_operands(&mut self) -> Result<(Secinfo, Page<'e>), Stop> {
         let secinfo = self.operand(Register::Rbx, 64)?;
-        let page = self.operand(Register::Rcx, PAGE)?;
-        let page = self.epc(page, Access::Write)?;
+        let page = self.page_at_rcx()?;
         Ok((self.secinfo(secinfo)?, page))
-    }
-
-    fn require_initialized(&self, page: Page<'e>) -> Result<(), Stop> {
-        let secs = self.secs(self.parent(page)?.number);
-        require(secs.has(attribute::INIT))
     }
 }

@@ -143,7 +143,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         Ok(Transfer {
             key,
             header,
-            cipher: PageCipher::new(&self.platform.secrets.page_key, version, &header),
+            cipher: PageCipher::new(&self.platform.secrets().page_key, version, &header),
             version,
             done: 0,
         })
@@ -170,7 +170,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     ) {
         let secs = parent.map_or(EpcPage(0), |parent| parent.number);
         let mut attributes = Attributes::of(kind, secs);
-        secinfo.describe(&mut attributes);
+        attributes.set_rights_and_states(secinfo.flags());
         attributes.blocked = leaf.blocked && kind.is_child();
         if let Some(parent) = parent {
             parent.entry.count_child();
@@ -178,8 +178,5 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         // Nothing is left to be tracked: nobody could translate to the page while it was not there, and what was changed before it went
         // out was tracked then.
         page.entry.occupy(attributes, address);
-        if kind == PageType::Secs {
-            self.machine.created(page.number);
-        }
     }
 }

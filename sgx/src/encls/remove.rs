@@ -1,17 +1,14 @@
 //! EREMOVE (SDM, EREMOVE).
 
-use super::{Context, PAGE, Page, claimed};
+use super::{Context, Page, claimed};
 use crate::epcm::PageType;
 use crate::error::ErrorCode;
-use crate::fault::Access;
 use crate::machine::Machine;
 use crate::outcome::Stop;
-use crate::processor::Register;
 
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     pub(super) fn eremove(&mut self) -> Result<(), Stop> {
-        let target = self.operand(Register::Rcx, PAGE)?;
-        let target = self.epc(target, Access::Write)?;
+        let target = self.page_at_rcx()?;
         let _claim = claimed(target.entry.claim())?;
         let attributes = target.entry.attributes();
         match attributes.kind {
@@ -21,7 +18,6 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
                     return Err(ErrorCode::ChildPresent.into());
                 }
                 target.entry.vacate();
-                self.machine.removed(target.number);
             }
             PageType::Va => target.entry.vacate(),
             PageType::Trim if !attributes.modified => self.remove_child(target)?,

@@ -1,17 +1,14 @@
 //! No new translations, and none left: EBLOCK, ETRACK, ETRACKC.
 
-use super::{Context, PAGE, claimed};
+use super::{Context, claimed};
 use crate::epcm::{PageType, Part};
 use crate::error::ErrorCode;
-use crate::fault::Access;
 use crate::machine::Machine;
 use crate::outcome::Stop;
-use crate::processor::Register;
 
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     pub(super) fn eblock(&mut self) -> Result<(), Stop> {
-        let page = self.operand(Register::Rcx, PAGE)?;
-        let page = self.epc(page, Access::Write)?;
+        let page = self.page_at_rcx()?;
         let _share = page.entry.share().ok_or(ErrorCode::EpcPageConflict)?;
         let attributes = page.entry.attributes();
         if !attributes.valid {
@@ -20,13 +17,13 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if !attributes.kind.is_child() {
             let secs = attributes.kind == PageType::Secs;
             return Err(Stop::Remark(if secs {
-                ErrorCode::PgIsSecs as u64
+                ErrorCode::PgIsSecs
             } else {
-                ErrorCode::Notblockable as u64
+                ErrorCode::Notblockable
             }));
         }
         if page.entry.block() {
-            return Err(Stop::Remark(ErrorCode::Blkstate as u64));
+            return Err(Stop::Remark(ErrorCode::Blkstate));
         }
         self.machine.forget(page.number);
         self.note_epoch(page)
@@ -40,8 +37,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     pub(super) fn etrack(&mut self) -> Result<(), Stop> {
-        let page = self.operand(Register::Rcx, PAGE)?;
-        let page = self.epc(page, Access::Write)?;
+        let page = self.page_at_rcx()?;
         let _tracking = claimed(page.entry.part(Part::Tracking))?;
         self.require_secs(page)?;
         if page.entry.tracking().advance() {
@@ -52,8 +48,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     }
 
     pub(super) fn etrackc(&mut self) -> Result<(), Stop> {
-        let page = self.operand(Register::Rcx, PAGE)?;
-        let page = self.epc(page, Access::Write)?;
+        let page = self.page_at_rcx()?;
         let _share = page.entry.share().ok_or(ErrorCode::EpcPageConflict)?;
         let attributes = page.entry.attributes();
         if !attributes.valid {
@@ -61,7 +56,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         }
         let secs = match attributes.kind {
             PageType::Secs => page,
-            PageType::Va => return Err(Stop::Remark(ErrorCode::TRACK_NOT_REQUIRED)),
+            PageType::Va => return Err(Stop::Remark(ErrorCode::TrackNotRequired)),
             _ => self.parent(page)?,
         };
         let tracking = secs.entry.part(Part::Tracking);

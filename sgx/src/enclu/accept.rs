@@ -161,6 +161,6 @@ fn is_acceptable(secinfo: &Secinfo) -> bool {
 
 fn is_as_described(attributes: &Attributes, secinfo: &Secinfo) -> bool {
     // PR is not compared (SDM, EACCEPT).
-    let described = Secinfo::flags_of(attributes) ^ secinfo.flags();
+    let described = attributes.secinfo_flags() ^ secinfo.flags();
     described & !secinfo_flags::PR == 0
 }

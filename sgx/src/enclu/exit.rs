@@ -4,6 +4,7 @@ use super::enter::{BASES, INACTIVE, OUTER_STACK, TCS_AEP, TCS_CSSA};
 use super::frame::GPR_OFFSET;
 use super::{Context, claimed, require};
 use crate::epcm::EpcPage;
+use crate::fault::Fault;
 use crate::leaf::Enclu;
 use crate::machine::{Control, Machine};
 use crate::outcome::Stop;
@@ -45,6 +46,16 @@ pub enum Event {
         /// The linear address of a page fault, 0 otherwise.
         address: u64,
     },
+}
+
+impl From<Fault> for Event {
+    fn from(fault: Fault) -> Self {
+        Self::Exception {
+            vector: fault.vector,
+            error: fault.error,
+            address: fault.address,
+        }
+    }
 }
 
 impl Event {

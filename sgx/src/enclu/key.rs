@@ -6,8 +6,9 @@ use crate::fault::Access;
 use crate::keys::{self, Dependencies, KeyName};
 use crate::machine::Machine;
 use crate::outcome::Stop;
-use crate::platform::{Secrets, attribute};
+use crate::platform::attribute;
 use crate::processor::Register;
+use crate::secrets::Secrets;
 use crate::structures::{Keyrequest, Secs};
 use crate::thread::Thread;
 
@@ -39,7 +40,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let secs = self.secs(thread.secs);
         let separated = request.keypolicy() & policy::SEPARATION != 0 || request.configsvn() != 0;
         require(secs.has(attribute::KSS) || !separated)?;
-        let secrets = &self.platform.secrets;
+        let secrets = &self.platform.secrets();
         let name = KeyName::from_number(request.keyname()).ok_or(ErrorCode::InvalidKeyname)?;
         check(name, &request, &secs, secrets)?;
         let key = dependencies(name, &request, &secs, secrets).derive(secrets);

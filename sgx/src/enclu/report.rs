@@ -24,14 +24,14 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let output = self.accessible(thread.secs, output, Access::Write)?;
         let mut report = self.describe(&self.secs(thread.secs));
         report.set_reportdata(&data);
-        let mac = report::mac(&self.platform.secrets, &target, &report);
+        let mac = report::mac(&self.platform.secrets(), &target, &report);
         report.set_mac(&mac);
         self.write_enclave(output, &report.0);
         Ok(())
     }
 
     fn describe(&self, secs: &Secs) -> Report {
-        let secrets = &self.platform.secrets;
+        let secrets = &self.platform.secrets();
         let mut report = Report::zeroed();
         report.set_cpusvn(&secrets.cpusvn);
         report.set_miscselect(secs.miscselect());

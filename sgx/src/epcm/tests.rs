@@ -23,6 +23,8 @@ fn attributes_are_what_was_written() {
         };
         entry.occupy(attributes, 0x1000);
         assert_eq!(entry.attributes(), attributes);
+        let flags = u64::from(bits & 0x3f) | (PageType::Reg as u64) << 8;
+        assert_eq!(attributes.secinfo_flags(), flags);
         let usable = !(attributes.pending || attributes.modified || attributes.blocked);
         let found = entry.access(attributes.secs, 0x1000);
         assert_eq!(found, usable.then_some(attributes));

@@ -1,7 +1,7 @@
 //! What instructions are told and tell about a page.
 
 use super::structure;
-use crate::epcm::{Attributes, PageType};
+use crate::epcm::PageType;
 
 structure! {
     /// PAGEINFO (SDM, chapter 35): the operand of instructions that add pages.
@@ -63,36 +63,6 @@ impl Secinfo {
     #[must_use]
     pub fn has(&self, bit: u64) -> bool {
         self.flags() & bit != 0
-    }
-
-    /// FLAGS as they describe these attributes.
-    #[must_use]
-    pub fn flags_of(attributes: &Attributes) -> u64 {
-        use secinfo_flags::{MODIFIED, PENDING, PR, R, TYPE_SHIFT, W, X};
-        let bits = [
-            (attributes.read, R),
-            (attributes.write, W),
-            (attributes.execute, X),
-            (attributes.pending, PENDING),
-            (attributes.modified, MODIFIED),
-            (attributes.restricted, PR),
-        ];
-        let set = bits.into_iter().filter(|(set, _)| *set);
-        set.fold(
-            u64::from(attributes.kind as u8) << TYPE_SHIFT,
-            |flags, (_, bit)| flags | bit,
-        )
-    }
-
-    /// Copies rights and states to attributes, not the type.
-    pub fn describe(&self, attributes: &mut Attributes) {
-        use secinfo_flags::{MODIFIED, PENDING, PR, R, W, X};
-        attributes.read = self.has(R);
-        attributes.write = self.has(W);
-        attributes.execute = self.has(X);
-        attributes.pending = self.has(PENDING);
-        attributes.modified = self.has(MODIFIED);
-        attributes.restricted = self.has(PR);
     }
 }
 

@@ -16,4 +16,4 @@ pub use application::{application, authenticode_digest, digest, hexadecimal};
 pub use bundle::bundle;
 pub use disk::{MIB, SECTOR, format_firmware_partition, partition, write as write_disk};
 pub use maintainer::{Maintainer, Release, Signing};
-pub use segments::{folder, host_programs, kernel_modules, second_kernel, start, system};
+pub use segments::{folder, host_programs, kernel_modules, programs, second_kernel, start, system};

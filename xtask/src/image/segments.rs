@@ -96,14 +96,23 @@ pub fn second_kernel(kernel: &Kernel) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// Programs of the host's distribution with the libraries that they need, for the demonstration:
-/// what checks our results must not be ours.
-pub fn host_programs(programs: &[&str]) -> Result<Vec<u8>> {
+/// Programs of the host's distribution with the libraries that they need: what checks our results must not be ours.
+pub fn host_programs<S: AsRef<Path>>(names: &[S]) -> Result<Vec<u8>> {
+    let host = Path::new("/usr/bin");
+    programs(&names.iter().map(|name| host.join(name)).collect::<Vec<_>>())
+}
+
+/// Programs with the libraries that they need, in `/usr/bin`.
+pub fn programs(programs: &[PathBuf]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for program in programs {
-        let path = Path::new("/usr/bin").join(program);
-        add_file(&mut archive, &path, &format!("usr/bin/{program}"))?;
-        for library in libraries(&path)? {
+        let name = program.file_name().context("a program without a name")?;
+        add_file(
+            &mut archive,
+            program,
+            &format!("usr/bin/{}", name.display()),
+        )?;
+        for library in libraries(program)? {
             add_file(&mut archive, &library, &library.to_string_lossy()[1..])?;
         }
     }

@@ -5,8 +5,9 @@ mod emulator;
 mod kernel;
 mod packages;
 mod selftests;
+mod software;
 
 pub use emulator::{Emulator, fetch as emulator};
 pub use kernel::{Flavour, Kernel, fetch as kernel};
 pub use packages::{install, install_missing as packages};
-pub use selftests::{download as download_selftests, fetch as sgx_selftests};
+pub use software::Software;

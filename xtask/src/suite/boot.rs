@@ -14,7 +14,7 @@ use super::selection::{BOOT, Chosen, MEMORY};
 use crate::guest::Images;
 use crate::image;
 use crate::qemu::{Event, Session};
-use crate::setup::{Emulator, Flavour, Kernel, download_selftests};
+use crate::setup::{Emulator, Flavour, Kernel};
 use crate::workspace::Workspace;
 
 /// Lines of the log that a failure shows.
@@ -59,15 +59,16 @@ pub fn run(workspace: &Workspace, images: &Images, chosen: &Chosen) -> BootResul
         }
         other => other,
     };
-    if boot.settings.sgx_selftests
-        && let Err(error) = download_selftests(workspace)
+    if let Some(software) = boot.settings.software
+        && let Err(error) = software.download(workspace)
     {
-        return unreachable(&error, "The kernel's source package");
+        return unreachable(&error, software.what());
     }
     let outcome = || {
         let run = Run::new(workspace, boot)?;
-        let selftests = boot.settings.fetch_selftests(workspace)?;
-        let verdict = run.watch(images, &kernel?, emulator?, selftests)?;
+        let software = boot.settings.software.map(|one| one.segments(workspace));
+        let software = software.transpose()?.unwrap_or_default();
+        let verdict = run.watch(images, &kernel?, emulator?, software)?;
         Ok(run.report(chosen, verdict))
     };
     outcome()
@@ -111,7 +112,7 @@ impl<'boot> Run<'boot> {
         images: &Images,
         kernel: &Kernel,
         emulator: PathBuf,
-        selftests: Vec<u8>,
+        software: Vec<Vec<u8>>,
     ) -> Result<Verdict> {
         let settings = &self.boot.settings;
         let plan = plan(self.boot);
@@ -120,12 +121,9 @@ impl<'boot> Run<'boot> {
             ("adyton/plan", plan.as_str()),
             ("adyton/reference", &reference),
         ];
-        let programs: Vec<&str> = settings.host_programs.iter().map(String::as_str).collect();
-        let mut start = vec![
-            image::host_programs(&programs)?,
-            selftests,
-            image::start("exec run-plan", &files),
-        ];
+        let mut start = software;
+        start.push(image::host_programs(&settings.host_programs)?);
+        start.push(image::start("exec run-plan", &files));
         if settings.second_kernel {
             start.push(image::second_kernel(kernel)?);
         }

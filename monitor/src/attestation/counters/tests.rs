@@ -112,6 +112,18 @@ fn one_that_was_not_finished_is_taken_away() {
 }
 
 #[test]
+fn one_that_cannot_be_taken_away_is_nobodys() {
+    let mut tpm = Emulator::new("stuck");
+    let errand = Errand::new(Wish::Create, 0, HOLDER, &platform());
+    tpm.exchange(&errand.command());
+    // The owner has set a password, so nobody else takes anything away.
+    assert!(tpm.tool("tpm2_changeauth -Q -c owner known"));
+    assert_eq!(found(&mut tpm, &platform()), Slot::Foreign);
+    assert!(tpm.tool("tpm2_changeauth -Q -c owner -p known"));
+    assert_eq!(found(&mut tpm, &platform()), Slot::Free);
+}
+
+#[test]
 fn places_are_found() {
     let mut slots = Slots([Slot::Free; LIMIT]);
     slots.set(0, Slot::Held([1; 32]));

@@ -90,6 +90,31 @@ fn a_challenge_for_another_key_is_not_answered() {
 }
 
 #[test]
+fn the_key_is_forgotten_though_the_session_is_not() {
+    let mut tpm = Emulator::new("no-session");
+    // Keys have three places.
+    for _ in 0..5 {
+        let challenge = Challenge {
+            credential: [0; 40].into_iter().collect(),
+            secret: [0; 40].into_iter().collect(),
+        };
+        let mut errand = Errand::activation(challenge);
+        while errand.step != Step::ForgetSession {
+            let answer = tpm.exchange(&errand.command(0x8000_0000));
+            assert_eq!(errand.answered(&answer.into_iter().collect()), Ok(false));
+        }
+        // Somebody else has ended it.
+        let flushed = tpm.run(&session::flush(errand.session), command::done);
+        assert_eq!(flushed, Ok(()));
+        let outcome = carry_out(&mut tpm, errand, 0);
+        assert!(matches!(
+            outcome,
+            Err(TpmError::Answer(AnswerError::Code(_)))
+        ));
+    }
+}
+
+#[test]
 fn the_certificate_is_shown_in_parts() {
     let mut tpm = Emulator::new("certificate");
     let none = carry_out(&mut tpm, Errand::certificate(0), 0);

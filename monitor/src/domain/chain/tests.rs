@@ -6,6 +6,7 @@ use adyton_abi::exit::ExitKind;
 
 use super::suspend;
 use crate::address::HostPhysical;
+use crate::domain::whole::Notice;
 use crate::vcpu::{Owner, Register, Vcpu};
 
 /// What a call that is not complete has in RAX, and where it stands.
@@ -87,6 +88,26 @@ fn the_outermost_level_without_time_exits_and_no_other() {
     assert_eq!(suspended([true, false]), [BUDGET, UNANSWERED]);
     assert_eq!(suspended([false, true]), [UNANSWERED, BUDGET]);
     assert_eq!(suspended([true, true]), [BUDGET, UNANSWERED]);
+}
+
+/// What was started on a whole core begins its chain: it is not given up, and executes its call again.
+#[test]
+fn a_chain_ends_at_what_was_started() {
+    for limited in [false, true] {
+        let (root, inner) = (level(), level());
+        // SAFETY: the vCPUs are this test's.
+        unsafe {
+            assert!((*root).seat.owner.take(0));
+            (*root).seat.begin_as_a_whole(Notice::default());
+            (*root).set_rflags(0);
+            enter(root, inner, limited);
+            assert!(core::ptr::eq(suspend(&mut *inner, true), root));
+            assert_eq!((*root).seat.owner.core(), Some(0), "still this core's");
+            assert_eq!((*inner).seat.owner.core(), None);
+            assert!(!(*root).seat.calling);
+        }
+        assert_eq!(answer(root), if limited { BUDGET } else { UNANSWERED });
+    }
 }
 
 #[test]

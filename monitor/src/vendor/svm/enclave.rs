@@ -5,6 +5,7 @@
 
 use core::arch::asm;
 
+use adyton_x86::paging::{cr0, cr4, efer};
 use adyton_x86::svm::vmcb::{tlb_control, virtual_interrupt};
 use adyton_x86::svm::{Event, Intercept1, Intercept2, Segment, Vmcb};
 
@@ -16,12 +17,9 @@ use crate::vendor::EnclaveEntry;
 /// All vectors but 2, which has an intercept of its own.
 const ALL_EXCEPTIONS: u32 = !(1 << 2);
 const EFER_SYSTEM_CALL: u64 = 1;
-const EFER_NO_EXECUTE: u64 = 1 << 11;
-/// Process-context identifiers and five levels change what CR3 means.
+/// Changes what CR3 means.
 const CR4_PROCESS_CONTEXTS: u64 = 1 << 17;
-const CR4_FIVE_LEVELS: u64 = 1 << 12;
 const CR4_PERFORMANCE_COUNTERS: u64 = 1 << 8;
-const CR0_WRITE_PROTECT: u64 = 1 << 16;
 const LDT: u16 = 0x82;
 const BUSY_TASK: u16 = 0x8b;
 const DR6_AT_RESET: u64 = 0xffff_0ff0;
@@ -154,10 +152,10 @@ pub fn enter(vcpu: &mut Vcpu, entry: &EnclaveEntry) {
     let save = &mut vmcb.save;
     (save.es, save.cs, save.ss, save.ds) = (es, cs, ss, ds);
     (save.fs, save.gs) = (packed(fs), packed(gs));
-    save.cr0 = cr0 | CR0_WRITE_PROTECT;
+    save.cr0 = cr0 | cr0::WRITE_PROTECT;
     save.cr3 = root.value();
-    save.cr4 = cr4 & !(CR4_PROCESS_CONTEXTS | CR4_FIVE_LEVELS | CR4_PERFORMANCE_COUNTERS);
-    save.efer = efer & !EFER_SYSTEM_CALL | EFER_NO_EXECUTE;
+    save.cr4 = cr4 & !(CR4_PROCESS_CONTEXTS | cr4::FIVE_LEVELS | CR4_PERFORMANCE_COUNTERS);
+    save.efer = efer & !EFER_SYSTEM_CALL | efer::NO_EXECUTE_ENABLE;
     (save.dr6, save.dr7) = (dr6, dr7);
     load_hidden(vcpu);
 }

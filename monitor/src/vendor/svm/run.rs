@@ -12,7 +12,7 @@ use core::mem::offset_of;
 
 use adyton_x86::svm::{Event, ExitCode, Vmcb, vmcb::tlb_control};
 
-use crate::cores::{Core, EPOCH, StackEnd};
+use crate::cores::{Attended, Core, EPOCH, StackEnd};
 use crate::vcpu::{Owner, Register, Vcpu, components};
 use crate::{calls, domain0, enclave, interrupts};
 
@@ -217,9 +217,20 @@ fn resume(core: &'static Core, next: &'static mut Vcpu) -> *mut Vcpu {
 #[inline(never)]
 fn attend(core: &'static Core, next: &'static mut Vcpu) -> *mut Vcpu {
     enclave::inside::withdraw(core, next);
-    core.attend(next);
+    match core.attend(next) {
+        Attended::GoOn(next) => {
+            next.prepare_entry(core);
+            unforeseen(next)
+        }
+        Attended::Begin(next) => begin_anew(core, next),
+    }
+}
+
+/// The core has waited. Meanwhile others may have run, or freed, the vCPU that ran last: nothing is saved into it any more.
+fn begin_anew(core: &'static Core, next: &'static mut Vcpu) -> ! {
     next.prepare_entry(core);
-    unforeseen(next)
+    // SAFETY: SVM is on and GIF off, as at every exit; this core alone has the vCPU, and nothing on the stack is used any more.
+    unsafe { start(core, next) }
 }
 
 #[cold]

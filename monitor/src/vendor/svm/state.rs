@@ -202,6 +202,10 @@ pub(crate) fn set_nested_root(vcpu: &mut Vcpu, root: HostPhysical, space: u32) {
     vmcb.asid = space;
 }
 
+pub(crate) fn intercept_halt(vcpu: &mut Vcpu, intercept: bool) {
+    vcpu.vmcb_mut().intercept1.set(Intercept1::HALT, intercept);
+}
+
 pub(crate) fn intercept_interrupt_return(vcpu: &mut Vcpu, intercept: bool) {
     vcpu.vmcb_mut().intercept1.set(Intercept1::IRET, intercept);
 }

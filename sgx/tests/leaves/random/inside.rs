@@ -149,7 +149,7 @@ impl Game {
         });
         let mut attributes = self.world.entry(page).attributes();
         attributes.blocked = false;
-        let mut request = Secinfo::flags_of(&attributes);
+        let mut request = attributes.secinfo_flags();
         if self.dice.once_in(6) {
             request ^= 1 << self.dice.below(6);
         }

@@ -39,8 +39,6 @@ pub struct Model {
     pub control: Option<Control>,
     /// EPC pages whose translations were to be forgotten.
     pub forgotten: Vec<EpcPage>,
-    pub created: Vec<EpcPage>,
-    pub removed: Vec<EpcPage>,
 }
 
 /// Secrets of one machine; other seeds make other machines.
@@ -81,8 +79,6 @@ impl Model {
             vector: vec![0; size],
             control: None,
             forgotten: Vec::new(),
-            created: Vec::new(),
-            removed: Vec::new(),
         }
     }
 
@@ -245,13 +241,5 @@ impl Machine<'static> for Model {
     fn reset_extended(&mut self, _xfrm: u64, control: Control) {
         self.vector.fill(0);
         self.control = Some(control);
-    }
-
-    fn created(&mut self, secs: EpcPage) {
-        self.created.push(secs);
-    }
-
-    fn removed(&mut self, secs: EpcPage) {
-        self.removed.push(secs);
     }
 }

@@ -36,8 +36,8 @@ pub fn code(code: ErrorCode) -> Answer {
 }
 
 /// A remark, with CF.
-pub fn remark(code: u64) -> Answer {
-    Answer::Code(code, false, true)
+pub fn remark(code: ErrorCode) -> Answer {
+    Answer::Code(code as u64, false, true)
 }
 
 /// The page fault at an address that the EPCM causes for a write.
