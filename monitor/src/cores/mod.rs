@@ -36,8 +36,8 @@ pub use remains::{clear_below, clear_stacks};
 #[cfg(not(any(test, fuzzing)))]
 pub use start::start_all;
 
-/// Bytes of a core's stack, and its alignment.
-pub const STACK_SIZE: usize = 32 << 10;
+/// Bytes of a core's stack, and its alignment. The boot, which measures on its way, takes the most: some 50 KiB.
+pub const STACK_SIZE: usize = 64 << 10;
 
 /// Ticks for which a core is waited for where the clock's speed is not known.
 const LEAST_PATIENCE: u64 = 100_000_000;
