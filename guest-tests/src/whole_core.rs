@@ -17,13 +17,14 @@ use adyton::{
 use anyhow::{Context, Result, ensure};
 use nix::sys::wait::WaitStatus;
 
-use crate::fixture::{ROOM, Running, audit, payload, pool, refused};
+use crate::fixture::{ROOM, Running, Selfcheck, audit, payload, pool, refused, selfcheck};
 use crate::{kernel_mode, machine, raw};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("whole-core-runs-alone", runs_alone),
     ("whole-core-exits", exits),
     ("whole-core-stopped", stopped),
+    ("whole-core-not-entered", not_entered),
     ("whole-core-revoked", revoked),
     ("whole-core-destroyed", destroyed),
     ("whole-core-loses-memory", loses_memory),
@@ -93,11 +94,15 @@ struct Beating {
 }
 
 fn build(claim: &Claim, file: &[u8]) -> Result<Loaded> {
+    Ok(program(file)?.build(claim)?)
+}
+
+fn program(file: &[u8]) -> Result<Program<'_>> {
     let mut program = Program::new(Image::parse(file)?, Flags::CONFIDENTIAL);
     program.windows[WINDOW] = PAGE_SIZE;
     program.windows[OFFER_WINDOW] = PAGE_SIZE;
     program.vcpus = 2;
-    Ok(program.build(claim)?)
+    Ok(program)
 }
 
 impl Beating {
@@ -256,10 +261,44 @@ fn stopped() -> Result<()> {
     beating.stands_still()?;
     beating.start()?;
     beating.goes_on()?;
+    // Before it has begun, and at any moment after.
+    for round in 0..40 {
+        beating.loaded.vcpus[0].abandon()?;
+        beating.start()?;
+        std::thread::sleep(Duration::from_micros(round * 50));
+    }
+    beating.goes_on()?;
     beating.loaded.vcpus[0].abandon()?;
     beating.tell(CALL, 0);
     let exit = beating.loaded.vcpus[0].enter(0)?;
     ensure!(matches!(exit, Exit::Call([PAYLOAD, ..])), "{exit:?}");
+    beating.start()?;
+    beating.goes_on()?;
+    drop(beating);
+    offline.end()
+}
+
+/// What runs on a whole core needs no right to be entered there, and does not lose its core with that.
+fn not_entered() -> Result<()> {
+    let offline = Offline::begin()?;
+    let claim = pool()?.claim(ROOM)?;
+    let file = payload("beat")?;
+    let mut program = program(&file)?;
+    program.cores = Some((0, 1));
+    let loaded = program.build(&claim)?;
+    let right = loaded.domain.cores(CORE, 1)?;
+    let core = loaded.domain.carve_core(CORE)?;
+    loaded.domain.seal()?;
+    let mut beating = Beating {
+        loaded,
+        core,
+        claim,
+    };
+    beating.start()?;
+    beating.goes_on()?;
+    beating.claim.revoke(right)?;
+    beating.goes_on()?;
+    beating.loaded.vcpus[0].abandon()?;
     beating.start()?;
     beating.goes_on()?;
     drop(beating);
@@ -294,9 +333,21 @@ fn destroyed() -> Result<()> {
     Ok(())
 }
 
-/// Memory is taken from a domain that runs on a whole core: the core answers, and cannot reach it any more.
+/// Memory is taken from a domain that runs on a whole core: the core answers, and cannot reach it any more. The control is a monitor that
+/// forgets flushes.
 fn loses_memory() -> Result<()> {
     let offline = Offline::begin()?;
+    for _ in 0..5 {
+        ensure!(!reaches_what_it_lost()?, "a stale translation was used");
+    }
+    selfcheck(Selfcheck::ForgetFlushes, 1)?;
+    let control = reaches_what_it_lost();
+    selfcheck(Selfcheck::ForgetFlushes, 0)?;
+    ensure!(control?, "the control never succeeded");
+    offline.end()
+}
+
+fn reaches_what_it_lost() -> Result<bool> {
     let claim = pool()?.claim(ROOM)?;
     let loaded = build(&claim, &payload("beat")?)?;
     let core = loaded.domain.carve_core(CORE)?;
@@ -316,15 +367,18 @@ fn loses_memory() -> Result<()> {
     };
     beating.start()?;
     beating.tell(REACH, place);
-    wait("the control", || beating.word(COMMAND) == 0)?;
+    wait("the domain to reach it", || beating.word(COMMAND) == 0)?;
     beating.goes_on()?;
     beating.claim.revoke(region)?;
     beating.goes_on()?;
     beating.tell(REACH, place);
-    let exit = beating.exit()?;
-    ensure!(matches!(exit, Exit::Memory { .. }), "{exit:?}");
-    drop(beating);
-    offline.end()
+    wait("the domain to try", || beating.word(COMMAND) == 0)?;
+    std::thread::sleep(WHILE / 5);
+    match beating.loaded.vcpus[0].ended() {
+        None => beating.goes_on().map(|()| true),
+        Some(Exit::Memory { .. }) => Ok(false),
+        other => anyhow::bail!("{other:?}"),
+    }
 }
 
 /// A core that domain 0 uses is not given away, be it idle or busy, nor the first one, nor one that there is not.

@@ -106,12 +106,12 @@ impl Capabilities {
         }
     }
 
-    /// Whether a linear address is canonical: moved up by half the space, it lies in the space.
+    /// Whether a linear address is canonical: all bits above the space are like its highest.
     #[must_use]
     #[inline]
     pub const fn is_canonical(&self, address: u64) -> bool {
-        let half = 1 << (self.linear_bits - 1);
-        address.wrapping_add(half) >> self.linear_bits == 0
+        let above = u64::BITS - self.linear_bits as u32;
+        ((address << above) as i64 >> above) as u64 == address
     }
 }
 

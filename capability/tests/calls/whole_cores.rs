@@ -74,6 +74,8 @@ fn a_core_goes_with_all_its_threads_and_comes_back_so() {
     let facts = scene.engine.whole_core(domain, node(operation)).unwrap();
     assert_eq!((facts.base, facts.size), (12, 2));
     let back = scene.engine.revoke(claim, node(operation)).unwrap();
+    let usable = scene.engine.whole_core(domain, node(operation));
+    assert_eq!(usable, None, "from the beginning of the end");
     assert_eq!(scene.effects(back), [taken(domain), given(first)]);
     assert_eq!(scene.engine.whole_core(domain, node(operation)), None);
 }
@@ -154,6 +156,26 @@ fn who_has_one_can_hand_it_on_and_has_it_back_before_it_goes_back() {
     let operation = scene.engine.destroy(claim, outer).unwrap();
     scene.finish(operation).unwrap();
     assert_eq!(scene.holders([10, 11]), [Some(scene.first); 2]);
+}
+
+#[test]
+fn who_was_to_get_one_that_its_holder_does_not_leave_is_not_held_up() {
+    let (mut scene, claim, outer) = scene();
+    let pool = data() | Attributes::POOL;
+    scene.carve(claim, range(POOLS[0] + pages(8), 8), into(outer, 0), pool);
+    scene.carve_core(claim, 10, outer).unwrap();
+    scene.seal(claim, outer);
+    let inside = scene.engine.claim(outer, 0, pages(8), [3, 4]).unwrap();
+    let control = POOLS[0] + pages(8);
+    let allowed = policy(Flags::MAY_COMPOSE);
+    let inner = scene.engine.create(inside, control, allowed, 20).unwrap();
+    scene.machine.stuck.insert(10);
+    let refused = scene.carve_core(inside, 10, inner);
+    assert_eq!(refused, Err(Error::Quarantined));
+    scene.machine.stuck.clear();
+    let operation = scene.engine.destroy(inside, inner).unwrap();
+    scene.finish(operation).unwrap();
+    assert_eq!(scene.holders([10, 11]), [Some(outer); 2], "never left");
 }
 
 #[test]

@@ -155,17 +155,13 @@ bootstrap_entry:
     call rbx
     ud2
 
-// RDI: the end of the core's own stack. Nothing of what the boot has left on its stack stays.
+// RDI: the end of the core's own stack, whose word there is the core, as below.
 .global leave_boot_stack
 leave_boot_stack:
     mov rsp, rdi
-    mov edi, offset boot_stack
-    mov ecx, {stack_size} / 8
-    xor eax, eax
-    rep stosq
     mov rdi, [rsp]
     xor ebp, ebp
-    call {enter}
+    call {on_own_stack}
     ud2
 
 .global application_entry
@@ -221,7 +217,7 @@ application_stack:
     uefi_main = sym crate::uefi::uefi_main,
     after_uefi = sym super::after_uefi,
     application_main = sym super::application_main,
-    enter = sym super::enter,
+    on_own_stack = sym super::on_own_stack,
 );
 
 unsafe extern "C" {
@@ -236,10 +232,10 @@ unsafe extern "C" {
     /// The boot services have ended, interrupts are off, and the image lies where it is linked for, below 4 GiB.
     pub fn leave_firmware() -> !;
 
-    /// Goes on at `story::enter` on the core's own stack, and zeroes the one that the boot has used: it got the platform secret there.
+    /// Goes on at `story::on_own_stack`.
     ///
     /// # Safety
-    /// This core runs on the boot's stack and nothing refers to that any more; the address is its own [stack's end](crate::cores::StackEnd),
+    /// Nothing that is still used lies on the stack that this core runs on; the address is its own [stack's end](crate::cores::StackEnd),
     /// which holds the core, and that stack is not in use.
     pub fn leave_boot_stack(stack_end: u64) -> !;
 }

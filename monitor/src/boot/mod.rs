@@ -26,7 +26,7 @@ mod time;
 pub mod trampoline;
 
 #[cfg(not(any(test, fuzzing)))]
-pub use story::{after_multiboot, after_pvh, after_uefi, application_main, enter};
+pub use story::{after_multiboot, after_pvh, after_uefi, application_main, on_own_stack};
 
 /// Selectors of the descriptor table in `entry`.
 pub mod selector {

@@ -10,7 +10,7 @@ use super::{
     hidden_table, multiboot, paging, processor, sleep_states, start_information, time, trampoline,
 };
 use crate::acpi::{IommuUnit, SleepState, Tables};
-use crate::cores::{self, Core};
+use crate::cores::{self, Core, topology};
 use crate::frames::FRAMES;
 use crate::instructions::cpuid;
 use crate::iommu::{self, MOST_UNITS};
@@ -42,6 +42,8 @@ unsafe extern "C" {
 }
 
 static HANDOVER: Once<Handover> = Once::new();
+/// That, or what the firmware has left.
+static HANDED_OVER: Once<&'static Handover> = Once::new();
 
 /// Boots the machine that a loader which speaks PVH has started.
 ///
@@ -80,10 +82,6 @@ fn run(handover: &'static Handover) -> ! {
     last_words::tell();
 
     let vendor = Vendor::detect().unwrap_or_else(|reason| panic!("cannot run here: {reason:?}"));
-    let bundle = &handover.bundle;
-    // SAFETY: the loader says that its file lies there; nothing writes to it before domain 0 starts.
-    let kernel = Kernel::parse(unsafe { physical::bytes(bundle.kernel) })
-        .unwrap_or_else(|reason| panic!("domain 0's kernel cannot be booted: {reason:?}"));
     let layout = plan(handover, &options);
     // SAFETY: the layout has found this memory free, and shows it to nobody.
     unsafe { FRAMES.initialize(layout.reserve) };
@@ -107,10 +105,23 @@ fn run(handover: &'static Handover) -> ! {
         prepare_core(own, vendor);
         cores::start_all(cores);
     }
+    HANDED_OVER.set(handover);
+    // SAFETY: what goes on uses statics and the reserve.
+    unsafe { leave_boot_stack(own.stack_end() as u64) }
+}
+
+/// The rest, on a stack that is empty again and is wiped when the machine ends.
+pub extern "C" fn on_own_stack(core: &'static Core) -> ! {
+    let handover = HANDED_OVER.get();
+    // SAFETY: the loader says that its file lies there; nothing writes to it before domain 0 starts.
+    let kernel = Kernel::parse(unsafe { physical::bytes(handover.bundle.kernel) })
+        .unwrap_or_else(|reason| panic!("domain 0's kernel cannot be booted: {reason:?}"));
     // SAFETY: the files are where they were loaded, and domain 0 does not run yet.
     unsafe { attestation::measure::measure(handover) };
+    // The platform secret was there.
+    cores::clear_below();
     enclave::complete();
-    load(&kernel, handover, own)
+    load(&kernel, handover, core)
 }
 
 /// What an application processor does, on its own stack.
@@ -257,7 +268,7 @@ fn find_machine(
         allows_unprotected: options.allows_unprotected,
         ticks_per_second,
         physical_bits: (cpuid(0x8000_0008, 0).eax & 0xff).clamp(36, 52),
-        threads: processor::threads(cpuid),
+        threads: topology::threads(cpuid),
         gigabyte_pages: cpuid(0x8000_0001, 0).edx & 1 << 26 != 0,
         patience: options.patience.saturating_mul(
             match ticks_per_second {
@@ -345,8 +356,7 @@ fn load(kernel: &Kernel<'_>, handover: &Handover, core: &'static Core) -> ! {
     );
     log::show_on_console(false);
     domain0::start_bootstrap(core, entry, PARAMETERS);
-    // SAFETY: on the boot's stack, of which nothing is needed any more: what goes on lies in statics and in the reserve.
-    unsafe { leave_boot_stack(core.stack_end() as u64) }
+    enter(core)
 }
 
 /// Writes the firmware's memory map for domain 0, and says what domain 0 needs to call the firmware.
@@ -370,7 +380,7 @@ unsafe fn firmware_facts(uefi: &Uefi, layout: &Layout) -> FirmwareFacts {
 }
 
 /// Runs domain 0 on this core, once it wants to.
-pub extern "C" fn enter(core: &'static Core) -> ! {
+fn enter(core: &'static Core) -> ! {
     // SAFETY: domain 0's vCPUs are made, and this core alone touches its own.
     let vcpu = unsafe { &mut *core.domain0_vcpu() };
     let vcpu = core.wait_for_startup(vcpu);

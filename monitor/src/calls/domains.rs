@@ -239,12 +239,14 @@ pub(super) fn abandon(request: &Request<'_>) -> Result<Results, Refusal> {
     // SAFETY: the vCPU lives as long as its context; nothing but the atomic owner is touched before it is taken.
     let owner = unsafe { &(*vcpu).seat.owner };
     if !owner.take(request.core.index) {
-        // One that was started is stopped, and then looked at again.
-        return Err(if whole::end(vcpu) {
-            Refusal::Again
-        } else {
-            Error::Busy.into()
-        });
+        if whole::end(vcpu) {
+            // One that was started is stopped, and then looked at again.
+            return Err(Refusal::Again);
+        }
+        // It may have stopped between the two looks.
+        if !owner.take(request.core.index) {
+            return Err(Error::Busy.into());
+        }
     }
     // SAFETY: this core owns it now.
     let vcpu = unsafe { &mut *vcpu };

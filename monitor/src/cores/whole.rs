@@ -197,7 +197,8 @@ impl Core {
         }
     }
 
-    /// Its job, if it shall run one, on the way into it: from here on no interrupt of domain 0's ends that.
+    /// Its job, if it shall run one, on the way into it: from here on no interrupt of domain 0's ends that. Should it be to end already,
+    /// who waits for that asks again.
     pub(super) fn take_up_job(&self) -> Option<&'static mut Vcpu> {
         let job = self.whole.job.load(Ordering::SeqCst);
         let vcpu = job.map_addr(|at| at & !ENDS);
@@ -205,8 +206,6 @@ impl Core {
             return None;
         }
         hold_interrupts();
-        // It may have been asked to end, or its domain have died, while the core was on its way here: it comes out once, and looks.
-        self.kick(0);
         // SAFETY: who began the job made this core the owner of the vCPU.
         Some(unsafe { &mut *vcpu })
     }

@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use adyton_sgx::{Access, Control, EpcPage, Fault, Machine, Mode, Platform};
 
+use super::trails::Trails;
 use super::{RESTRICTIONS, epc, extended, launch, platform};
 use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
 use crate::cores::Core;
@@ -21,7 +22,9 @@ pub(super) struct Caller<'a> {
     pub(super) core: &'static Core,
     pub(super) vcpu: &'a mut Vcpu,
     /// Domain 0's address space.
-    pub(super) regime: Regime,
+    pub(super) regime: &'a Regime,
+    /// Of a program outside enclave mode.
+    pub(super) trails: Option<&'a Trails>,
 }
 
 impl Caller<'_> {
@@ -29,7 +32,12 @@ impl Caller<'_> {
         self.vcpu.cpl() == 3
     }
 
+    #[inline]
     fn translate(&self, address: u64, kind: Kind) -> Result<GuestPhysical, Fault> {
+        if let Some(trails) = self.trails {
+            let memory = CallerMemory::new(self.vcpu);
+            return trails.walk(memory, address, kind).map_err(raised);
+        }
         let access = walk::Access {
             kind,
             user: self.is_user(),
@@ -37,9 +45,10 @@ impl Caller<'_> {
             alignment_check: self.vcpu.rflags() & 1 << 18 != 0,
         };
         let memory = CallerMemory::new(self.vcpu);
-        let found = self
-            .regime
-            .translate(&memory, GuestVirtual(address), access);
+        // WRPKRU inside and the vector state that ERESUME loads change the protection keys.
+        let keys = self.vcpu.protection_keys();
+        let regime = self.regime.with_protection_keys(keys);
+        let found = regime.translate(&memory, GuestVirtual(address), access);
         Ok(found.map_err(raised)?.address)
     }
 
@@ -100,6 +109,7 @@ impl Machine<'static> for Caller<'_> {
         platform()
     }
 
+    #[inline]
     fn mode(&self) -> Mode {
         let cr4 = self.vcpu.cr4();
         Mode {
@@ -151,6 +161,7 @@ impl Machine<'static> for Caller<'_> {
         self.for_each_part(address, length, Kind::Write, |_, _, _| {})
     }
 
+    #[inline]
     fn epc_page(&mut self, address: u64, access: Access) -> Result<Option<EpcPage>, Fault> {
         let kind = match access {
             Access::Read => Kind::Read,
@@ -164,14 +175,17 @@ impl Machine<'static> for Caller<'_> {
         epc::place(page).map_or(u64::MAX, |place| place.value())
     }
 
+    #[inline(always)]
     fn load(&self, page: EpcPage, offset: usize, bytes: &mut [u8]) {
         epc::load(page, offset, bytes);
     }
 
+    #[inline(always)]
     fn store(&mut self, page: EpcPage, offset: usize, bytes: &[u8]) {
         epc::store(page, offset, bytes);
     }
 
+    #[inline]
     fn compare_exchange(
         &mut self,
         page: EpcPage,

@@ -2,10 +2,11 @@
 
 use core::cell::UnsafeCell;
 
-use adyton_sgx::Progress;
+use adyton_sgx::{Progress, Thread};
 
 use super::RECORDS;
-use super::inside::Stay;
+use super::spaces::Taken;
+use super::trails::Trails;
 use crate::address::PAGE_SIZE;
 use crate::cores::Core;
 use crate::once::Once;
@@ -22,8 +23,11 @@ unsafe impl Sync for OfCore {}
 pub(super) struct State {
     /// How far an instruction of several slices is.
     pub(super) progress: Progress,
-    /// While it is in enclave mode.
-    pub(super) stay: Option<Stay>,
+    /// Walks of the program that enters.
+    pub(super) trails: Trails,
+    /// While it is in enclave mode, and its space with it.
+    pub(super) thread: Option<Thread>,
+    pub(super) space: Option<Taken>,
 }
 
 /// Makes the states.

@@ -9,11 +9,37 @@ use adyton_sgx::EpcPage;
 
 use super::sections;
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::memory::Range;
+
+/// The first section, which is mostly the only one: where it begins, and its bytes; 0 while there is none.
+static FIRST: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// Notes the first section. Once, while the monitor boots.
+pub(super) fn note_first(section: &Range) {
+    let [start, size] = &FIRST;
+    start.store(section.start, Ordering::Relaxed);
+    size.store(section.size(), Ordering::Relaxed);
+}
+
+fn first() -> (u64, u64) {
+    let [start, size] = FIRST.each_ref().map(|word| word.load(Ordering::Relaxed));
+    (start, size)
+}
 
 /// The page that holds this physical address; `None` outside the EPC.
 #[inline]
 #[must_use]
 pub fn page_at(address: u64) -> Option<EpcPage> {
+    let (start, size) = first();
+    let offset = address.wrapping_sub(start);
+    if offset < size {
+        return Some(EpcPage((offset / PAGE_SIZE) as u32));
+    }
+    page_in_any(address)
+}
+
+#[cold]
+fn page_in_any(address: u64) -> Option<EpcPage> {
     let mut before = 0;
     for section in sections() {
         if section.contains(address) {
@@ -30,6 +56,16 @@ pub fn page_at(address: u64) -> Option<EpcPage> {
 #[inline]
 #[must_use]
 pub fn place(page: EpcPage) -> Option<HostPhysical> {
+    let offset = u64::from(page.0) * PAGE_SIZE;
+    let (start, size) = first();
+    if offset < size {
+        return Some(HostPhysical(start + offset));
+    }
+    place_in_any(page)
+}
+
+#[cold]
+fn place_in_any(page: EpcPage) -> Option<HostPhysical> {
     let mut offset = u64::from(page.0) * PAGE_SIZE;
     for section in sections() {
         if offset < section.size() {
@@ -49,7 +85,7 @@ fn stretch(page: EpcPage, offset: usize, length: usize) -> Option<u64> {
 }
 
 /// Copies bytes out of a page; ones where there is none.
-#[inline]
+#[inline(always)]
 pub fn load(page: EpcPage, offset: usize, bytes: &mut [u8]) {
     match stretch(page, offset, bytes.len()) {
         // SAFETY: the stretch lies in the EPC, which is RAM, mapped one to one, and nothing else of the monitor's.
@@ -61,7 +97,7 @@ pub fn load(page: EpcPage, offset: usize, bytes: &mut [u8]) {
 }
 
 /// Copies bytes into a page.
-#[inline]
+#[inline(always)]
 pub fn store(page: EpcPage, offset: usize, bytes: &[u8]) {
     if let Some(start) = stretch(page, offset, bytes.len()) {
         // SAFETY: as in `load`; the leaf that stores has claimed the page, or it is the enclave's own to change.
@@ -107,6 +143,7 @@ pub fn copy(from: EpcPage, to: EpcPage) {
 ///
 /// # Errors
 /// What it is instead.
+#[inline]
 pub fn compare_exchange(page: EpcPage, offset: usize, current: u64, new: u64) -> Result<(), u64> {
     let word = word(page, offset).ok_or(!current)?;
     word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)

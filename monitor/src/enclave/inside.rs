@@ -1,24 +1,24 @@
 //! A core in enclave mode: how it gets there, what its exits mean, and how it leaves.
 //!
-//! What must hold: a core's [`Stay`] exists exactly while its vCPU is in enclave mode. Nothing is delivered to domain 0 in
+//! What must hold: a core's state has a thread and its space exactly while its vCPU is in enclave mode. Nothing is delivered to domain 0 in
 //! enclave mode: whatever concerns it first makes an asynchronous exit.
 
 use arrayvec::ArrayVec;
 
-use adyton_sgx::{Event, Fault, Outcome, Processor, Thread};
+use adyton_sgx::{Event, Fault, Outcome, Processor};
 use adyton_x86::paging::fault;
 
 use super::caller::Caller;
 use super::cores::{State, here};
 use super::space::OutOfFrames;
-use super::spaces::{self, Key, Taken};
+use super::spaces::{self, Key};
 use super::undefined::{self, ENCLU};
 use super::{judgement, registers};
 use crate::address::PAGE_SIZE;
 use crate::cores::Core;
 use crate::domain::memory::CallerMemory;
 use crate::guest::instruction::{Instruction, LONGEST, Mode};
-use crate::guest::walk::{Kind, Regime};
+use crate::guest::walk::Kind;
 use crate::vcpu::Vcpu;
 use crate::vendor::{EnclaveEntry, Exit, Vendor};
 
@@ -26,33 +26,15 @@ const BREAKPOINT: u8 = 3;
 /// INT3, which an emulator takes for a software interrupt instead of an exception.
 const INT3: [u8; 1] = [0xcc];
 
-/// What a core remembers while it is in enclave mode.
-pub(super) struct Stay {
-    pub(super) thread: Thread,
-    space: Taken,
-    /// Domain 0's address space, with the protection keys of the entry.
-    regime: Regime,
-}
-
-impl Stay {
-    /// Domain 0's address space. WRPKRU inside and the vector state that ERESUME loads change the protection keys.
-    fn regime(&self, vcpu: &Vcpu) -> Regime {
-        self.regime.with_protection_keys(vcpu.protection_keys())
-    }
-}
-
-/// Goes on in enclave mode, where a leaf has put the processor.
-pub(super) fn enter(
-    state: &mut State,
-    vcpu: &mut Vcpu,
-    regime: Regime,
-    thread: Thread,
-    processor: &Processor,
-) {
+/// Goes on in enclave mode, where a leaf has put the thread and the processor.
+pub(super) fn enter(state: &mut State, vcpu: &mut Vcpu, processor: &Processor) {
+    let Some(thread) = &state.thread else {
+        return;
+    };
     let control = [vcpu.cr0(), vcpu.cr3(), vcpu.cr4(), vcpu.efer()];
-    let key = Key::new(&thread, control);
+    let key = Key::new(thread, control);
     let generation = vcpu.seat.context().generation.current();
-    let space = spaces::take(key, &thread, generation).expect("there are more spaces than cores");
+    let space = spaces::take(key, thread, generation).expect("there are more spaces than cores");
     let entry = EnclaveEntry {
         root: space.root(),
         fs: processor.fs,
@@ -61,11 +43,7 @@ pub(super) fn enter(
     };
     Vendor::current().enter_enclave(vcpu, &entry);
     registers::put(vcpu, processor);
-    state.stay = Some(Stay {
-        thread,
-        space,
-        regime,
-    });
+    state.space = Some(space);
 }
 
 /// An exit of a core in enclave mode.
@@ -138,12 +116,16 @@ fn exception(
 
 /// Loads the translation that an access has missed.
 fn load(state: &mut State, vcpu: &Vcpu, address: u64, kind: Kind) -> Result<(), Event> {
-    let Some(stay) = &state.stay else {
+    let (Some(thread), Some(space), Some(regime)) =
+        (&state.thread, &state.space, state.trails.regime())
+    else {
         return Err(Fault::general_protection().into());
     };
     let memory = CallerMemory::new(vcpu);
-    let new = judgement::judge(memory, &stay.regime(vcpu), &stay.thread, address, kind)?;
-    Ok(stay.space.load(&new)?)
+    // Those of the moment: WRPKRU inside and the vector state that ERESUME loads change them.
+    let regime = regime.with_protection_keys(vcpu.protection_keys());
+    let new = judgement::judge(memory, &regime, thread, address, kind)?;
+    Ok(space.load(&new)?)
 }
 
 impl From<OutOfFrames> for Event {
@@ -156,7 +138,7 @@ impl From<OutOfFrames> for Event {
 /// The first bytes that the enclave stands at, as far as they can be had: what it has just executed is loaded.
 fn code<const COUNT: usize>(state: &State, vcpu: &Vcpu) -> ArrayVec<u8, COUNT> {
     let mut bytes = ArrayVec::new();
-    let Some(stay) = &state.stay else {
+    let Some(space) = &state.space else {
         return bytes;
     };
     let mut place = None;
@@ -164,7 +146,7 @@ fn code<const COUNT: usize>(state: &State, vcpu: &Vcpu) -> ArrayVec<u8, COUNT> {
         let address = vcpu.rip().wrapping_add(offset);
         place = match place {
             Some(last) if address % PAGE_SIZE != 0 => Some(last + 1),
-            _ => stay.space.translate(address),
+            _ => space.translate(address),
         };
         let Some(host) = place else {
             break;
@@ -193,37 +175,44 @@ fn is_undefined(state: &State, vcpu: &Vcpu) -> bool {
 
 /// Executes a leaf of the enclave's; what is to be told of it, if it cannot go on.
 fn leaf(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<Event> {
-    let mut stay = state.stay.take()?;
+    let regime = state.trails.regime()?;
+    let debug = state.thread.as_ref()?.debug;
     let mut processor = registers::of(vcpu, ENCLU.len() as u64);
-    let mut thread = Some(stay.thread);
     let mut caller = Caller {
         core,
-        regime: stay.regime(vcpu),
         vcpu,
+        regime,
+        trails: None,
     };
-    let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
-    if outcome == Outcome::Left {
-        Vendor::current().leave_enclave(vcpu, stay.thread.debug);
-        stay.space.release();
-        registers::put(vcpu, &processor);
-        return None;
-    }
-    stay.thread = thread.unwrap_or(stay.thread);
-    state.stay = Some(stay);
-    match outcome {
+    match adyton_sgx::enclu(&mut caller, &mut state.thread, &mut processor) {
+        Outcome::Left => {
+            Vendor::current().leave_enclave(vcpu, debug);
+            release(state);
+            registers::put(vcpu, &processor);
+            None
+        }
         Outcome::Complete => {
             processor.rip = processor.next;
             registers::put(vcpu, &processor);
             None
         }
         Outcome::Fault(fault) => Some(fault.into()),
-        Outcome::Again | Outcome::Entered | Outcome::Left => None,
+        Outcome::Again | Outcome::Entered => None,
+    }
+}
+
+fn release(state: &mut State) {
+    if let Some(space) = state.space.take() {
+        space.release();
     }
 }
 
 /// The asynchronous exit: domain 0 goes on at the pointer that it named, with the exception if it was one.
 fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) {
-    let Some(stay) = state.stay.take() else {
+    let Some(regime) = state.trails.regime() else {
+        return;
+    };
+    let Some(thread) = state.thread.take() else {
         return;
     };
     Vendor::current().save_hidden(vcpu);
@@ -231,12 +220,12 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) 
     let mut caller = Caller {
         core,
         vcpu,
-        regime: stay.regime,
+        regime,
+        trails: None,
     };
-    let debug = stay.thread.debug;
-    let address = adyton_sgx::asynchronous_exit(&mut caller, &stay.thread, &mut processor, event);
-    Vendor::current().leave_enclave(vcpu, debug);
-    stay.space.release();
+    let address = adyton_sgx::asynchronous_exit(&mut caller, &thread, &mut processor, event);
+    Vendor::current().leave_enclave(vcpu, thread.debug);
+    release(state);
     registers::put(vcpu, &processor);
     if let Event::Exception { vector, error, .. } = event {
         let fault = Fault {

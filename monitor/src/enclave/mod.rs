@@ -20,6 +20,7 @@ mod registers;
 mod secrets;
 pub mod space;
 mod spaces;
+mod trails;
 pub(crate) mod undefined;
 
 use core::sync::atomic::AtomicU64;
@@ -70,6 +71,9 @@ pub fn create(layout: &'static Layout, cores: usize) {
         return;
     }
     create_for_cores(cores);
+    if let Some(first) = layout.epc.first() {
+        epc::note_first(first);
+    }
     SECTIONS.set(&layout.epc);
 }
 

@@ -37,13 +37,9 @@ pub(super) struct Notes<M> {
 
 impl<M> Notes<M> {
     pub(super) fn new(memory: M) -> Self {
-        const NONE: Step = Step {
-            entry: core::ptr::null(),
-            word: 0,
-        };
         Self {
             memory,
-            steps: [const { Cell::new(NONE) }; LEVELS],
+            steps: [const { Cell::new(Step::NONE) }; LEVELS],
             count: Cell::new(0),
         }
     }
@@ -92,7 +88,10 @@ impl<M: Entries> GuestMemory for Notes<M> {
             .last()
             .is_some_and(|last| core::ptr::eq(last.entry, entry));
         let number = self.count.get() - usize::from(again);
-        self.steps.get(number).ok_or(Denied)?.set(step);
+        // Of a way that is longer nothing is kept ([`Self::way`]).
+        if let Some(place) = self.steps.get(number) {
+            place.set(step);
+        }
         self.count.set(number + 1);
         Ok(word)
     }
@@ -109,4 +108,4 @@ impl<M: Entries> GuestMemory for Notes<M> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -39,8 +39,15 @@ pub struct Step {
 }
 
 impl Step {
+    /// Of no walk.
+    pub const NONE: Self = Self {
+        entry: core::ptr::null(),
+        word: 0,
+    };
+
+    /// Whether it would say the same.
     #[inline]
-    fn still_holds(&self) -> bool {
+    pub(super) fn still_holds(&self) -> bool {
         // SAFETY: the entry is a word of domain 0's memory in this generation (see the module).
         unsafe { &*self.entry }.load(Ordering::Relaxed) == self.word
     }
@@ -68,7 +75,10 @@ struct Region {
     /// The operating system's table, null where it has a large page.
     original: *const AtomicU64,
     upper: [Step; UPPER_LEVELS],
+    /// A bit for each translation that is there.
     loaded: [u64; WORDS],
+    /// A bit for each word of `loaded` that is not zero.
+    used: u64,
 }
 
 /// Regions of a page of records.
@@ -249,11 +259,9 @@ impl Space {
             table,
             copies,
             original: core::ptr::null(),
-            upper: [Step {
-                entry: core::ptr::null(),
-                word: 0,
-            }; UPPER_LEVELS],
+            upper: [Step::NONE; UPPER_LEVELS],
             loaded: [0; WORDS],
+            used: 0,
         };
         Ok(slot)
     }
@@ -280,7 +288,7 @@ impl Region {
     /// Drops what no longer holds; how many.
     #[inline]
     fn judge(&mut self) -> usize {
-        if self.loaded == [0; WORDS] {
+        if self.used == 0 {
             return 0;
         }
         if !self.upper.iter().all(Step::still_holds) {
@@ -291,17 +299,20 @@ impl Region {
         }
         let (table, copies) = (table(self.table), table(self.copies));
         let mut dropped = 0;
-        for (base, loaded) in (0..).step_by(64).zip(&mut self.loaded) {
-            let mut left = *loaded;
+        let mut words = self.used;
+        while words != 0 {
+            let word = words.trailing_zeros() as usize % WORDS;
+            words &= words - 1;
+            let (base, mut left) = (64 * word, self.loaded[word]);
             while left != 0 {
-                let bit = left.trailing_zeros();
+                let bit = left.trailing_zeros() as usize;
                 left &= left - 1;
-                let number = (base + bit as usize) % ENTRIES;
+                let number = (base + bit) % ENTRIES;
                 // SAFETY: the table is a page of domain 0's memory in this generation, and the number is below its length.
                 let now = unsafe { &*self.original.add(number) }.load(Ordering::Relaxed);
                 if now != copies[number].load(Ordering::Relaxed) {
                     table[number].store(0, Ordering::Relaxed);
-                    *loaded &= !(1 << bit);
+                    self.forget(number);
                     dropped += 1;
                 }
             }
@@ -321,11 +332,19 @@ impl Region {
             let address = self.start + number as u64 * span(0);
             if is_loaded && !keep(address, entry.load(Ordering::Relaxed)) {
                 entry.store(0, Ordering::Relaxed);
-                self.loaded[word % WORDS] &= !bit;
+                self.forget(number);
                 dropped += 1;
             }
         }
         dropped
+    }
+
+    fn forget(&mut self, number: usize) {
+        let word = number / 64 % WORDS;
+        self.loaded[word] &= !(1 << (number % 64));
+        if self.loaded[word] == 0 {
+            self.used &= !(1 << word);
+        }
     }
 
     /// How many translations were added, and how many dropped.
@@ -355,6 +374,7 @@ impl Region {
         let (word, bit) = (number / 64 % WORDS, 1 << (number % 64));
         let added = usize::from(self.loaded[word] & bit == 0);
         self.loaded[word] |= bit;
+        self.used |= 1 << word;
         (added, dropped)
     }
 }

@@ -5,10 +5,13 @@ use adyton_x86::paging::cr4;
 
 use super::caller::Caller;
 use super::cores::{State, here};
+use super::trails::Trails;
 use super::{inside, is_offered, registers};
+use crate::address::PAGE_SIZE;
 use crate::cores::Core;
+use crate::domain::memory::CallerMemory;
 use crate::domain0::error_code;
-use crate::guest::walk::Regime;
+use crate::guest::walk::{Kind, Regime};
 use crate::vcpu::{Register, Vcpu};
 use crate::vendor::Vendor;
 
@@ -30,23 +33,60 @@ const NOT_AVAILABLE: u8 = 7;
 
 /// Answers it.
 pub(crate) fn handle(core: &'static Core, vcpu: &mut Vcpu) {
-    let bytes = if is_offered() {
-        vcpu.bytes_at_rip()
-    } else {
-        None
-    };
-    match (bytes, vcpu.regime()) {
-        (Some(ENCLS), Some(regime)) if vcpu.cpl() == 0 => {
-            here(core, |state| encls(core, state, vcpu, regime));
+    if !is_offered() {
+        return vcpu.inject_undefined();
+    }
+    here(core, |state| {
+        if vcpu.cpl() == PROGRAM {
+            of_program(core, state, vcpu);
+        } else {
+            of_system(core, state, vcpu);
         }
-        (Some(ENCLU), Some(regime)) => match refusal(vcpu.cr0(), vcpu.cpl()) {
+    });
+}
+
+fn of_program(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) {
+    state.trails.prepare(vcpu);
+    match first_bytes(vcpu, &state.trails) {
+        Some(ENCLU) => match refusal(vcpu.cr0(), PROGRAM) {
             Some(fault) => raise(vcpu, fault),
-            None => {
-                here(core, |state| enclu(core, state, vcpu, regime));
-            }
+            None => enclu(core, state, vcpu),
         },
         _ => vcpu.inject_undefined(),
     }
+}
+
+#[cold]
+fn of_system(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) {
+    match (vcpu.bytes_at_rip(), vcpu.regime()) {
+        (Some(ENCLS), Some(regime)) if vcpu.cpl() == 0 => encls(core, state, vcpu, &regime),
+        (Some(ENCLU), Some(_)) => match refusal(vcpu.cr0(), vcpu.cpl()) {
+            Some(fault) => raise(vcpu, fault),
+            None => vcpu.inject_undefined(),
+        },
+        _ => vcpu.inject_undefined(),
+    }
+}
+
+/// The first bytes of the instruction that a program is at.
+fn first_bytes<const COUNT: usize>(vcpu: &Vcpu, trails: &Trails) -> Option<[u8; COUNT]> {
+    let base = if vcpu.is_64_bit() {
+        0
+    } else {
+        vcpu.segment_base(1)
+    };
+    let start = base.wrapping_add(vcpu.rip());
+    if start % PAGE_SIZE + COUNT as u64 > PAGE_SIZE {
+        return vcpu.bytes_at_rip();
+    }
+    let memory = CallerMemory::new(vcpu);
+    let place = trails.walk(memory, start, Kind::Execute).ok()?;
+    let host = memory.readable(place)?.value() as *const u8;
+    // SAFETY: RAM that the program may read, mapped one to one, to the end of the page. Should another core change a byte meanwhile, one
+    // or the other is read.
+    Some(core::array::from_fn(|offset| unsafe {
+        core::ptr::read_volatile(host.add(offset))
+    }))
 }
 
 /// What ENCLU raises before any leaf is looked at (SDM volume 3D, ENCLU).
@@ -66,9 +106,14 @@ fn refusal(cr0: u64, privilege: u8) -> Option<Fault> {
     }
 }
 
-fn encls(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime) {
+fn encls(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: &Regime) {
     let mut processor = registers::of(vcpu, LENGTH);
-    let mut caller = Caller { core, vcpu, regime };
+    let mut caller = Caller {
+        core,
+        vcpu,
+        regime,
+        trails: None,
+    };
     let outcome = adyton_sgx::encls(&mut caller, &mut state.progress, &mut processor);
     match outcome {
         Outcome::Complete => {
@@ -80,7 +125,10 @@ fn encls(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime
     }
 }
 
-fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime) {
+fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) {
+    let Some(regime) = state.trails.regime() else {
+        return vcpu.inject_undefined();
+    };
     let leaf = vcpu.register(Register::Rax) as u32;
     let enters = matches!(leaf, EENTER | ERESUME);
     if enters && vcpu.cr4() & cr4::FIVE_LEVELS != 0 {
@@ -91,17 +139,20 @@ fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, regime: Regime
         Vendor::current().save_hidden(vcpu);
     }
     let mut processor = registers::of(vcpu, LENGTH);
-    let mut thread = None;
-    let mut caller = Caller { core, vcpu, regime };
-    let outcome = adyton_sgx::enclu(&mut caller, &mut thread, &mut processor);
-    match (outcome, thread) {
-        (Outcome::Entered, Some(thread)) => inside::enter(state, vcpu, regime, thread, &processor),
-        (Outcome::Complete, _) => {
+    let mut caller = Caller {
+        core,
+        vcpu,
+        regime,
+        trails: Some(&state.trails),
+    };
+    match adyton_sgx::enclu(&mut caller, &mut state.thread, &mut processor) {
+        Outcome::Entered => inside::enter(state, vcpu, &processor),
+        Outcome::Complete => {
             registers::put(vcpu, &processor);
             vcpu.advance_to(processor.next);
         }
-        (Outcome::Fault(fault), _) => raise(vcpu, fault),
-        _ => {}
+        Outcome::Fault(fault) => raise(vcpu, fault),
+        Outcome::Again | Outcome::Left => {}
     }
 }
 

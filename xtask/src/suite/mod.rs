@@ -7,6 +7,7 @@
 mod boot;
 mod definition;
 mod host;
+mod kept_secret;
 mod model_check;
 mod progress;
 mod reboots;

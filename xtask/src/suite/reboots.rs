@@ -2,8 +2,8 @@
 //!
 //! | start | system | must find |
 //! | --- | --- | --- |
-//! | 1 | release 1 | new keys, and a counter; says who it is |
-//! | 2 | release 2, another command line and initrd | the same keys and the counter: an update loses nothing. It answers a challenge that only this machine can |
+//! | 1 | release 1 | new keys, and a counter; says who it is. Once it has ended, nothing of the secret is in its memory |
+//! | 2 | release 2, another command line and initrd | the same keys and the counter: an update loses nothing. It answers a challenge that only this machine can. Then the power is cut: the key that the monitor keeps is in its memory, and the secret is not |
 //! | | the same machine without us, with the owner's authority | that it can read nothing, and can delete |
 //! | 3 | release 1 | no keys: it is older now |
 //! | 4 | release 2, after the secret was deleted | other keys: what was deleted is gone, not exposed; no counter goes back |
@@ -21,6 +21,7 @@ use adyton_enrolment::{answer, certificate, challenge};
 use adyton_secrets::index::handle;
 use anyhow::{Context, Result, bail, ensure};
 
+use super::kept_secret::{Found as Remains, KeptSecret};
 use super::report::{Outcome, Report};
 use crate::build::Monitors;
 use crate::guest::{Firmware, Images, Settings};
@@ -48,6 +49,26 @@ struct Found {
     counter: [u64; 2],
     /// A file that was printed.
     file: String,
+    /// What the machine's memory held of the platform secret afterwards.
+    remains: Option<Remains>,
+}
+
+/// How a start ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    PowerOff,
+    /// Of which the monitor knows nothing.
+    PowerCut,
+}
+
+impl Found {
+    /// Whether the machine's memory held the key that is made of the platform secret as `key` says, and the secret not at all.
+    fn holds(&self, key: bool) -> Result<()> {
+        let expected = Remains { secret: false, key };
+        let remains = self.remains.as_ref();
+        ensure!(remains == Some(&expected), "in memory: {remains:?}");
+        Ok(())
+    }
 }
 
 /// The machine.
@@ -81,13 +102,18 @@ pub fn run(workspace: &Workspace) -> Result<Vec<Report>> {
         reports.push(report);
     };
     let begin = Instant::now();
-    let first = computer.start("first", 1, &format!("{KEYS} && {IDENTITY}"), &[])?;
+    let command = format!("{KEYS} && {IDENTITY}");
+    let first = computer.start("first", 1, &command, &[], End::PowerOff)?;
     let is_whole = first.keys.len() == 2 && first.counter[0] == 0;
     judge("first", begin, require(is_whole, "there are no keys"));
+    judge("memory", begin, first.holds(false));
     let begin = Instant::now();
     let enrolment = Enrolment::begin(&first.file, &computer.maker())?;
     let files = [("adyton/challenge", enrolment.challenge.as_str())];
-    let updated = computer.start("update", 2, &format!("{KEYS} && {ACTIVATE}"), &files)?;
+    let command = format!("{KEYS} && {ACTIVATE}");
+    let updated = computer.start("update", 2, &command, &files, End::PowerCut)?;
+    // The control: the key is found where nobody has wiped it.
+    judge("memory-while-running", begin, updated.holds(true));
     judge("enrolment", begin, enrolment.finish(&updated.file));
     let is_same = updated.keys == first.keys;
     judge("update", begin, require(is_same, "keys were lost"));
@@ -96,12 +122,12 @@ pub fn run(workspace: &Workspace) -> Result<Vec<Report>> {
     let begin = Instant::now();
     judge("other-system", begin, computer.other_system(true));
     let begin = Instant::now();
-    let older = computer.start("older", 1, NO_KEYS, &[]).map(drop);
-    judge("older", begin, older);
+    let older = computer.start("older", 1, NO_KEYS, &[], End::PowerOff);
+    judge("older", begin, older.map(drop));
     let begin = Instant::now();
     judge("deletion", begin, computer.other_system(false));
     let begin = Instant::now();
-    let anew = computer.start("deleted", 2, KEYS, &[])?;
+    let anew = computer.start("deleted", 2, KEYS, &[], End::PowerOff)?;
     let differs = |name: &String| {
         let key = anew.keys.get(name);
         key.is_some() && key != first.keys.get(name)
@@ -184,6 +210,7 @@ impl Computer<'_> {
         release: u64,
         command: &str,
         files: &[(&str, &str)],
+        end: End,
     ) -> Result<Found> {
         let settings = Settings {
             firmware: Firmware::Uefi,
@@ -192,7 +219,11 @@ impl Computer<'_> {
             append: format!("quiet start={name}"),
             ..Settings::default()
         };
-        let script = format!("{command}; echo \"{STATUS}$?\"; poweroff -f");
+        let last = match end {
+            End::PowerOff => "poweroff -f",
+            End::PowerCut => "sleep 60",
+        };
+        let script = format!("{command}; echo \"{STATUS}$?\"; {last}");
         let start = vec![image::start(&script, files)];
         let initrd = self.images.initrd(&self.kernel, start)?;
         let folder = self.folder.join(name);
@@ -200,14 +231,22 @@ impl Computer<'_> {
             .images
             .machine(&settings, &self.kernel.image, &initrd, &folder)?;
         machine.tpm_state = Some(self.state());
+        let memory = folder.join("memory");
+        machine.memory_file = Some(memory.clone());
         let log = folder.join("console.log");
         let mut session = Session::start(&machine, &log)?;
-        let found = follow(&mut session);
+        let found = follow(&mut session, end);
         session.finish()?;
         for file in machine.packed() {
             fs::remove_file(file)?;
         }
-        found.with_context(|| format!("console: {}", log.display()))
+        let mut found = found.with_context(|| format!("console: {}", log.display()))?;
+        if found.keys.is_empty() {
+            fs::remove_file(memory)?;
+        } else {
+            found.remains = Some(KeptSecret::read(&self.state())?.search(&memory)?);
+        }
+        Ok(found)
     }
 
     /// Another system on the same machine, with the owner's authority: it reads nothing and writes nothing. What it can do is delete.
@@ -276,7 +315,7 @@ impl Enrolment {
 }
 
 /// Reads the console to its end.
-fn follow(session: &mut Session) -> Result<Found> {
+fn follow(session: &mut Session, end: End) -> Result<Found> {
     let deadline = Instant::now() + Duration::from_secs(PATIENCE);
     let (mut found, mut status) = (Found::default(), None);
     let mut is_file = false;
@@ -303,6 +342,9 @@ fn follow(session: &mut Session) -> Result<Found> {
                 is_file |= line == BEGIN;
                 if let Some(number) = line.strip_prefix(STATUS) {
                     status = Some(number.to_owned());
+                    if end == End::PowerCut {
+                        session.kill()?;
+                    }
                 }
             }
             Event::Closed => break,

@@ -36,16 +36,33 @@ pub fn judge(file: &Path, expected: &Memory) -> Result<Outcome> {
         .chain(absent)
         .map(|(text, wanted)| Pattern::parse(text, wanted))
         .collect::<Result<Vec<_>>>()?;
-    let memory = File::open(file).with_context(|| file.display().to_string())?;
-    // It is as large as the machine, and gone when it is closed.
-    fs::remove_file(file)?;
-    search(memory, &mut patterns)?;
+    search(take(file)?, &mut patterns)?;
     let wrong: Vec<String> = patterns.iter().filter_map(Pattern::complaint).collect();
     Ok(if wrong.is_empty() {
         Outcome::Passed
     } else {
         Outcome::Failed(wrong.join("; "))
     })
+}
+
+/// Which of these patterns are anywhere in the memory in `file`. Removes the file.
+pub fn find(file: &Path, patterns: &[Vec<u8>]) -> Result<Vec<bool>> {
+    let pattern = |bytes: &Vec<u8>| Pattern {
+        bytes: bytes.clone(),
+        wanted: false,
+        first: None,
+        count: 0,
+    };
+    let mut patterns: Vec<_> = patterns.iter().map(pattern).collect();
+    search(take(file)?, &mut patterns)?;
+    Ok(patterns.iter().map(|pattern| pattern.count > 0).collect())
+}
+
+fn take(file: &Path) -> Result<File> {
+    let memory = File::open(file).with_context(|| file.display().to_string())?;
+    // It is as large as the machine, and gone when it is closed.
+    fs::remove_file(file)?;
+    Ok(memory)
 }
 
 /// Counts all patterns from beginning to end, also where they lie across two windows.

@@ -7,10 +7,10 @@ use crate::address::GuestVirtual;
 use crate::guest::walk::{Access, ControlRegisters, Implemented, Kind, Regime};
 
 /// Four tables of one entry each, the first at address 0.
-struct Tables(Vec<AtomicU64>);
+pub(in crate::enclave) struct Tables(pub(in crate::enclave) Vec<AtomicU64>);
 
 impl Tables {
-    fn new() -> Self {
+    pub(in crate::enclave) fn new() -> Self {
         let rights = Entry::PRESENT | Entry::WRITABLE | Entry::USER;
         let words = (1..=4).map(|number| number << 12 | rights);
         Self(words.map(AtomicU64::new).collect())
@@ -19,7 +19,9 @@ impl Tables {
 
 impl Entries for &Tables {
     fn entry(&self, place: GuestPhysical) -> Result<&AtomicU64, Denied> {
-        self.0.get((place.value() >> 12) as usize).ok_or(Denied)
+        let is_first = place.value().is_multiple_of(4096);
+        let entry = self.0.get((place.value() >> 12) as usize);
+        entry.filter(|_| is_first).ok_or(Denied)
     }
 }
 
@@ -37,7 +39,7 @@ impl GuestMemory for &Tables {
     }
 }
 
-fn regime() -> Regime {
+pub(in crate::enclave) fn regime() -> Regime {
     let registers = ControlRegisters {
         cr0: cr0::PAGING | cr0::PROTECTION,
         cr4: cr4::PHYSICAL_ADDRESS_EXTENSION,

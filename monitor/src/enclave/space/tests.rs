@@ -163,3 +163,23 @@ fn a_large_page_is_judged_by_its_way_alone() {
     space.judge();
     assert_eq!(space.pages(), 0);
 }
+
+#[test]
+fn pages_of_one_table_are_dropped_one_by_one() {
+    let world = World::new(64);
+    let mut space = Space::new(&world.frames).unwrap();
+    let start = 0x7f00_1220_0000;
+    // Of one word of the bitmap, and of others.
+    let pages = [0, 1, 63, 64, 511].map(|number| start + number * PAGE);
+    for round in 1..=2 {
+        for page in pages {
+            world.load(&mut space, page, 0x10_0000);
+        }
+        assert_eq!(space.pages(), pages.len());
+        for (page, left) in pages.iter().zip((0..pages.len()).rev()) {
+            world.last[index(*page, 0)].store(round, Ordering::Relaxed);
+            space.judge();
+            assert_eq!((space.pages(), space.translate(*page)), (left, None));
+        }
+    }
+}

@@ -12,6 +12,8 @@ mod step;
 
 pub use step::{Step, begin_step, end_step};
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use super::Unsupported;
 use crate::cores::Core;
 use crate::instructions::{cpuid, read_msr, write_msr};
@@ -34,6 +36,8 @@ pub fn detect() -> Result<(), Unsupported> {
     if cpuid(0x8000_000a, 0).edx & 1 == 0 {
         return Err(Unsupported::NoNestedPaging);
     }
+    let can_flush_space = cpuid(0x8000_000a, 0).edx & 1 << 6 != 0;
+    CAN_FLUSH_SPACE.store(can_flush_space, Ordering::Relaxed);
     Ok(())
 }
 
@@ -42,9 +46,13 @@ pub(super) fn has_next_rip() -> bool {
     cpuid(0x8000_000a, 0).edx & 1 << 3 != 0
 }
 
+/// Whether a flush can be limited to one address space: asked at each entry to an enclave, where CPUID would cost more than the rest.
+static CAN_FLUSH_SPACE: AtomicBool = AtomicBool::new(false);
+
 /// Whether a flush can be limited to one address space.
+#[inline]
 fn can_flush_space() -> bool {
-    cpuid(0x8000_000a, 0).edx & 1 << 6 != 0
+    CAN_FLUSH_SPACE.load(Ordering::Relaxed)
 }
 
 /// The greatest address-space number; 0 is the host's.
