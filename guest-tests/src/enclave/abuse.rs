@@ -32,27 +32,35 @@ const PAGE_FAULT: u16 = 14;
 const GENERAL_PROTECTION: u16 = 13;
 
 /// An enclave with the vDSO's function.
-struct Victim {
-    enclave: Enclave,
+pub(super) struct Victim {
+    /// The enclave.
+    pub enclave: Enclave,
     function: u64,
 }
 
 impl Victim {
-    fn new() -> Result<Self> {
+    /// The tests' enclave.
+    pub fn new() -> Result<Self> {
+        Self::of(Enclave::load(&image(Attributes::PLAIN))?)
+    }
+
+    /// With this enclave.
+    pub fn of(enclave: Enclave) -> Result<Self> {
         Ok(Self {
-            enclave: Enclave::load(&image(Attributes::PLAIN))?,
+            enclave,
             function: code::vdso_function().context("the vDSO's function")?,
         })
     }
 
-    fn ask(&self, command: Command, first: u64, second: u64) -> Entered {
+    /// Enters once.
+    pub fn ask(&self, command: Command, first: u64, second: u64) -> Entered {
         let tcs = self.enclave.page(place::TCS);
         let command = command as u64;
         enter_by_vdso(self.function, tcs, Leaf::Enter, command, [first, second])
     }
 
     /// A word of the enclave's memory, as the enclave sees it.
-    fn word(&self, address: u64) -> Result<u64> {
+    pub fn word(&self, address: u64) -> Result<u64> {
         let entered = self.ask(Command::Load, address, 0);
         ensure!(
             entered.run.function == 4,
@@ -62,7 +70,7 @@ impl Victim {
     }
 
     /// Asks, and mends what the entry meets.
-    fn ask_and_mend(
+    pub fn ask_and_mend(
         &self,
         command: Command,
         operands: [u64; 2],
@@ -141,7 +149,7 @@ fn put_physical(page: u64, address: Option<u64>) -> Result<u64> {
 }
 
 /// Whether an entry ended with the fault of a page that the EPCM refuses.
-fn is_refused(entered: &Entered) -> bool {
+pub(super) fn is_refused(entered: &Entered) -> bool {
     let run = &entered.run;
     run.function != 4 && run.vector == PAGE_FAULT && run.error & (SGX | PRESENT) == SGX | PRESENT
 }

@@ -8,6 +8,7 @@ mod evidence;
 pub mod image;
 mod running;
 pub mod signature;
+mod tables;
 
 use code::Command;
 use image::{Attributes, Image, PAGE, Page, secinfo};
@@ -19,6 +20,7 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
         breakpoint::TESTS,
         abuse::TESTS,
         evidence::TESTS,
+        tables::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }
