@@ -12,7 +12,7 @@ use nix::libc;
 
 use super::code::{self, Command, Entered, Leaf, enter, enter_by_vdso};
 use super::driver::Enclave;
-use super::image::{Attributes, Image, PAGE};
+use super::image::{Attributes, PAGE};
 use super::{image, place};
 
 pub(crate) const TESTS: &[crate::Test] = &[
@@ -33,31 +33,35 @@ const PAGE_FAULT: u16 = 14;
 const GENERAL_PROTECTION: u16 = 13;
 
 /// An enclave with the vDSO's function.
-struct Victim {
-    enclave: Enclave,
+pub(super) struct Victim {
+    /// The enclave.
+    pub enclave: Enclave,
     function: u64,
 }
 
 impl Victim {
-    fn new() -> Result<Self> {
-        Self::of(&image(Attributes::PLAIN))
+    /// The tests' enclave.
+    pub fn new() -> Result<Self> {
+        Self::of(Enclave::load(&image(Attributes::PLAIN))?)
     }
 
-    fn of(image: &Image) -> Result<Self> {
+    /// With this enclave.
+    pub fn of(enclave: Enclave) -> Result<Self> {
         Ok(Self {
-            enclave: Enclave::load(image)?,
+            enclave,
             function: code::vdso_function().context("the vDSO's function")?,
         })
     }
 
-    fn ask(&self, command: Command, first: u64, second: u64) -> Entered {
+    /// Enters once.
+    pub fn ask(&self, command: Command, first: u64, second: u64) -> Entered {
         let tcs = self.enclave.page(place::TCS);
         let command = command as u64;
         enter_by_vdso(self.function, tcs, Leaf::Enter, command, [first, second])
     }
 
     /// A word of the enclave's memory, as the enclave sees it.
-    fn word(&self, address: u64) -> Result<u64> {
+    pub fn word(&self, address: u64) -> Result<u64> {
         let entered = self.ask(Command::Load, address, 0);
         ensure!(
             entered.run.function == 4,
@@ -67,7 +71,7 @@ impl Victim {
     }
 
     /// Asks, and mends what the entry meets.
-    fn ask_and_mend(
+    pub fn ask_and_mend(
         &self,
         command: Command,
         operands: [u64; 2],
@@ -110,7 +114,7 @@ impl Victim {
 }
 
 /// Every page of the EPC, as CPUID says where it is (leaf 12h).
-fn epc_pages() -> Result<Vec<u64>> {
+pub(super) fn epc_pages() -> Result<Vec<u64>> {
     let mut pages = Vec::new();
     for subleaf in 2.. {
         let found = std::arch::x86_64::__cpuid_count(0x12, subleaf);
@@ -127,7 +131,7 @@ fn epc_pages() -> Result<Vec<u64>> {
 }
 
 /// Puts a physical page at an address, or anywhere.
-fn put_physical(page: u64, address: Option<u64>) -> Result<u64> {
+pub(super) fn put_physical(page: u64, address: Option<u64>) -> Result<u64> {
     let memory = File::options().read(true).write(true).open("/dev/mem")?;
     let fixed = address.map_or(0, |_| libc::MAP_FIXED);
     // SAFETY: a place in an enclave's reservation, or a fresh one.
@@ -146,7 +150,7 @@ fn put_physical(page: u64, address: Option<u64>) -> Result<u64> {
 }
 
 /// Whether an entry ended with the fault of a page that the EPCM refuses.
-fn is_refused(entered: &Entered) -> bool {
+pub(super) fn is_refused(entered: &Entered) -> bool {
     let run = &entered.run;
     run.function != 4 && run.vector == PAGE_FAULT && run.error & (SGX | PRESENT) == SGX | PRESENT
 }
@@ -340,7 +344,7 @@ fn thread_twice() -> Result<()> {
     let mut image = image(Attributes::PLAIN);
     // NSSA: with two frames each thread could resume the other.
     image.pages[place::TCS as usize].bytes[28] = 1;
-    let victim = Victim::of(&image)?;
+    let victim = Victim::of(Enclave::load(&image)?)?;
     let tcs = victim.enclave.page(place::TCS);
     let second = victim.enclave.page(place::SECOND_TCS);
     let counter = victim.enclave.page(place::DATA + 6);

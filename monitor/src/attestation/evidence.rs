@@ -176,8 +176,8 @@ impl Desk {
         output: &impl Output,
     ) -> Result<[u64; 2], Refusal> {
         let reserved = self.is_reserved(client);
-        let work = match &mut self.work {
-            Some(work) if work.client == client => work,
+        match &self.work {
+            Some(work) if work.client == client => {}
             Some(work) if !machine::lasts(work.since, PATIENCE) => {
                 if !reserved {
                     self.next = Some((client, time_stamp()));
@@ -185,11 +185,23 @@ impl Desk {
                 return Err(Refusal::Again);
             }
             _ if reserved => return Err(Refusal::Again),
-            place => {
-                self.next = None;
-                place.insert(Work::new(client, question()?)?)
-            }
-        };
+            _ => self.begin(client, question()?)?,
+        }
+        self.carry_on(output)
+    }
+
+    /// Out of line: a core's stack does not hold what this takes besides what it takes to carry on.
+    #[inline(never)]
+    fn begin(&mut self, client: Client, question: Question) -> Result<(), Error> {
+        self.next = None;
+        self.work = Some(Work::new(client, question)?);
+        Ok(())
+    }
+
+    /// A slice of the work, which there is.
+    #[inline(never)]
+    fn carry_on(&mut self, output: &impl Output) -> Result<[u64; 2], Refusal> {
+        let work = self.work.as_mut().ok_or(Refusal::Again)?;
         work.since = time_stamp();
         let outcome = work.advance(output);
         if !matches!(outcome, Err(Refusal::Again | Refusal::Fault(_))) {
