@@ -140,6 +140,10 @@ pub enum Selfcheck {
     Stall = 2,
     /// Forgets flushes (1) or does them again (0).
     ForgetFlushes = 3,
+    /// Calls itself until its stack is used up.
+    UseUpStack = 4,
+    /// Says how deep its stacks have been used.
+    StackDepth = 5,
 }
 
 /// The longest time that a call has held this core at one go since the boot, in ticks.
@@ -163,6 +167,21 @@ pub fn selfcheck(what: Selfcheck, argument: u64) -> Result<[u64; 8]> {
         &place,
         Request::new(Call::Information, arguments),
     )?)
+}
+
+/// Prints how deep the monitor's stacks have been used since the boot.
+///
+/// # Errors
+/// If less than a quarter is left of one.
+pub fn stack_depth() -> Result<()> {
+    let [boot, core, size, ..] = selfcheck(Selfcheck::StackDepth, 0)?;
+    println!("of {size} bytes the boot has used {boot}, a core at most {core}");
+    ensure!(boot > 0 && core > 0, "nothing was looked at");
+    ensure!(
+        boot.max(core) < size / 4 * 3,
+        "a stack is nearly used up: {boot} and {core} of {size} bytes"
+    );
+    Ok(())
 }
 
 /// Has the monitor compare its records with each other and with all nested tables: how many pages were compared.

@@ -1,43 +1,24 @@
 //! The monitor's own interrupt descriptor table: exceptions are panics, NMIs are counted, interrupts are discarded.
 //!
-//! No stack switching (IST): the monitor runs on one good stack a core, at privilege level 0 throughout, and a guest's
-//! task register stays loaded. Physical interrupts arrive only in [`discard_pending`]: otherwise RFLAGS.IF is on only
+//! The monitor runs on one stack a core, at privilege level 0 throughout. Only what a stack that is used up leads to, a page fault, changes to another
+//! one, and that not on the quick way from guest to guest, where a guest's task register stays loaded ([`tables`]). Physical interrupts arrive only in [`discard_pending`]: otherwise RFLAGS.IF is on only
 //! while GIF is off.
 
+mod tables;
+
 use core::arch::{asm, global_asm};
-use core::mem::size_of;
 use core::sync::atomic::AtomicU32;
 
 use crate::apic;
-use crate::boot::selector;
+use crate::cores::stack::{self, Whose};
 use crate::cores::{STACK_END_SIZE, STACK_SIZE, StackEnd};
 use crate::instructions::read_cr2;
 
-const VECTORS: usize = 256;
+pub use tables::{ExceptionTables, TaskState};
+
 const EXCEPTIONS: usize = 32;
 const NMI: usize = 2;
-
-/// A 64-bit interrupt gate (APM volume 2, figure 4-24).
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Gate {
-    offset_low: u16,
-    selector: u16,
-    attributes: u16,
-    offset_middle: u16,
-    offset_high: u32,
-    reserved: u32,
-}
-
-const _: () = assert!(size_of::<Gate>() == 16);
-
-const PRESENT_INTERRUPT_GATE: u16 = 0x8e00;
-
-#[repr(C, packed)]
-struct TablePointer {
-    limit: u16,
-    base: u64,
-}
+const PAGE_FAULT: u64 = 14;
 
 global_asm!(
     r#"
@@ -185,6 +166,15 @@ struct Frame {
 }
 
 extern "C" fn exception(frame: &Frame) -> ! {
+    if frame.vector == PAGE_FAULT {
+        match stack::used_up(read_cr2()) {
+            Some(Whose::Core(index)) => {
+                panic!("the stack of core {index} is used up, at {:#x}", frame.rip)
+            }
+            Some(Whose::Boot) => panic!("the boot's stack is used up, at {:#x}", frame.rip),
+            None => {}
+        }
+    }
     panic!(
         "exception {} (error {:#x}) in the monitor at {:#x}, stack {:#x}, flags {:#x}, address {:#x}",
         frame.vector,
@@ -200,38 +190,17 @@ extern "C" fn discard() {
     apic::end_interrupt();
 }
 
-static TABLE: crate::once::Once<[Gate; VECTORS]> = crate::once::Once::new();
-
-/// Fills the table. On the bootstrap core, once.
-pub fn create_table() {
+/// ExceptionTables with the monitor's handlers, whose stack for faults ends there.
+#[must_use]
+pub fn tables(fault_stack_end: u64) -> ExceptionTables {
     // SAFETY: the assembly above defines as many addresses.
     let exceptions = unsafe { exception_stubs };
     let discard = discard_entry as *const () as u64;
-    TABLE.set(core::array::from_fn(|vector| match vector {
-        NMI => gate(nmi_entry as *const () as u64),
-        _ => gate(exceptions.get(vector).copied().unwrap_or(discard)),
-    }));
-}
-
-fn gate(address: u64) -> Gate {
-    Gate {
-        offset_low: address as u16,
-        selector: selector::CODE,
-        attributes: PRESENT_INTERRUPT_GATE,
-        offset_middle: (address >> 16) as u16,
-        offset_high: (address >> 32) as u32,
-        reserved: 0,
-    }
-}
-
-/// Makes this core use the table.
-pub fn load_table() {
-    let pointer = TablePointer {
-        limit: (size_of::<[Gate; VECTORS]>() - 1) as u16,
-        base: TABLE.get().as_ptr() as u64,
+    let handler = |vector| match vector {
+        NMI => nmi_entry as *const () as u64,
+        _ => exceptions.get(vector).copied().unwrap_or(discard),
     };
-    // SAFETY: the table is complete and lives for ever.
-    unsafe { asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack)) };
+    ExceptionTables::new(handler, fault_stack_end)
 }
 
 /// Holds everything off from now on; see the module's text for the state that this gives.

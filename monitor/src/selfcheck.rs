@@ -2,7 +2,7 @@
 //!
 //! Only in a build with the feature `selfcheck`, which no shipped monitor has. Attacks on the monitor need to know
 //! afterwards whether it still agrees with itself ([`audit`]), and need controls: the same attack with the protection off must
-//! succeed, or the test says nothing. So a test may have flushes forgotten, a core not answer, or the monitor panic.
+//! succeed, or the test says nothing. So a test may have flushes forgotten, a core not answer, or the monitor panic or use up its stack.
 
 mod audit;
 
@@ -22,6 +22,10 @@ const PANIC: u64 = 1;
 const STALL: u64 = 2;
 /// From now on flushes are forgotten (1) or done (0).
 const FORGET_FLUSHES: u64 = 3;
+/// Calls itself until the stack is used up.
+const USE_UP_STACK: u64 = 4;
+/// How deep stacks have been used: [`cores::depth::deepest`].
+const STACK_DEPTH: u64 = 5;
 
 /// Whether a flush of other cores is left out: the control of tests that attack by stale translations.
 #[must_use]
@@ -51,6 +55,30 @@ pub fn perform(what: u64, argument: u64) -> Result<[u64; 4], Error> {
             FORGETS_FLUSHES.store(argument != 0, Ordering::Relaxed);
             Ok([0; 4])
         }
+        USE_UP_STACK => Ok([deeper(u64::MAX), 0, 0, 0]),
+        STACK_DEPTH => Ok(stack_depth()),
         _ => Err(Error::Invalid),
     }
+}
+
+/// Calls itself so many times.
+#[inline(never)]
+fn deeper(calls: u64) -> u64 {
+    let frame = core::hint::black_box([calls; 32]);
+    match calls {
+        0 => 0,
+        _ => deeper(calls - 1) ^ frame[0],
+    }
+}
+
+#[cfg(not(any(test, fuzzing)))]
+fn stack_depth() -> [u64; 4] {
+    let [boot, core, size] = crate::cores::depth::deepest();
+    [boot, core, size, 0]
+}
+
+/// The host's stacks are its own affair.
+#[cfg(any(test, fuzzing))]
+const fn stack_depth() -> [u64; 4] {
+    [0; 4]
 }

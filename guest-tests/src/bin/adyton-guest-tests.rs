@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match names.first().map(String::as_str) {
         None | Some("--help") => {
             eprintln!(
-                "usage: adyton-guest-tests NAME... | all | --list | while-secret COMMAND | output PORT:SIZE:VALUE | panic-monitor | start-kernel IMAGE INITRD LINE | load-for-crash IMAGE INITRD LINE"
+                "usage: adyton-guest-tests NAME... | all | --list | while-secret COMMAND | output PORT:SIZE:VALUE | panic-monitor | use-up-stack | stack-depth | start-kernel IMAGE INITRD LINE | load-for-crash IMAGE INITRD LINE"
             );
             ExitCode::FAILURE
         }
@@ -22,6 +22,10 @@ fn main() -> ExitCode {
         Some("all") => each_in_its_process(tests().map(|(name, _)| name)),
         Some("while-secret") => report(secret::while_in_memory(&names[1..])),
         Some("panic-monitor") => report(fixture::selfcheck(fixture::Selfcheck::Panic, 0).map(drop)),
+        Some("use-up-stack") => {
+            report(fixture::selfcheck(fixture::Selfcheck::UseUpStack, 0).map(drop))
+        }
+        Some("stack-depth") => report(fixture::stack_depth()),
         Some("start-kernel") => report(second_kernel::start_command(&names[1..])),
         Some("load-for-crash") => report(second_kernel::load_for_crash(&names[1..])),
         Some("output") => report(machine::output_command(&names[1..])),

@@ -17,10 +17,12 @@ mod question;
 use adyton_abi::call::Call;
 use adyton_abi::error::Error;
 use adyton_capability::identity::DomainId;
-use adyton_capability::survey::{self, Statement, Step, Survey};
+use adyton_capability::survey::{self, Member, Statement, Step, Survey};
 use adyton_evidence::Hash;
 use adyton_evidence::cbor::encode::{Full, Sink, Slice};
-use adyton_evidence::composition::{Device, Extent, Facts, Holdings, Peer, Sharing, Writer};
+use adyton_evidence::composition::{
+    Device, Extent, Facts, Holdings, Peer, Sharing, Signer, Writer,
+};
 use adyton_evidence::cose::{self, MOST_PAYLOAD};
 use adyton_evidence::platform::Platform as Statements;
 use adyton_evidence::token::{Boot, Token};
@@ -31,8 +33,8 @@ pub use question::{Question, Subject};
 
 use super::quote::{Asker, QuoteInput};
 use super::{SECURITY_VERSION, key, platform};
-use crate::domain::engine;
 use crate::domain::name::Refusal;
+use crate::domain::{engine, platform as domains};
 use crate::instructions::time_stamp;
 use crate::lock::Lock;
 use crate::tpm::command;
@@ -44,7 +46,7 @@ const PATIENCE: u64 = 1;
 /// Most bytes of a composition in one slice. Hashing is what takes long.
 const CHUNK: usize = 1024;
 /// Most bytes that one statement comes to.
-const LONGEST_STATEMENT: usize = 144;
+const LONGEST_STATEMENT: usize = 192;
 /// Instructions of one slice's survey, about, and of one step of it.
 const SURVEY: u32 = 40_000;
 /// As above.
@@ -384,6 +386,17 @@ impl Composing {
     }
 }
 
+/// Who has signed a domain, as it has shown. Only under the engine's lock.
+fn signer(member: &Member) -> Option<Signer> {
+    member.measurement?;
+    let identity = domains::find(member.id)?.signer.try_get()?;
+    Some(Signer {
+        key: identity.signer,
+        product: identity.product,
+        version: identity.version,
+    })
+}
+
 /// One statement of a survey, in evidence.
 fn state(statement: Statement, sink: impl Sink) -> Result<(), Full> {
     if let Statement::Begin(domains) = statement {
@@ -401,6 +414,7 @@ fn state(statement: Statement, sink: impl Sink) -> Result<(), Full> {
                 exceptions: member.policy.exceptions,
                 vcpus: member.vcpus,
                 cores: member.cores,
+                signer: signer(&member),
             },
         ),
         Statement::Cores(range) => writer.cores(range),

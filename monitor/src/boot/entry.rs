@@ -180,7 +180,8 @@ application_entry:
     call {application_main}
     ud2
 
-.section .rodata.descriptors, "a"
+// Not among what is only read: loading the task register marks its segment as busy.
+.section .data.descriptors, "aw"
     .align 16
 .global descriptor_table
 descriptor_table:
@@ -188,6 +189,9 @@ descriptor_table:
     .quad 0x00af9b000000ffff
     .quad 0x00cf93000000ffff
     .quad 0x00cf9b000000ffff
+.global task_descriptor
+task_descriptor:
+    .quad 0, 0
 .global descriptor_table_pointer
 descriptor_table_pointer:
     .word descriptor_table_pointer - descriptor_table - 1
@@ -201,6 +205,7 @@ boot_root:
 boot_pointers:
     .skip 4096
     .align {stack_size}
+.global boot_stack
 boot_stack:
     .skip {stack_size}
     .skip 64
@@ -225,6 +230,8 @@ unsafe extern "C" {
 
     fn multiboot_main(information: u64) -> !;
 
+    static boot_stack: u8;
+
     /// Takes the machine over from the firmware: own page tables, descriptors and stack. Goes on at
     /// `story::after_uefi`.
     ///
@@ -238,4 +245,10 @@ unsafe extern "C" {
     /// Nothing that is still used lies on the stack that this core runs on; the address is its own [stack's end](crate::cores::StackEnd),
     /// which holds the core, and that stack is not in use.
     pub fn leave_boot_stack(stack_end: u64) -> !;
+}
+
+/// Where the stack begins that a boot runs on until its core has its own.
+#[must_use]
+pub fn boot_stack_base() -> u64 {
+    &raw const boot_stack as u64
 }

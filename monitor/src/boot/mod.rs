@@ -21,6 +21,8 @@ pub mod start_information;
 #[cfg(not(any(test, fuzzing)))]
 mod story;
 #[cfg(not(any(test, fuzzing)))]
+mod task;
+#[cfg(not(any(test, fuzzing)))]
 mod time;
 #[cfg(not(any(test, fuzzing)))]
 pub mod trampoline;
@@ -34,4 +36,6 @@ pub mod selector {
     pub const CODE: u16 = 0x08;
     /// The 32-bit code segment, through which application processors pass.
     pub const CODE_32: u16 = 0x18;
+    /// The task state segment.
+    pub const TASK: u16 = 0x20;
 }

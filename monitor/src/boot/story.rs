@@ -2,17 +2,19 @@
 
 use arrayvec::ArrayVec;
 
-use super::entry::leave_boot_stack;
+use super::entry::{boot_stack_base, leave_boot_stack};
 use super::handover::{Handover, Uefi};
 use super::linux::{FirmwareFacts, Kernel, Parameters};
 use super::options::Options;
 use super::{
-    hidden_table, multiboot, paging, processor, sleep_states, start_information, time, trampoline,
+    hidden_table, multiboot, paging, processor, sleep_states, start_information, task, time,
+    trampoline,
 };
 use crate::acpi::{IommuUnit, SleepState, Tables};
-use crate::cores::{self, Core, topology};
+use crate::cores::{self, Core, stack, topology};
 use crate::frames::FRAMES;
 use crate::instructions::cpuid;
+use crate::interrupts::ExceptionTables;
 use crate::iommu::{self, MOST_UNITS};
 use crate::machine::{self, MOST_RANGES, Machine};
 use crate::memory::{Kind, Layout, MOST_HIDDEN, MemoryEntry, Range, Wishes};
@@ -41,6 +43,8 @@ unsafe extern "C" {
     static image_end: u8;
 }
 
+/// The bootstrap core's, until it has its own.
+static TABLES: Once<ExceptionTables> = Once::new();
 static HANDOVER: Once<Handover> = Once::new();
 /// That, or what the firmware has left.
 static HANDED_OVER: Once<&'static Handover> = Once::new();
@@ -50,8 +54,7 @@ static HANDED_OVER: Once<&'static Handover> = Once::new();
 /// # Safety
 /// Once, with what that loader handed over.
 pub unsafe fn after_pvh(start_information: u64) -> ! {
-    interrupts::create_table();
-    interrupts::load_table();
+    catch_exceptions();
     // SAFETY: as the caller warrants.
     run(HANDOVER.set(unsafe { start_information::read(start_information) }))
 }
@@ -61,17 +64,33 @@ pub unsafe fn after_pvh(start_information: u64) -> ! {
 /// # Safety
 /// Once, with what that loader handed over.
 pub unsafe fn after_multiboot(information: u64) -> ! {
-    interrupts::create_table();
-    interrupts::load_table();
+    catch_exceptions();
     // SAFETY: as the caller warrants.
     run(HANDOVER.set(unsafe { multiboot::read(information) }))
+}
+
+/// From here on what goes wrong is told.
+fn catch_exceptions() {
+    let base = boot_stack_base();
+    stack::set_boot_stack(base);
+    let tables = TABLES.set(interrupts::tables(stack::fault_stack_end(base)));
+    // SAFETY: no other core runs.
+    unsafe { use_tables(tables) };
+}
+
+/// # Safety
+/// While booting, on one core at a time; the tables are its own.
+unsafe fn use_tables(tables: &'static ExceptionTables) {
+    tables.load();
+    // SAFETY: as the caller warrants.
+    unsafe { task::load(tables.task()) };
+    tables.use_fault_stack(true);
 }
 
 /// Boots the machine that the firmware has left.
 pub extern "C" fn after_uefi() -> ! {
     console::initialize();
-    interrupts::create_table();
-    interrupts::load_table();
+    catch_exceptions();
     run(uefi::handover())
 }
 
@@ -88,7 +107,10 @@ fn run(handover: &'static Handover) -> ! {
     scrub::initialize(&layout);
     let end_of_memory = layout.end_of_memory();
     // SAFETY: no other core runs, and the reserve lies in memory that is mapped.
-    unsafe { paging::map_up_to(end_of_memory) };
+    unsafe {
+        paging::map_up_to(end_of_memory);
+        paging::unmap(&stack::guards(boot_stack_base()));
+    }
 
     let apic_ids = find_machine(handover, layout, &options);
     iommu::start(&machine::get().iommus);
@@ -98,6 +120,10 @@ fn run(handover: &'static Handover) -> ! {
     let Some(own) = cores.first() else {
         panic!("there is no core")
     };
+    for core in cores {
+        // SAFETY: no other core runs, and nothing lies on these pages.
+        unsafe { paging::unmap(&core.guards()) };
+    }
     enclave::create(&machine::get().layout, cores.len());
     domain0::create(vendor, cores);
     // SAFETY: first thing on this core; the trampoline's page is free low memory.
@@ -126,17 +152,17 @@ pub extern "C" fn on_own_stack(core: &'static Core) -> ! {
 
 /// What an application processor does, on its own stack.
 pub extern "C" fn application_main(core: &'static Core) -> ! {
-    interrupts::load_table();
     // SAFETY: first thing on this core.
     unsafe { prepare_core(core, Vendor::current()) };
     enter(core)
 }
 
 /// # Safety
-/// Once a core, first of all.
-unsafe fn prepare_core(core: &Core, vendor: Vendor) {
+/// Once a core, first of all, on one at a time.
+unsafe fn prepare_core(core: &'static Core, vendor: Vendor) {
     // SAFETY: as the caller warrants.
     unsafe {
+        use_tables(&core.tables);
         processor::prepare();
         vendor.enable(core);
         interrupts::hold();

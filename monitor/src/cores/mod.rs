@@ -2,15 +2,18 @@
 //!
 //! A core finds itself by its stack: stacks are aligned to their size, and the topmost words of each
 //! ([`StackEnd`]) hold the core. So the monitor needs no segment register, and a guest's stay
-//! loaded while it runs.
+//! loaded while it runs; what lies below a stack is told in [`stack`].
 //!
 //! What must hold: the monitor runs with GIF clear (nothing interrupts it) and RFLAGS.IF set (so that a physical
 //! interrupt ends a domain's run); NMIs are taken only where the core asks for them, and each one is counted.
 
 mod attention;
 mod counters;
+#[cfg(all(feature = "selfcheck", not(any(test, fuzzing))))]
+pub mod depth;
 mod park;
 mod remains;
+pub mod stack;
 #[cfg(not(any(test, fuzzing)))]
 mod start;
 pub mod topology;
@@ -26,20 +29,18 @@ use crate::address::{HostPhysical, PAGE_SIZE};
 use crate::domain::context::CORE_WORDS;
 use crate::frames::FRAMES;
 use crate::instructions::time_stamp;
+use crate::interrupts::ExceptionTables;
 use crate::once::Once;
 use crate::vcpu::Vcpu;
 use crate::vendor::Vendor;
-use crate::{apic, machine};
+use crate::{apic, interrupts, machine};
 
 pub use attention::Attended;
 pub use park::Startup;
 pub use remains::{clear_below, clear_stacks};
+pub use stack::STACK_SIZE;
 #[cfg(not(any(test, fuzzing)))]
 pub use start::start_all;
-
-/// Bytes of a core's stack, and its alignment. The deepest that is known is a boot by PVH, with 40 KiB, and a call for evidence while the TPM
-/// is on an enrolment's errand, with 33 KiB; no page behind it catches what goes further.
-pub const STACK_SIZE: usize = 64 << 10;
 
 /// Ticks for which a core is waited for where the clock's speed is not known.
 const LEAST_PATIENCE: u64 = 100_000_000;
@@ -86,6 +87,8 @@ pub struct Core {
     destination_format: AtomicU32,
     /// Where VMRUN keeps the monitor's own state.
     pub host_save: HostPhysical,
+    /// Where the monitor's own of those registers lie that an exit leaves the guest's.
+    pub own_registers: HostPhysical,
     stack: HostPhysical,
     vcpu: AtomicPtr<Vcpu>,
     counters: counters::Counters,
@@ -93,6 +96,8 @@ pub struct Core {
     whole: whole::Whole,
     /// What it runs.
     pub presence: Presence,
+    /// Its own gates and task state.
+    pub tables: ExceptionTables,
 }
 
 // SAFETY: what is not atomic is written before the core is published and never after.
@@ -124,6 +129,7 @@ impl Core {
     }
 
     fn new(index: u32, apic_id: u32) -> Self {
+        let stack = contiguous(STACK_SIZE as u64 / PAGE_SIZE, STACK_SIZE as u64);
         Self {
             index,
             place: CorePlace::of(index, CORE_WORDS),
@@ -135,7 +141,8 @@ impl Core {
             logical_id: AtomicU32::new(0),
             destination_format: AtomicU32::new(u32::MAX),
             host_save: contiguous(1, PAGE_SIZE),
-            stack: contiguous(STACK_SIZE as u64 / PAGE_SIZE, STACK_SIZE as u64),
+            own_registers: contiguous(1, PAGE_SIZE),
+            stack,
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
             counters: counters::Counters::default(),
             whole: whole::Whole::new(),
@@ -147,6 +154,7 @@ impl Core {
                     .saturating_sub(1)
                     .max(1),
             ),
+            tables: interrupts::tables(stack::fault_stack_end(stack.value())),
         }
     }
 
@@ -154,6 +162,12 @@ impl Core {
     #[must_use]
     pub fn stack_end(&self) -> *mut StackEnd {
         (self.stack.value() + (STACK_SIZE - STACK_END_SIZE) as u64) as *mut StackEnd
+    }
+
+    /// The pages below its stacks that are not to be mapped.
+    #[must_use]
+    pub const fn guards(&self) -> [u64; 2] {
+        stack::guards(self.stack.value())
     }
 
     /// How many NMIs the handler has taken on this core since the last call. Only for the core itself.
@@ -259,11 +273,13 @@ pub(crate) mod tests {
             logical_id: AtomicU32::new(0),
             destination_format: AtomicU32::new(u32::MAX),
             host_save: HostPhysical(0),
+            own_registers: HostPhysical(0),
             stack: HostPhysical(0),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
             counters: counters::Counters::default(),
             whole: whole::Whole::new(),
             presence: Presence::new(0, 1),
+            tables: ExceptionTables::new(|_| 0, 0),
         }
     }
 

@@ -15,7 +15,6 @@ use super::{enter, entry};
 use crate::apic;
 use crate::cores::{self, Core};
 use crate::vcpu::Vcpu;
-use crate::vendor::Vendor;
 
 /// The interrupt that tells the owner of an exit: an APIC identifier and a vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,8 +92,6 @@ pub fn put_down(vcpu: &'static mut Vcpu, kind: ExitKind, operands: &Operands) ->
     };
     let notice = vcpu.seat.end_as_a_whole();
     let sequence = vcpu.seat.entry.finish(kind);
-    // The loop that leaves the vCPU does not save this; see `run::begin_anew`.
-    Vendor::current().save_hidden(vcpu);
     report::record(vcpu, kind, sequence, operands);
     vcpu.seat.owner.release();
     core.put_down_job();

@@ -215,7 +215,6 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu, event: Event) 
     let Some(thread) = state.thread.take() else {
         return;
     };
-    Vendor::current().save_hidden(vcpu);
     let mut processor = registers::of(vcpu, 0);
     let mut caller = Caller {
         core,

@@ -13,7 +13,6 @@ use crate::domain::memory::CallerMemory;
 use crate::domain0::error_code;
 use crate::guest::walk::{Kind, Regime};
 use crate::vcpu::{Register, Vcpu};
-use crate::vendor::Vendor;
 
 /// ENCLS, of the kernel, and ENCLU, of programs. ENCLV (C0) is as undefined as on a processor without it.
 const ENCLS: [u8; 3] = [0x0f, 0x01, 0xcf];
@@ -134,9 +133,6 @@ fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) {
     if enters && vcpu.cr4() & cr4::FIVE_LEVELS != 0 {
         // Tables for enclave mode have four levels.
         return vcpu.inject_general_protection();
-    }
-    if enters {
-        Vendor::current().save_hidden(vcpu);
     }
     let mut processor = registers::of(vcpu, LENGTH);
     let mut caller = Caller {

@@ -119,15 +119,7 @@ impl Vendor {
         }
     }
 
-    /// Puts what an entry does not move of the registers that this core has now into the vCPU that it runs.
-    #[inline]
-    pub fn save_hidden(self, vcpu: &mut Vcpu) {
-        match self {
-            Self::Svm => svm::enclave::save_hidden(vcpu),
-        }
-    }
-
-    /// FS and GS as [`Self::save_hidden`] found them.
+    /// FS and GS as the vCPU had them when it exited.
     #[inline]
     #[must_use]
     pub fn hidden_segments(self, vcpu: &Vcpu) -> (adyton_sgx::Segment, adyton_sgx::Segment) {
@@ -136,7 +128,7 @@ impl Vendor {
         }
     }
 
-    /// Changes domain 0's vCPU on this core to enclave mode. [`Self::save_hidden`] came before; general registers are set after.
+    /// Changes domain 0's vCPU on this core to enclave mode. General registers are set after.
     #[inline]
     pub fn enter_enclave(self, vcpu: &mut Vcpu, entry: &EnclaveEntry) {
         match self {

@@ -3,8 +3,6 @@
 //! Everything that an enclave may not do exits: exceptions, software interrupts, ports, what shows or loads descriptor tables.
 //! Descriptor tables are empty. The address space number is the last one, which no other vCPU gets, and is flushed at each entry.
 
-use core::arch::asm;
-
 use adyton_x86::paging::{cr0, cr4, efer};
 use adyton_x86::svm::vmcb::{tlb_control, virtual_interrupt};
 use adyton_x86::svm::{Event, Intercept1, Intercept2, Segment, Vmcb};
@@ -81,21 +79,7 @@ fn prepare(vcpu: &mut Vcpu) {
     vmcb.save.cpl = 3;
 }
 
-/// Puts what VMRUN does not move of the registers that this core has now into the control structure in use.
-#[inline]
-pub fn save_hidden(vcpu: &mut Vcpu) {
-    // SAFETY: the control structure is this vCPU's, which this core runs.
-    unsafe { asm!("vmsave rax", in("rax") vcpu.control.value(), options(nostack)) };
-}
-
-/// Takes them out of it.
-#[inline]
-fn load_hidden(vcpu: &Vcpu) {
-    // SAFETY: as in `save_hidden`; the monitor itself uses none of these registers.
-    unsafe { asm!("vmload rax", in("rax") vcpu.control.value(), options(nostack)) };
-}
-
-/// FS and GS as [`save_hidden`] found them.
+/// FS and GS as the vCPU had them when it exited.
 #[inline]
 pub fn segments(vcpu: &Vcpu) -> (adyton_sgx::Segment, adyton_sgx::Segment) {
     let save = &vcpu.vmcb().save;
@@ -122,7 +106,7 @@ fn packed(segment: adyton_sgx::Segment) -> Segment {
     }
 }
 
-/// Changes to enclave mode with the tables at `root`. Registers are the caller's to set afterwards. [`save_hidden`] came before.
+/// Changes to enclave mode with the tables at `root`. Registers are the caller's to set afterwards.
 #[inline]
 pub fn enter(vcpu: &mut Vcpu, entry: &EnclaveEntry) {
     let EnclaveEntry {
@@ -157,7 +141,6 @@ pub fn enter(vcpu: &mut Vcpu, entry: &EnclaveEntry) {
     save.cr4 = cr4 & !(CR4_PROCESS_CONTEXTS | cr4::FIVE_LEVELS | CR4_PERFORMANCE_COUNTERS);
     save.efer = efer & !EFER_SYSTEM_CALL | efer::NO_EXECUTE_ENABLE;
     (save.dr6, save.dr7) = (dr6, dr7);
-    load_hidden(vcpu);
 }
 
 /// Changes back; with `debug` what the breakpoints have to say comes along.
@@ -169,7 +152,6 @@ pub fn leave(vcpu: &mut Vcpu, debug: bool) {
         vcpu.vmcb_mut().save.dr6 = dr6;
     }
     vcpu.vmcb_mut().interrupt_shadow = 0;
-    load_hidden(vcpu);
 }
 
 #[inline]

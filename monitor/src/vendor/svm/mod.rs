@@ -5,6 +5,7 @@ pub mod domain0;
 pub mod enclave;
 mod exit;
 pub mod maps;
+pub mod own;
 #[cfg(not(any(test, fuzzing)))]
 pub mod run;
 pub mod state;
@@ -63,11 +64,12 @@ pub fn last_address_space() -> u32 {
 /// Switches SVM on.
 ///
 /// # Safety
-/// Once a core, while the monitor boots, after [`detect`].
+/// Once a core, while the monitor boots, after [`detect`]; the task register is the monitor's.
 pub unsafe fn enable(core: &Core) {
     // SAFETY: `detect` has found SVM usable; the page is this core's alone.
     unsafe {
         write_msr(EFER, read_msr(EFER) | EFER_SVME);
         write_msr(VM_HSAVE_PA, core.host_save.value());
+        own::keep(core);
     }
 }

@@ -12,6 +12,7 @@ use core::mem::offset_of;
 
 use adyton_x86::svm::{Event, ExitCode, Vmcb, vmcb::tlb_control};
 
+use super::own;
 use crate::cores::{Attended, Core, EPOCH, StackEnd};
 use crate::vcpu::{Owner, Register, Vcpu, components};
 use crate::{calls, domain0, enclave, interrupts};
@@ -173,6 +174,7 @@ unsafe extern "C" {
 /// # Safety
 /// SVM is on, GIF is off, `first` is configured, and no other core runs it.
 pub unsafe fn start(core: &'static Core, first: &mut Vcpu) -> ! {
+    core.tables.use_fault_stack(false);
     let (stack_end, first) = (core.stack_end() as u64, &raw mut *first as u64);
     // SAFETY: as the caller warrants; nothing below on this stack is used any more.
     unsafe {
@@ -196,9 +198,25 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
         && let Some(next) = calls::handle_quickly(core, vcpu)
     {
         // SAFETY: this core owns it, and has no other reference to it.
-        return resume(core, unsafe { &mut *next });
+        if !core.has_attention() && unsafe { &*next }.announce(core) {
+            return next;
+        }
+        // SAFETY: the loop has called this, and it does nothing more.
+        return unsafe { own::slowly(core, vcpu, next, resume_slowly) };
     }
-    other_exit(core, vcpu)
+    // SAFETY: as above.
+    unsafe { own::slowly(core, vcpu, core::ptr::null_mut(), other_exit) }
+}
+
+/// What `next` asks for before it runs.
+extern "C" fn resume_slowly(core: &'static Core, _: *mut Vcpu, next: *mut Vcpu) -> *mut Vcpu {
+    // SAFETY: this core owns it, and has no other reference to it.
+    let next = unsafe { &mut *next };
+    if core.has_attention() {
+        attend(core, next)
+    } else {
+        renew(core, next)
+    }
 }
 
 #[inline]
@@ -252,8 +270,9 @@ fn unforeseen(next: *mut Vcpu) -> *mut Vcpu {
     core::hint::black_box(next)
 }
 
-#[inline(never)]
-fn other_exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
+extern "C" fn other_exit(core: &'static Core, vcpu: *mut Vcpu, _: *mut Vcpu) -> *mut Vcpu {
+    // SAFETY: this core has just run it, and has no other reference to it.
+    let vcpu = unsafe { &mut *vcpu };
     let next = if vcpu.vmcb().exit_code == ExitCode::VMMCALL {
         calls::handle(core, vcpu)
     } else {
@@ -262,6 +281,7 @@ fn other_exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
     resume(core, next)
 }
 
+#[inline(never)]
 fn no_call(core: &'static Core, vcpu: &'static mut Vcpu) -> &'static mut Vcpu {
     let vmcb = vcpu.vmcb_mut();
     if vmcb.exit_event.is_valid() {

@@ -10,14 +10,12 @@ use adyton_x86::svm::{Event, Intercept1, Segment, Vmcb};
 
 use super::{can_flush_space, exit, has_next_rip};
 use crate::address::HostPhysical;
-use crate::instructions::{cpuid, read_msr};
+use crate::instructions::cpuid;
 use crate::vcpu::{Register, Vcpu};
 use crate::vendor::Exit;
 
 const EFER_SVME: u64 = 1 << 12;
 const EFER_LMA: u64 = 1 << 10;
-const FS_BASE: u32 = 0xc000_0100;
-const GS_BASE: u32 = 0xc000_0101;
 
 const CODE: u16 = 0x9b;
 const DATA: u16 = 0x93;
@@ -119,10 +117,8 @@ pub(crate) fn segment_base(vcpu: &Vcpu, number: u8) -> u64 {
         1 => save.cs.base,
         2 => save.ss.base,
         3 => save.ds.base,
-        // SAFETY: these exist in every x86-64 CPU; the running guest's are still loaded.
-        4 => unsafe { read_msr(FS_BASE) },
-        // SAFETY: as above.
-        _ => unsafe { read_msr(GS_BASE) },
+        4 => save.fs.base,
+        _ => save.gs.base,
     }
 }
 
