@@ -6,7 +6,6 @@ pub mod code;
 pub mod driver;
 mod evidence;
 pub mod image;
-mod random;
 mod running;
 pub mod signature;
 mod tables;
@@ -22,7 +21,6 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
         abuse::TESTS,
         evidence::TESTS,
         tables::TESTS,
-        random::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }
