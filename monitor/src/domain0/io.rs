@@ -74,9 +74,6 @@ pub(super) fn emulate(vcpu: &mut Vcpu, access: Io) {
             2 => old & !0xffff | u64::from(value & 0xffff),
             _ => value.into(),
         });
-    } else if is_configuration_data(access) {
-        let value = vcpu.rax() as u32;
-        ports::with_chosen(access.port, access.size, value, || output(access, value));
     } else {
         write(access, vcpu.rax() as u32);
     }
@@ -89,6 +86,9 @@ fn write(access: Io, value: u32) {
         return ports::select(value);
     }
     match verdict(access, value, machine.fixed.as_ref(), machine.power_off) {
+        Verdict::Pass if is_configuration_data(access) => {
+            ports::with_chosen(access.port, access.size, value, || output(access, value));
+        }
         Verdict::Pass => output(access, value),
         Verdict::Ends => {
             log!("domain 0 ends by port {:#x}", access.port);
