@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::account::Costs;
 use crate::engine::{Draft, Engine};
+use crate::store::Counted;
 
 #[path = "../../tests/support/pages.rs"]
 mod pages;
@@ -150,4 +151,36 @@ fn a_tree_that_grows_in_order_stays_flat() {
     }
     assert_eq!(forest.engine.store.node(forest.parent).children, None);
     assert_eq!(forest.engine.store.taken(), taken);
+}
+
+/// Each thing that must hold of a tree, broken by itself.
+#[test]
+fn a_malformed_tree_is_told_of() {
+    type Break = fn(&mut Counted<pages::Pages>, Link, Link);
+    let broken: [Break; 5] = [
+        |store, _, below| links_of(store, below).up = None,
+        |store, root, _| links_of(store, root).height += 1,
+        |store, root, _| links_of(store, root).marks ^= mark::CONTROL,
+        |store, root, _| store.node_mut(root).reach += PAGE_SIZE,
+        |store, root, below| {
+            let (first, second) = (store.node(root).base, store.node(below).base);
+            store.node_mut(root).base = second;
+            store.node_mut(below).base = first;
+        },
+    ];
+    for (number, change) in broken.iter().enumerate() {
+        let mut forest = Forest::new();
+        (0..20).for_each(|base| forest.insert(base, 1, Kind::Share));
+        let root = forest.engine.store.node(forest.parent).children.unwrap();
+        let store = &mut forest.engine.store;
+        assert_eq!(check(store, Order::Siblings, Some(root)), Ok(20));
+        let below = links(store, Order::Siblings, root).left.unwrap();
+        change(store, root, below);
+        let told = check(store, Order::Siblings, Some(root));
+        assert!(told.is_err(), "mistake {number}");
+    }
+}
+
+fn links_of(store: &mut Counted<pages::Pages>, link: Link) -> &mut TreeLinks {
+    &mut store.node_mut(link).links[Order::Siblings as usize]
 }
