@@ -71,6 +71,8 @@ pub enum Sharing {
 pub struct Member {
     /// Its number.
     pub index: u64,
+    /// Who it is, for whoever knows more of it than the engine.
+    pub id: DomainId,
     /// `None` before it is sealed.
     pub measurement: Option<[u8; 32]>,
     /// Its policy.

@@ -18,6 +18,7 @@ mod machine;
 mod manual;
 mod measure;
 mod run;
+mod sign;
 mod snapshot;
 mod status;
 mod tree;
@@ -91,6 +92,11 @@ enum Command {
     ///
     /// Takes what `run` takes, and says what `inspect` will show and what a policy names.
     Measure(measure::Options),
+    /// Sign a payload's domain: who stands behind it, for which product, in which version
+    ///
+    /// Measures the domain as `run --signature` makes it, which passes the signature on; keys and evidence by signer follow once the
+    /// payload has shown it to the monitor. Prints the measurement and what policies name: SHA-256 of the public key.
+    Sign(sign::Options),
     /// Write what this machine proves about a payload's domain, or about an SGX enclave: evidence for `verify`
     ///
     /// Builds the domain as `run` would, and does not start it. Evidence that its owner asks for binds no key: a payload that
@@ -153,6 +159,7 @@ fn main() -> miette::Result<ExitCode> {
         Command::Log => log::print(&arguments).map(done),
         Command::Device(command) => device::run(&arguments, command).map(done),
         Command::Measure(options) => measure::print(&arguments, options).map(done),
+        Command::Sign(options) => sign::print(&arguments, options).map(done),
         Command::Evidence(options) => evidence::print(&arguments, options).map(done),
         Command::Verify(options) => verify::print(&arguments, options),
         Command::Graph(options) => graph::print(options).map(done),

@@ -1,7 +1,7 @@
 //! `adyton measure`: the measurement of a domain that does not exist yet.
 
-use adyton::Image;
 use adyton::devices::Kind;
+use adyton::{Image, Program};
 
 use crate::Arguments;
 use crate::failure::Failure;
@@ -23,22 +23,30 @@ pub struct Options {
     program: run::Options,
 }
 
+impl Options {
+    /// The measurement, after `change` has changed what the domain would get.
+    pub fn measurement(&self, change: impl FnOnce(&mut Program<'_>)) -> Result<[u8; 32], Failure> {
+        let file = self.program.read()?;
+        let image = Image::parse(&file).map_err(adyton::Failure::from)?;
+        let mut program = self.program.program(image)?;
+        for text in &self.windows {
+            let (number, size, read_only) =
+                window(text).ok_or_else(|| Failure::Window(text.clone()))?;
+            let slot = program.windows.get_mut(number);
+            *slot.ok_or_else(|| Failure::Window(text.clone()))? = size;
+            program.read_only[number] = read_only;
+        }
+        if let Some(text) = &self.device {
+            let kind = device(text).ok_or_else(|| Failure::Device(text.clone()))?;
+            program.device = Some(kind);
+        }
+        change(&mut program);
+        Ok(adyton::measurement(&program)?)
+    }
+}
+
 pub fn print(arguments: &Arguments, options: &Options) -> Result<(), Failure> {
-    let file = options.program.read()?;
-    let image = Image::parse(&file).map_err(adyton::Failure::from)?;
-    let mut program = options.program.program(image)?;
-    for text in &options.windows {
-        let (number, size, read_only) =
-            window(text).ok_or_else(|| Failure::Window(text.clone()))?;
-        let slot = program.windows.get_mut(number);
-        *slot.ok_or_else(|| Failure::Window(text.clone()))? = size;
-        program.read_only[number] = read_only;
-    }
-    if let Some(text) = &options.device {
-        let kind = device(text).ok_or_else(|| Failure::Device(text.clone()))?;
-        program.device = Some(kind);
-    }
-    let measurement = hexadecimal(&adyton::measurement(&program)?);
+    let measurement = hexadecimal(&options.measurement(|_| ())?);
     if arguments.json {
         say!("{:#}", serde_json::json!({ "measurement": measurement }));
     } else {

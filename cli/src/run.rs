@@ -7,10 +7,13 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::{fs, io, thread};
 
+use adyton::abi::PAGE_SIZE;
+use adyton::convention::SIGNATURE_WINDOW;
 use adyton::{
     Console, Domain, Exit, Flags, Function, Image, Loaded, Outcome, Program, READ_WRITE,
     RegionName, Vcpu,
 };
+use adyton_secrets::signature;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::Arguments;
@@ -48,6 +51,9 @@ pub struct Options {
     /// Give it a core of its own that was taken offline before, and run its first vCPU there
     #[arg(long, value_name = "N")]
     core: Option<u64>,
+    /// Pass the domain's signature on, as `adyton sign` wrote it: the payload finds it in window 6
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
     /// The payload: a static ELF file linked against `adyton-runtime`. A plain name is also looked for in
     /// $ADYTON_PAYLOADS, /payloads and /usr/lib/adyton/payloads
     file: PathBuf,
@@ -103,14 +109,27 @@ impl Options {
         program.heap = size(&self.memory)?;
         program.pool = size(&self.pool)?;
         program.vcpus = self.vcpus.max(1);
+        if self.signature.is_some() {
+            program.windows[SIGNATURE_WINDOW] = PAGE_SIZE;
+        }
         if let Some(name) = &self.function {
             program.device = Some(Function::find(name)?.facts()?.kind());
         }
         Ok(program)
     }
 
-    /// Gives the domain its function and its core, if it gets any, and seals it; the core's region.
+    /// Gives the domain its signature, its function and its core, if it gets any, and seals it; the core's region.
     pub fn seal(&self, loaded: &Loaded) -> Result<Option<RegionName>, Failure> {
+        if let Some(path) = &self.signature {
+            let bytes = fs::read(path).map_err(Failure::file(path))?;
+            if bytes.len() != signature::SIZE {
+                return Err(Failure::unusable(path, "not a signature of `adyton sign`"));
+            }
+            let mut windows = loaded.windows.iter();
+            if let Some((_, window)) = windows.find(|(index, _)| *index == SIGNATURE_WINDOW) {
+                window.write(0, &bytes);
+            }
+        }
         if let Some(name) = &self.function {
             let base = loaded.plan.device().base;
             Function::find(name)?.assign(&loaded.domain, base, READ_WRITE)?;

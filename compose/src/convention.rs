@@ -16,6 +16,8 @@ pub const PAYLOAD: u64 = 16;
 
 /// Window 0 of the start page is the console.
 pub const CONSOLE_WINDOW: usize = 0;
+/// Window 6 is a page that begins with the domain's signature, where the owner passes one on.
+pub const SIGNATURE_WINDOW: usize = 6;
 /// Window 7 is not memory but room: addresses that the domain's page tables map and at which it
 /// may accept offers.
 pub const OFFER_WINDOW: usize = 7;

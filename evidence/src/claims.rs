@@ -22,6 +22,8 @@ pub const REPORT_DATA: i64 = -70_004;
 pub const BOUND_KEY: i64 = -70_005;
 /// What keeps devices out of memory.
 pub const PROTECTION: i64 = -70_006;
+/// Who has signed a domain.
+pub const SIGNER: i64 = -70_009;
 /// What a domain is.
 pub const DOMAIN: i64 = -70_010;
 /// What an SGX enclave is.

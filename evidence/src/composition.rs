@@ -4,7 +4,7 @@
 
 use crate::Hash;
 use crate::cbor::encode::{Encoder, Full, Sink};
-use crate::claims::{DEBUG_STATE, DOMAIN, SUBMODS, domain as key};
+use crate::claims::{DEBUG_STATE, DOMAIN, SIGNER, SUBMODS, domain as key};
 use adyton_abi::policy::Flags;
 use adyton_abi::region::Attributes;
 
@@ -48,6 +48,17 @@ pub struct Device {
     pub class: u32,
 }
 
+/// Who has signed a domain, as it has shown to the monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// SHA-256 of the signer's public key.
+    pub key: Hash,
+    /// The signer's number for the product.
+    pub product: u64,
+    /// The version.
+    pub version: u64,
+}
+
 /// Who reaches a region besides its domain, now or later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -75,6 +86,8 @@ pub struct Facts {
     pub vcpus: u64,
     /// How many ranges of cores follow.
     pub cores: u64,
+    /// Only of one that is sealed.
+    pub signer: Option<Signer>,
 }
 
 /// What is told of a domain behind its cores.
@@ -150,9 +163,16 @@ impl<S: Sink> Writer<S> {
     /// [`Full`].
     pub fn domain(&mut self, index: u64, facts: &Facts) -> Result<(), Full> {
         self.name(index)?;
-        self.0.map(2)?;
+        self.0.map(2 + u64::from(facts.signer.is_some()))?;
         self.0.integer(DEBUG_STATE)?;
         self.0.unsigned(debug_state(facts.flags))?;
+        if let Some(signer) = &facts.signer {
+            self.0.integer(SIGNER)?;
+            self.0.array(3)?;
+            self.0.bytes(&signer.key)?;
+            self.0.unsigned(signer.product)?;
+            self.0.unsigned(signer.version)?;
+        }
         self.0.integer(DOMAIN)?;
         let sealed = facts.measurement.is_some();
         self.0.map(10 + u64::from(sealed))?;

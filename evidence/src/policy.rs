@@ -7,6 +7,7 @@ use adyton_abi::policy::Flags;
 use adyton_abi::region::Attributes;
 
 use crate::Hash;
+use crate::composition::Signer;
 use crate::enclave::Separation;
 
 /// The flags that say what a domain may call.
@@ -78,8 +79,10 @@ pub struct Signed {
 pub struct Rule {
     /// For people and for edges.
     pub name: String,
-    /// Its measurement is one of these.
+    /// Its measurement is one of these. If there is none, whatever the signer has signed will do.
     pub measurements: Vec<Hash>,
+    /// Who must have signed it.
+    pub signer: Option<SignerRule>,
     /// Whether its owner may see its registers.
     pub sandbox: bool,
     /// Whether its owner may read its memory.
@@ -96,6 +99,27 @@ pub struct Rule {
     pub most_vcpus: u64,
     /// How many such domains there must be at least, and may be at most.
     pub count: [u64; 2],
+}
+
+/// Who must have signed a domain.
+#[derive(Clone, Debug)]
+pub struct SignerRule {
+    /// SHA-256 of the public key is one of these.
+    pub keys: Vec<Hash>,
+    /// The product, if it matters.
+    pub product: Option<u64>,
+    /// The least version.
+    pub version: u64,
+}
+
+impl SignerRule {
+    /// Whether it is met.
+    #[must_use]
+    pub fn allows(&self, signer: &Signer) -> bool {
+        self.keys.contains(&signer.key)
+            && self.product.is_none_or(|product| product == signer.product)
+            && signer.version >= self.version
+    }
 }
 
 /// One end of an edge.

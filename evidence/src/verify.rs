@@ -155,7 +155,11 @@ fn sane(policy: &Policy) -> Result<(), Refused> {
     let needed = policy.domains.iter().enumerate();
     let mut impossible = needed.filter(|(index, rule)| {
         let demanded = rule.count[0] > 0 || *index == policy.subject;
-        demanded && rule.measurements.is_empty() || rule.count[1] == 0
+        let none = match &rule.signer {
+            Some(signer) => signer.keys.is_empty(),
+            None => rule.measurements.is_empty(),
+        };
+        demanded && none || rule.count[1] == 0
     });
     impossible.next().map_or(Ok(()), |(_, rule)| {
         Err(refuse(Code::PolicyAllowsNothing, rule.name.as_str()))

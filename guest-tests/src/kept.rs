@@ -13,10 +13,10 @@ use crate::fixture::{Running, agent_with, longest_call};
 
 /// What the agent does when asked: store a word, make a call.
 const STORE: u64 = 2;
-const CALL: u64 = 5;
+pub(crate) const CALL: u64 = 5;
 
 /// A domain that asks for keys.
-struct Asker(Running);
+pub(crate) struct Asker(Running);
 
 impl Asker {
     /// `name` makes its measurement.
@@ -28,7 +28,7 @@ impl Asker {
         Ok(Self(running))
     }
 
-    fn confidential(name: &'static str) -> Result<Self> {
+    pub(crate) fn confidential(name: &'static str) -> Result<Self> {
         Self::new(Flags::CONFIDENTIAL, name)
     }
 
@@ -48,7 +48,7 @@ impl Asker {
     }
 
     /// Presents a signature.
-    fn by_signer(&mut self, version: u64, signature: &[u8; SIZE]) -> Result<[u64; 2]> {
+    pub(crate) fn by_signer(&mut self, version: u64, signature: &[u8; SIZE]) -> Result<[u64; 2]> {
         let page = self.0.loaded.plan.pool.base;
         for (word, place) in signature.as_chunks::<8>().0.iter().zip((page..).step_by(8)) {
             let word = u64::from_le_bytes(*word);
@@ -57,7 +57,7 @@ impl Asker {
         self.ask(Binding::Signer, version, page, 0)
     }
 
-    fn signed(&self, signer: u8, product: u64, version: u64) -> Result<[u8; SIZE]> {
+    pub(crate) fn signed(&self, signer: u8, product: u64, version: u64) -> Result<[u8; SIZE]> {
         let key = SigningKey::from_bytes(&[signer; 32]);
         let statement = Statement {
             measurement: self.measurement()?,
@@ -73,13 +73,13 @@ impl Asker {
     }
 }
 
-fn key([status, word]: [u64; 2]) -> Result<u64> {
+pub(crate) fn key([status, word]: [u64; 2]) -> Result<u64> {
     ensure!(status == SUCCESS, "no key: {:?}", Reason::from_code(status));
     ensure!(word != 0, "the key is nothing");
     Ok(word)
 }
 
-fn refused([status, _]: [u64; 2], reason: Reason) -> Result<()> {
+pub(crate) fn refused([status, _]: [u64; 2], reason: Reason) -> Result<()> {
     let found = Reason::from_code(status);
     ensure!(found == Some(reason), "{found:?} instead of {reason:?}");
     Ok(())

@@ -33,6 +33,7 @@ mod rogue;
 pub mod second_kernel;
 pub mod secret;
 mod sharing;
+pub mod signed;
 mod stale;
 mod startup;
 mod whole_core;

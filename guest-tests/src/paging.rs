@@ -22,7 +22,8 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("replayed-key", replayed_key),
 ];
 
-const PRESENT_WRITABLE_USER: u64 = 7;
+/// Bits of an entry that lets a program read and write.
+pub(crate) const PRESENT_WRITABLE_USER: u64 = 7;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// An entry of this process's page tables, to be exchanged in kernel mode.
@@ -40,27 +41,36 @@ extern "C" fn exchange(argument: u64) {
     // to an entry that only maps what the test reserved.
     unsafe {
         let base = (it.base_variable as *const u64).read_volatile();
-        let mut table: u64;
-        asm!("mov {0}, cr3", out(reg) table, options(nomem, nostack));
-        let mut level = 4;
-        loop {
-            let index = it.address >> (12 + 9 * (level - 1)) & 511;
-            let place = (base + (table & ADDRESS) + 8 * index) as *mut u64;
-            if level == it.level {
-                it.entry = place.replace(it.entry);
-                break;
-            }
-            table = place.read_volatile();
-            level -= 1;
-        }
+        it.entry = entry(base, it.address, it.level).replace(it.entry);
         asm!("invlpg [{0}]", in(reg) it.address, options(nostack));
         // What other addresses of the same table have cached.
         asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack));
     }
 }
 
+/// Where the entry of that level stands that translates an address of this process.
+///
+/// # Safety
+/// In kernel mode; all memory is mapped from `base` on, and there are tables down to that level.
+pub(crate) unsafe fn entry(base: u64, address: u64, wanted: u64) -> *mut u64 {
+    let mut table: u64;
+    // SAFETY: reads a register, in kernel mode.
+    unsafe { asm!("mov {0}, cr3", out(reg) table, options(nomem, nostack)) };
+    let mut level = 4;
+    loop {
+        let index = address >> (12 + 9 * (level - 1)) & 511;
+        let place = (base + (table & ADDRESS) + 8 * index) as *mut u64;
+        if level == wanted {
+            return place;
+        }
+        // SAFETY: as the caller warrants.
+        table = unsafe { place.read_volatile() };
+        level -= 1;
+    }
+}
+
 /// Puts `entry` where `address` is translated; the entry that was there.
-fn put(address: u64, level: u64, entry: u64) -> Result<u64> {
+pub(crate) fn put(address: u64, level: u64, entry: u64) -> Result<u64> {
     let mut it = Exchange {
         base_variable: startup::base_variable()?,
         address,
@@ -72,7 +82,7 @@ fn put(address: u64, level: u64, entry: u64) -> Result<u64> {
 }
 
 /// The physical address of a page of this process, as root finds it out.
-fn physical(address: u64) -> Result<u64> {
+pub(crate) fn physical(address: u64) -> Result<u64> {
     let mut bytes = [0; 8];
     File::open("/proc/self/pagemap")?.read_exact_at(&mut bytes, address / 4096 * 8)?;
     let frame = u64::from_le_bytes(bytes) & ((1 << 55) - 1);

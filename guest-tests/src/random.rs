@@ -53,10 +53,48 @@ fn seed(pool: &Pool) -> u64 {
     seed
 }
 
+/// What the players know, one at a time. A mutex alone would ask Linux to wake who waits for it, which code in kernel mode cannot: whoever
+/// has it taken finds the mutex free, and leaves nobody behind that waits in it.
+struct Knowledge {
+    is_taken: AtomicBool,
+    world: Mutex<World>,
+}
+
+impl Knowledge {
+    const fn new() -> Self {
+        Self {
+            is_taken: AtomicBool::new(false),
+            world: Mutex::new(World::new()),
+        }
+    }
+
+    /// None while another player has it.
+    fn try_with<R>(&self, act: impl FnOnce(&mut World) -> R) -> Option<R> {
+        if self.is_taken.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let result = act(&mut self.world.try_lock().expect("nobody else has it"));
+        self.is_taken.store(false, Ordering::Release);
+        Some(result)
+    }
+
+    /// Waits for it, in user mode.
+    fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
+        let mut act = Some(act);
+        loop {
+            let attempt = self.try_with(|world| act.take().map(|act| act(world)));
+            match attempt.flatten() {
+                Some(result) => return result,
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+}
+
 /// What several players share.
 struct Table {
     pool: Pool,
-    world: Mutex<World>,
+    world: Knowledge,
     ground: Ground,
     before: Monitor,
 }
@@ -82,7 +120,7 @@ impl Table {
         attempt::skip_faulting_calls()?;
         Ok(Self {
             pool,
-            world: Mutex::new(World::new()),
+            world: Knowledge::new(),
             ground,
             before,
         })
@@ -99,10 +137,10 @@ impl Table {
     /// Plays in user mode.
     fn play(&self, player: &mut Player, rounds: u32) {
         for _ in 0..rounds {
-            let request = player.choose(&self.world.lock().expect("no panic"));
+            let request = self.world.with(|world| player.choose(world));
             let response = self.pool.environment().call(&request);
-            let mut world = self.world.lock().expect("no panic");
-            player.learn(&mut world, &request, &response);
+            self.world
+                .with(|world| player.learn(world, &request, &response));
         }
     }
 
@@ -239,7 +277,7 @@ fn on_two_cores(
 /// What a visit to kernel mode finds.
 struct Visit<'a> {
     player: &'a mut Player,
-    world: &'a Mutex<World>,
+    world: &'a Knowledge,
     place: &'a Linux,
 }
 
@@ -247,12 +285,11 @@ struct Visit<'a> {
 extern "C" fn visit(argument: u64) {
     let visit: &mut Visit<'_> = raw::borrowed(argument);
     for _ in 0..VISIT {
-        let Ok(mut world) = visit.world.try_lock() else {
-            continue;
-        };
-        let request = visit.player.choose(&world);
-        let response = visit.place.call(&request);
-        visit.player.learn(&mut world, &request, &response);
+        let _others_turn = visit.world.try_with(|world| {
+            let request = visit.player.choose(world);
+            let response = visit.place.call(&request);
+            visit.player.learn(world, &request, &response);
+        });
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("whole-core-elsewhere", elsewhere),
     ("whole-core-notice", notice),
     ("whole-core-nested", nested),
+    ("whole-core-threads", threads),
 ];
 
 const CORE: u64 = 1;
@@ -580,6 +581,65 @@ fn nest(mode: &str) -> Result<(Running, RegionName)> {
         pool,
     };
     Ok((running, core))
+}
+
+/// On a machine whose cores have two threads each, though Linux, for want of an AMD leaf of the emulator's, takes them for cores: both must
+/// be offline, both go, and each runs a vCPU.
+fn threads() -> Result<()> {
+    let online = |core: u64| format!("/sys/devices/system/cpu/cpu{core}/online");
+    let set = |core: u64, value: &str| {
+        fs::write(online(core), value).with_context(|| format!("core {core}"))
+    };
+    raw::stay_on(0)?;
+    let claim = pool()?.claim(ROOM)?;
+    let loaded = build(&claim, &payload("beat")?)?;
+    set(3, "0")?;
+    for thread in [2, 3] {
+        refused(loaded.domain.carve_core(thread), Reason::CoreBusy)?;
+    }
+    // Neither is the first core's other thread given away, offline as it is.
+    set(1, "0")?;
+    refused(loaded.domain.carve_core(1), Reason::CoreBusy)?;
+    set(1, "1")?;
+    set(2, "0")?;
+    let core = loaded.domain.carve_core(3)?;
+    for thread in [2, 3] {
+        refused(loaded.domain.carve_core(thread), Reason::Overlap)?;
+        ensure!(set(thread, "1").is_err(), "Linux has started {thread}");
+    }
+    loaded.domain.seal()?;
+    let mut beating = Beating {
+        loaded,
+        core,
+        claim,
+    };
+    for (number, thread) in [(0, 1), (1, 0)] {
+        let at = Place {
+            thread,
+            ..Place::on(core)
+        };
+        beating.loaded.vcpus[number].start(at)?;
+    }
+    // Whichever comes first takes a command.
+    for vcpus in [[0, 1], [1, 0]] {
+        beating.goes_on()?;
+        beating.tell(CALL, 0);
+        let mut ended = None;
+        wait("a vCPU to exit", || {
+            let mut found = vcpus.into_iter();
+            ended = found.find(|number| beating.loaded.vcpus[*number].ended().is_some());
+            ended.is_some()
+        })?;
+    }
+    beating.stands_still()?;
+    beating.claim.revoke(core)?;
+    for thread in [2, 3] {
+        set(thread, "1")?;
+        raw::stay_on(thread as usize)?;
+    }
+    raw::stay_on(0)?;
+    audit()?;
+    Ok(())
 }
 
 /// A start in kernel mode.

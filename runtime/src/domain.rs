@@ -7,7 +7,7 @@ use adyton_abi::report::{self, Report};
 use adyton_abi::start::{Range, StartPage};
 use adyton_compose::calls;
 use adyton_compose::claim::Claim;
-use adyton_compose::convention::OFFER_WINDOW;
+use adyton_compose::convention::{OFFER_WINDOW, SIGNATURE_WINDOW};
 use adyton_compose::environment::Refusal;
 use adyton_compose::evidence::{self, Asked};
 use adyton_compose::ring::Window;
@@ -76,6 +76,14 @@ impl Domain {
             .get(index)
             .filter(|range| range.size != 0)?;
         Some(Window::new(Inside, range.base, range.size, None))
+    }
+
+    /// Address of the page that begins with the signature that the owner passed on, to be shown in [`Call::Key`](crate::abi::call::Call::Key).
+    /// It may be by anybody, and the first that is shown stays: who expects a certain signer compares bytes 64 to 95 of a copy of
+    /// its own, and shows that.
+    #[must_use]
+    pub fn signature(&self) -> Option<u64> {
+        Some(self.window(SIGNATURE_WINDOW)?.address())
     }
 
     /// The PCI function that the owner gave, if the domain has addresses for one.

@@ -83,6 +83,20 @@ verify $nonce || fail "genuine evidence is refused"
 verify ff112233445566778899aabbccddeeff > /dev/null
 [ $? = 2 ] || fail "a replayed nonce is not refused"
 adyton graph /tmp/evidence | grep -q "<svg" || fail "no picture of it"
+
+# A signature is about the domain that it is passed to.
+cat > /tmp/signer.pem << END
+-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIAUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUF
+-----END PRIVATE KEY-----
+END
+signed=$(adyton sign --key /tmp/signer.pem --product 1 --version 1 -o /tmp/signature /payloads/hello one | sed -n 's/^measurement *//p')
+[ "$(adyton measure --signature /tmp/signature /payloads/hello one)" = "$signed" ] || fail "sign and measure do not agree"
+[ "$(adyton measure /payloads/hello one)" != "$signed" ] || fail "the window of the signature is not measured"
+adyton evidence --signature /tmp/signature --nonce $nonce -o /tmp/signed /payloads/hello one || fail "no evidence of a signed domain"
+od -An -v -tx1 /tmp/signed | tr -d ' \n' | grep -q "$signed" || fail "sign and the monitor do not agree"
+adyton run --signature /tmp/signer.pem /payloads/hello 2> /dev/null && fail "a key was taken for a signature"
+
 adyton evidence --nonce 00 -o /tmp/evidence /payloads/hello 2> /dev/null && fail "a nonce of one byte"
 adyton run --evidence /tmp/evidence --nonce $nonce /payloads/hello one < /dev/null > /dev/null
 verify $nonce > /dev/null || fail "evidence of what runs is refused"

@@ -256,6 +256,7 @@ impl<S: Store> Engine<S> {
         let record = self.store.domain(page);
         Member {
             index: record.mark.index,
+            id: record.id,
             measurement: is_measured(record).then_some(record.measurement),
             policy: record.policy,
             vcpus: record.vcpus.into(),

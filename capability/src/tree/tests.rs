@@ -93,12 +93,12 @@ impl Forest {
                 marked.map(|(_, link)| *link)
             );
             for size in [1, 2, 7] {
-                self.compare_overlaps(at.0, at.0 + size * PAGE_SIZE);
+                self.compare_overlaps(&keys, at.0, at.0 + size * PAGE_SIZE);
             }
         }
     }
 
-    fn compare_overlaps(&self, base: u64, end: u64) {
+    fn compare_overlaps(&self, keys: &[(Key, Link)], base: u64, end: u64) {
         let overlapping: Vec<Link> = self
             .listed
             .iter()
@@ -109,6 +109,11 @@ impl Forest {
         let exclusive = |link: &Link| self.engine.store.node(*link).kind.is_exclusive();
         let found = self.tree().overlaps_exclusive(base, end);
         assert_eq!(found, overlapping.iter().any(exclusive));
+        for from in [(0, 0), (base, 0), (base + PAGE_SIZE, 0)] {
+            let behind = |(key, link): &&(Key, Link)| *key >= from && overlapping.contains(link);
+            let first = keys.iter().find(behind).map(|(_, link)| *link);
+            assert_eq!(self.tree().overlapping(from, base, end), first);
+        }
     }
 }
 

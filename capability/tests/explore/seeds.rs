@@ -362,6 +362,17 @@ pub const SCENARIOS: &[Scenario] = &[
             seal: true,
             revoke: true,
             destroy: true,
+            ..DATA_ONLY
+        },
+    },
+    Scenario {
+        name: "a device, and callers that are gone",
+        seed: siblings,
+        alphabet: Alphabet {
+            assign: true,
+            seal: true,
+            revoke: true,
+            destroy: true,
             abandon: true,
             ..DATA_ONLY
         },

@@ -176,6 +176,13 @@ fn memory(tenant: &Tenant) -> String {
     if shared > 0 {
         text += &format!(", {} shared", size(shared));
     }
+    if let Some(signer) = &tenant.signer {
+        let key = short(&signer.key);
+        text += &format!(
+            ", signed by {key}, product {}, version {}",
+            signer.product, signer.version
+        );
+    }
     if tenant.epoch > 0 {
         text += &format!(", changed {} times since it was sealed", tenant.epoch);
     }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use adyton_abi::policy::Flags;
 use adyton_abi::region::Attributes;
 
-use super::{Device, Extent, Facts, Holdings, Peer, Sharing, Writer};
+use super::{Device, Extent, Facts, Holdings, Peer, Sharing, Signer, Writer};
 use crate::Hash;
 use crate::cbor::encode::{Full, Sink};
 
@@ -18,6 +18,7 @@ pub struct Composition {
 
 /// A member of a closure.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are tenants")]
 pub enum Domain {
     /// Domain 0, of which nothing more is told.
     Opaque,
@@ -30,6 +31,8 @@ pub enum Domain {
 pub struct Tenant {
     /// `None` before it is sealed.
     pub measurement: Option<Hash>,
+    /// Who has signed it, if it has shown that.
+    pub signer: Option<Signer>,
     /// Policy flags.
     pub flags: Flags,
     /// Exceptions that go to the parent.
@@ -112,6 +115,7 @@ impl Tenant {
             exceptions: self.exceptions,
             vcpus: self.vcpus,
             cores: self.cores.len() as u64,
+            signer: self.signer,
         };
         writer.domain(index, &facts)?;
         let mut cores = self.cores.iter();

@@ -8,12 +8,12 @@ use adyton_abi::policy::Flags;
 use adyton_abi::region::Attributes;
 
 use super::{
-    Composition, DEBUG_DISABLED, DEBUG_ENABLED, Device, Domain, Peer, Region, Sharing, Tenant,
-    debug_state, decimal, kind,
+    Composition, DEBUG_DISABLED, DEBUG_ENABLED, Device, Domain, Peer, Region, Sharing, Signer,
+    Tenant, debug_state, decimal, kind,
 };
 use crate::cbor::decode::{Decoder, Malformed};
 use crate::claims::{
-    DEBUG_STATE, DOMAIN, SUBMODS, domain as key, is_domain_information, is_information,
+    DEBUG_STATE, DOMAIN, SIGNER, SUBMODS, domain as key, is_domain_information, is_information,
 };
 
 /// What a domain may still do is said in these bits.
@@ -56,16 +56,22 @@ fn read_domains(decoder: &mut Decoder<'_>) -> Result<Vec<Domain>, Malformed> {
 
 fn read_domain(decoder: &mut Decoder<'_>) -> Result<Domain, Malformed> {
     let mut claims = decoder.map()?;
-    let (mut debug, mut domain) = (None, None);
+    let (mut debug, mut domain, mut signer) = (None, None, None);
     while let Some(key) = claims.number(decoder)? {
         match key {
             DEBUG_STATE => debug = Some(decoder.unsigned()?),
+            SIGNER => signer = Some(read_signer(decoder)?),
             DOMAIN => domain = Some(read_record(decoder)?),
             _ if is_information(key) => decoder.skip()?,
             _ => return Err(Malformed::UnknownKey(key)),
         }
     }
-    let domain = domain.ok_or(Malformed::MissingKey(DOMAIN))?;
+    let mut domain = domain.ok_or(Malformed::MissingKey(DOMAIN))?;
+    match (&mut domain, signer) {
+        (_, None) => {}
+        (Domain::Tenant(tenant), Some(_)) if tenant.measurement.is_some() => tenant.signer = signer,
+        _ => return Err(Malformed::Range),
+    }
     let right = match (&domain, debug) {
         (Domain::Opaque, debug) => debug.is_none(),
         (Domain::Tenant(tenant), Some(DEBUG_ENABLED | DEBUG_DISABLED)) => {
@@ -152,6 +158,7 @@ impl Reading {
         let missing = Malformed::MissingKey;
         Ok(Tenant {
             measurement: self.measurement,
+            signer: None,
             flags: self.flags.ok_or(missing(key::FLAGS))?,
             exceptions: self.exceptions.ok_or(missing(key::EXCEPTIONS))?,
             vcpus: self.vcpus.ok_or(missing(key::VCPUS))?,
@@ -246,6 +253,15 @@ fn read_peer(decoder: &mut Decoder<'_>) -> Result<Peer, Malformed> {
         .filter(|rights| Attributes::RIGHTS.contains(*rights) && *rights != Attributes::NONE)
         .ok_or(Malformed::Range)?;
     Ok(Peer { domain, rights })
+}
+
+fn read_signer(decoder: &mut Decoder<'_>) -> Result<Signer, Malformed> {
+    decoder.array_of(3)?;
+    Ok(Signer {
+        key: decoder.array_of_bytes()?,
+        product: decoder.unsigned()?,
+        version: decoder.unsigned()?,
+    })
 }
 
 fn read_device(decoder: &mut Decoder<'_>) -> Result<Device, Malformed> {

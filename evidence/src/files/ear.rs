@@ -165,9 +165,11 @@ fn domains(verdict: &Verdict, seen: &Seen, policy: &Policy) -> Vec<(String, Valu
                 About::Enclave => false,
             };
             let aspect = match finding.code {
-                Code::MeasurementMismatch | Code::NoReferenceValue | Code::NotSealed => {
-                    "executables"
-                }
+                Code::MeasurementMismatch
+                | Code::NoReferenceValue
+                | Code::Unsigned
+                | Code::WrongSigner
+                | Code::NotSealed => "executables",
                 _ => "configuration",
             };
             if touches {

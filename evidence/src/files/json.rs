@@ -129,6 +129,11 @@ fn tenant_record(tenant: &Tenant) -> Value {
     });
     json!({
         "measurement": tenant.measurement.as_ref().map(|digest| hexadecimal(digest)),
+        "signer": tenant.signer.map(|signer| json!({
+            "key": hexadecimal(&signer.key),
+            "product": signer.product,
+            "version": signer.version,
+        })),
         "flags": tenant.flags.word(),
         "exceptions": tenant.exceptions,
         "vcpus": tenant.vcpus,

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error as _};
 
 use super::enclave::EnclaveEntry;
 use super::{Digest, FileError, version};
-use crate::policy::{EdgeRule, End, Policy, Rule};
+use crate::policy::{EdgeRule, End, Policy, Rule, SignerRule};
 
 /// How policies name domain 0.
 const ZERO: &str = "domain-0";
@@ -93,7 +93,11 @@ enum Ability {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct DomainEntry {
     name: String,
+    #[serde(default)]
     measurement: Vec<Digest>,
+    signer: Option<Vec<Digest>>,
+    product: Option<u64>,
+    version: Option<u64>,
     #[serde(default)]
     kind: Kind,
     #[serde(default)]
@@ -240,7 +244,11 @@ pub fn read(text: &str) -> Result<Policy, FileError> {
         security_version: file.security_version,
         owner: file.fetched_by_owner,
         most_depth: file.depth,
-        domains: file.domain.into_iter().map(rule).collect(),
+        domains: file
+            .domain
+            .into_iter()
+            .map(rule)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -284,14 +292,27 @@ fn edges(file: &File, names: &[&str]) -> Result<Vec<EdgeRule>, FileError> {
     Ok(edges)
 }
 
-fn rule(entry: DomainEntry) -> Rule {
-    Rule {
+fn digests(digests: Vec<Digest>) -> Vec<crate::Hash> {
+    digests.into_iter().map(|digest| digest.0).collect()
+}
+
+fn rule(entry: DomainEntry) -> Result<Rule, FileError> {
+    let signer = match (entry.signer, entry.product, entry.version) {
+        (None, None, None) => None,
+        (Some(keys), product, version) => Some(SignerRule {
+            keys: digests(keys),
+            product,
+            version: version.unwrap_or_default(),
+        }),
+        (None, ..) => {
+            let reason = "product and version say nothing without signer";
+            return Err(FileError::Values(entry.name, reason));
+        }
+    };
+    Ok(Rule {
         name: entry.name,
-        measurements: entry
-            .measurement
-            .into_iter()
-            .map(|digest| digest.0)
-            .collect(),
+        measurements: digests(entry.measurement),
+        signer,
         sandbox: entry.kind == Kind::Sandbox,
         debug: entry.debug,
         may: flags(&entry.may),
@@ -300,7 +321,7 @@ fn rule(entry: DomainEntry) -> Rule {
         open: entry.open,
         most_vcpus: entry.vcpus,
         count: [entry.least, entry.most],
-    }
+    })
 }
 
 fn flags(abilities: &[Ability]) -> Flags {

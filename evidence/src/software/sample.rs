@@ -33,6 +33,7 @@ const PRIVATE: Attributes = READ_WRITE
 pub fn tenant(name: &str, commander: u64) -> Tenant {
     Tenant {
         measurement: Some(digest(name)),
+        signer: None,
         flags: Flags::CONFIDENTIAL | Flags::MAY_ATTEST,
         exceptions: 0x100,
         vcpus: 1,

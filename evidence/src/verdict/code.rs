@@ -67,6 +67,8 @@ codes! {
     BoundKeyMismatch "bound-key-mismatch" "The subject did not bind the key that was presented as its own.",
     MeasurementMismatch "measurement-mismatch" "The subject's measurement is not one that the policy gives for it.",
     NoReferenceValue "no-reference-value" "The policy has no reference value for a domain that takes part.",
+    Unsigned "unsigned" "A domain must be signed, and has shown no signature.",
+    WrongSigner "wrong-signer" "A domain was signed by another, for another product, or in an older version than the policy gives.",
     NotSealed "not-sealed" "A domain that takes part is not sealed, so it can still become anything.",
     DebugDomain "debug-domain" "A domain can be read by its owner.",
     NotConfidential "not-confidential" "A domain that must be confidential shows its registers to its owner.",

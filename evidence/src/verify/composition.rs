@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use adyton_abi::policy::Flags;
 
 use super::{Question, edges};
-use crate::composition::{Domain, Sharing, Tenant};
+use crate::composition::{Domain, Sharing, Signer, Tenant};
 use crate::policy::{ABILITIES, Policy, Rule};
 use crate::verdict::{About, Code, Finding, Seen, Verdict};
 
@@ -110,7 +110,7 @@ fn members(policy: &Policy, seen: &mut Seen, findings: &mut Findings) {
     }
 }
 
-/// The rule that gives the domain's measurement; the subject has one of its own.
+/// The rule that gives the domain's measurement, or its signer where it gives no measurement; the subject has one of its own.
 fn find_rule(
     policy: &Policy,
     index: u64,
@@ -122,7 +122,13 @@ fn find_rule(
         findings.add(Code::NotSealed, about, "");
         return None;
     };
-    let fits = |rule: &Rule| rule.measurements.contains(&measurement);
+    let fits = |rule: &Rule| match (&rule.signer, &tenant.signer) {
+        _ if !rule.measurements.is_empty() => rule.measurements.contains(&measurement),
+        // Which signer it has is said of it alone.
+        (Some(_), _) if index == 0 => true,
+        (Some(rule), Some(signer)) => rule.allows(signer),
+        _ => false,
+    };
     if index == 0 {
         let right = policy.domains.get(policy.subject).is_some_and(fits);
         if !right {
@@ -145,6 +151,25 @@ fn member(rule: &Rule, index: u64, tenant: &Tenant, findings: &mut Findings) {
     }
     if !tenant.flags.contains(Flags::CONFIDENTIAL) && !rule.sandbox {
         findings.add(Code::NotConfidential, about, name);
+    }
+    match (&rule.signer, &tenant.signer) {
+        (None, _) => {}
+        (Some(_), None) => findings.add(Code::Unsigned, about, name),
+        (Some(rule), Some(signer)) if rule.allows(signer) => {}
+        (
+            Some(_),
+            Some(Signer {
+                key,
+                product,
+                version,
+            }),
+        ) => {
+            let detail = format!(
+                "{name}: {}, product {product}, version {version}",
+                short(key)
+            );
+            findings.add(Code::WrongSigner, about, detail);
+        }
     }
     let abilities = tenant.flags.intersection(ABILITIES);
     if !rule.may.contains(abilities) {

@@ -11,3 +11,4 @@ mod hostile;
 mod machine;
 mod policies;
 mod scene;
+mod signed;

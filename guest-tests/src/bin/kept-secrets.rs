@@ -1,7 +1,7 @@
 //! Checks what domains find again after a reboot: see [`adyton_guest_tests::kept`].
 #![forbid(unsafe_code)]
 
-use adyton_guest_tests::kept;
+use adyton_guest_tests::{kept, signed};
 use anyhow::{Result, bail};
 
 fn main() -> Result<()> {
@@ -10,9 +10,10 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["keys"] => kept::keys(),
         ["signers"] => kept::signers(),
+        ["signed"] => signed::by_command(),
         ["counters"] => kept::counters(),
         ["none"] => kept::none(),
         ["slices"] => kept::slices(),
-        _ => bail!("kept-secrets keys | signers | counters | none | slices"),
+        _ => bail!("kept-secrets keys | signers | signed | counters | none | slices"),
     }
 }

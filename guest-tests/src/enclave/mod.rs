@@ -6,8 +6,10 @@ pub mod code;
 pub mod driver;
 mod evidence;
 pub mod image;
+mod random;
 mod running;
 pub mod signature;
+mod tables;
 
 use code::Command;
 use image::{Attributes, Image, PAGE, Page, secinfo};
@@ -19,6 +21,8 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
         breakpoint::TESTS,
         abuse::TESTS,
         evidence::TESTS,
+        tables::TESTS,
+        random::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }

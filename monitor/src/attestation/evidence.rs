@@ -17,10 +17,12 @@ mod question;
 use adyton_abi::call::Call;
 use adyton_abi::error::Error;
 use adyton_capability::identity::DomainId;
-use adyton_capability::survey::{self, Statement, Step, Survey};
+use adyton_capability::survey::{self, Member, Statement, Step, Survey};
 use adyton_evidence::Hash;
 use adyton_evidence::cbor::encode::{Full, Sink, Slice};
-use adyton_evidence::composition::{Device, Extent, Facts, Holdings, Peer, Sharing, Writer};
+use adyton_evidence::composition::{
+    Device, Extent, Facts, Holdings, Peer, Sharing, Signer, Writer,
+};
 use adyton_evidence::cose::{self, MOST_PAYLOAD};
 use adyton_evidence::platform::Platform as Statements;
 use adyton_evidence::token::{Boot, Token};
@@ -31,8 +33,8 @@ pub use question::{Question, Subject};
 
 use super::quote::{Asker, QuoteInput};
 use super::{SECURITY_VERSION, key, platform};
-use crate::domain::engine;
 use crate::domain::name::Refusal;
+use crate::domain::{engine, platform as domains};
 use crate::instructions::time_stamp;
 use crate::lock::Lock;
 use crate::tpm::command;
@@ -44,7 +46,7 @@ const PATIENCE: u64 = 1;
 /// Most bytes of a composition in one slice. Hashing is what takes long.
 const CHUNK: usize = 1024;
 /// Most bytes that one statement comes to.
-const LONGEST_STATEMENT: usize = 144;
+const LONGEST_STATEMENT: usize = 192;
 /// Instructions of one slice's survey, about, and of one step of it.
 const SURVEY: u32 = 40_000;
 /// As above.
@@ -174,8 +176,8 @@ impl Desk {
         output: &impl Output,
     ) -> Result<[u64; 2], Refusal> {
         let reserved = self.is_reserved(client);
-        let work = match &mut self.work {
-            Some(work) if work.client == client => work,
+        match &self.work {
+            Some(work) if work.client == client => {}
             Some(work) if !machine::lasts(work.since, PATIENCE) => {
                 if !reserved {
                     self.next = Some((client, time_stamp()));
@@ -183,11 +185,23 @@ impl Desk {
                 return Err(Refusal::Again);
             }
             _ if reserved => return Err(Refusal::Again),
-            place => {
-                self.next = None;
-                place.insert(Work::new(client, question()?)?)
-            }
-        };
+            _ => self.begin(client, question()?)?,
+        }
+        self.carry_on(output)
+    }
+
+    /// Out of line: a core's stack does not hold what this takes besides what it takes to carry on.
+    #[inline(never)]
+    fn begin(&mut self, client: Client, question: Question) -> Result<(), Error> {
+        self.next = None;
+        self.work = Some(Work::new(client, question)?);
+        Ok(())
+    }
+
+    /// A slice of the work, which there is.
+    #[inline(never)]
+    fn carry_on(&mut self, output: &impl Output) -> Result<[u64; 2], Refusal> {
+        let work = self.work.as_mut().ok_or(Refusal::Again)?;
         work.since = time_stamp();
         let outcome = work.advance(output);
         if !matches!(outcome, Err(Refusal::Again | Refusal::Fault(_))) {
@@ -372,6 +386,17 @@ impl Composing {
     }
 }
 
+/// Who has signed a domain, as it has shown. Only under the engine's lock.
+fn signer(member: &Member) -> Option<Signer> {
+    member.measurement?;
+    let identity = domains::find(member.id)?.signer.try_get()?;
+    Some(Signer {
+        key: identity.signer,
+        product: identity.product,
+        version: identity.version,
+    })
+}
+
 /// One statement of a survey, in evidence.
 fn state(statement: Statement, sink: impl Sink) -> Result<(), Full> {
     if let Statement::Begin(domains) = statement {
@@ -389,6 +414,7 @@ fn state(statement: Statement, sink: impl Sink) -> Result<(), Full> {
                 exceptions: member.policy.exceptions,
                 vcpus: member.vcpus,
                 cores: member.cores,
+                signer: signer(&member),
             },
         ),
         Statement::Cores(range) => writer.cores(range),

@@ -229,6 +229,7 @@ impl Output for Buffer<'_> {
 }
 
 /// `evidence(control or 0, key or 0, address, size; token)` → offset, bytes.
+#[inline(never)]
 pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
     let token = request.require_token()?;
     name::require(request.caller, Flags::MAY_ATTEST)?;

@@ -12,7 +12,7 @@ use adyton_secrets::{Hash, words};
 use super::{Request, Results, errand, keys, naming};
 use crate::attestation::counters::{Errand, NoPlace, SLOTS, Slot, Wish};
 use crate::attestation::{self, platform_key};
-use crate::domain::context::{Context, Standing};
+use crate::domain::context::Context;
 use crate::domain::engine;
 use crate::domain::name::Refusal;
 use crate::iommu;
@@ -103,14 +103,14 @@ fn holder_of(request: &Request<'_>, context: &Context) -> Result<Hash, Error> {
     let binding = Binding::from_number(request.arguments[4]).ok_or(Error::Invalid)?;
     let binding = match binding {
         Binding::Measurement => derivation::Binding::Measurement(keys::measurement(context.id)?),
-        Binding::Signer => match &*context.standing.lock() {
-            Standing::Known(identity) => derivation::Binding::Signer {
+        Binding::Signer => {
+            let identity = context.signer.try_get().ok_or(Error::Signature)?;
+            derivation::Binding::Signer {
                 signer: identity.signer,
                 product: identity.product,
                 version: identity.version,
-            },
-            _ => return Err(Error::Signature),
-        },
+            }
+        }
     };
     let class = class(context.policy.flags, iommu::is_active());
     Ok(holder(class, binding))

@@ -16,6 +16,7 @@ use crate::domain::name::{self, Refusal};
 use crate::enclave;
 
 /// `enclave_evidence(address, size; token)` → offset, bytes.
+#[inline(never)]
 pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
     let token = request.require_token()?;
     name::require(request.caller, Flags::MAY_ATTEST)?;

@@ -13,7 +13,7 @@ use adyton_secrets::{Hash, words};
 use super::attest::Page;
 use super::{Request, Results};
 use crate::attestation::platform_key;
-use crate::domain::context::{Context, Standing};
+use crate::domain::context::Context;
 use crate::domain::engine;
 use crate::domain::name::Refusal;
 use crate::iommu;
@@ -65,26 +65,22 @@ fn signed(identity: Identity, version: u64) -> Result<derivation::Binding, Error
 
 /// Who has signed the caller: as it has shown before, or as the structure at `signature` says, after the slices that checking takes.
 fn identity(request: &Request<'_>, context: &Context, signature: u64) -> Result<Identity, Refusal> {
-    let mut standing = context.standing.lock();
-    match &mut *standing {
-        Standing::Known(identity) => Ok(*identity),
-        Standing::Checking(check) => match check.advance() {
-            None => Err(Refusal::Again),
-            Some(Ok(identity)) => {
-                *standing = Standing::Known(identity);
-                Ok(identity)
-            }
-            Some(Err(Wrong)) => {
-                *standing = Standing::Unknown;
-                Err(Error::Signature.into())
-            }
-        },
-        Standing::Unknown if signature == 0 => Err(Error::Signature.into()),
-        Standing::Unknown => {
-            let bytes: [u8; SIZE] = Page::aligned(request, signature)?.read(0);
-            let check = Check::begin(&bytes, &measurement(context.id)?);
-            *standing = Standing::Checking(check.map_err(|Wrong| Error::Signature)?);
-            Err(Refusal::Again)
-        }
+    let mut checking = context.signature.lock();
+    // Looked at under the lock: another vCPU may have shown one meanwhile.
+    if let Some(identity) = context.signer.try_get() {
+        return Ok(*identity);
     }
+    let Some(check) = &mut *checking else {
+        if signature == 0 {
+            return Err(Error::Signature.into());
+        }
+        let bytes: [u8; SIZE] = Page::aligned(request, signature)?.read(0);
+        let check = Check::begin(&bytes, &measurement(context.id)?);
+        *checking = Some(check.map_err(|Wrong| Error::Signature)?);
+        return Err(Refusal::Again);
+    };
+    let outcome = check.advance().ok_or(Refusal::Again)?;
+    *checking = None;
+    let identity = outcome.map_err(|Wrong| Error::Signature)?;
+    Ok(*context.signer.set(identity))
 }

@@ -22,6 +22,7 @@ use crate::frames::FRAMES;
 use crate::iommu;
 use crate::lock::Lock;
 use crate::nested::{NestedTables, View};
+use crate::once::Once;
 use crate::vcpu::Vcpu;
 
 /// Cores that a domain's bit map can name.
@@ -29,21 +30,6 @@ pub const CORE_LIMIT: u64 = 64 * CORE_WORDS as u64;
 /// Words of that bit map.
 pub const CORE_WORDS: usize = 64;
 const VCPU_SLOTS: usize = 320;
-
-/// Who has signed a domain.
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lies in the domain's page, and there is no heap"
-)]
-pub enum Standing {
-    /// It has not said.
-    Unknown,
-    /// What it has shown is being checked.
-    Checking(Check),
-    /// This signer, for good.
-    Known(Identity),
-}
 
 /// A domain's page.
 #[repr(C, align(4096))]
@@ -64,8 +50,10 @@ pub struct Context {
     pub entries: AtomicU64,
     /// Whether it may be entered, and on which cores.
     pub gate: Gate<CORE_WORDS>,
-    /// Who has signed it, if it has shown that.
-    pub standing: Lock<Standing>,
+    /// Who has signed it, once it has shown that: for good.
+    pub signer: Once<Identity>,
+    /// The signature that it has shown, while that is checked.
+    pub signature: Lock<Option<Check>>,
     vcpu_count: AtomicU32,
     vcpus: [AtomicU64; VCPU_SLOTS],
     changing: UnsafeCell<Changing>,
@@ -151,7 +139,8 @@ impl Context {
             generation: Generation::new(),
             entries: AtomicU64::new(0),
             gate: Gate::new(),
-            standing: Lock::new(Standing::Unknown),
+            signer: Once::new(),
+            signature: Lock::new(None),
             vcpu_count: AtomicU32::new(0),
             vcpus: [const { AtomicU64::new(0) }; VCPU_SLOTS],
             changing: UnsafeCell::new(Changing {

@@ -12,7 +12,7 @@ use crate::structures::{GPRSGX_AEXNOTIFY, SecsHead, Tcs, tcs_flags};
 use crate::thread::Thread;
 
 /// Offsets in a TCS of what entering writes.
-const TCS_STATE: usize = 0;
+pub(super) const TCS_STATE: usize = 0;
 pub(super) const TCS_CSSA: usize = 24;
 pub(super) const TCS_AEP: usize = 40;
 /// Values of TCS.STATE.
@@ -91,7 +91,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         let secs = self.secs_head(parent.number);
         let tcs = self.tcs(page.number);
         self.check_entry(&secs, &tcs)?;
-        let entry = if RESUME {
+        let mut entry = if RESUME {
             self.find_resumption(parent, &secs, &tcs)?
         } else {
             self.find_entry(parent, &secs, &tcs)?
@@ -100,9 +100,9 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         self.machine
             .compare_exchange(page.number, TCS_STATE, INACTIVE, ACTIVE)
             .map_err(|_| Stop::GENERAL_PROTECTION)?;
-        if RESUME && entry.way == Way::Resume && !self.is_restorable(&entry.frame, secs.xfrm()) {
+        if let Err(stop) = self.check_alone::<RESUME>(page, parent, &secs, &tcs, &mut entry) {
             self.machine.swap(page.number, TCS_STATE, INACTIVE);
-            return Err(Stop::GENERAL_PROTECTION);
+            return Err(stop);
         }
         let thread = thread.insert(Thread {
             secs: parent.number,
@@ -132,6 +132,27 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         }
         self.load_segments(&entry, &tcs, thread);
         Ok(())
+    }
+
+    /// Looks again at what another thread may have changed before this one had the TCS: it was inside, and has left with another frame,
+    /// or with other contents of the same.
+    #[inline(always)]
+    fn check_alone<const RESUME: bool>(
+        &mut self,
+        page: Page<'e>,
+        parent: Page<'e>,
+        secs: &SecsHead,
+        tcs: &Tcs,
+        entry: &mut Entry,
+    ) -> Result<(), Stop> {
+        let [frames] = self.words(page.number, TCS_CSSA);
+        require(frames as u32 == tcs.cssa())?;
+        if !RESUME {
+            return Ok(());
+        }
+        *entry = self.find_resumption(parent, secs, tcs)?;
+        self.check_target(entry, tcs)?;
+        require(entry.way != Way::Resume || self.is_restorable(&entry.frame, secs.xfrm()))
     }
 
     /// What concerns the enclave and the mode of the processor.

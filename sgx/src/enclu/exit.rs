@@ -1,6 +1,6 @@
 //! Out of an enclave: EEXIT, asynchronous exits; and EDECCSSA.
 
-use super::enter::{BASES, INACTIVE, OUTER_STACK, TCS_AEP, TCS_CSSA};
+use super::enter::{BASES, INACTIVE, OUTER_STACK, TCS_AEP, TCS_CSSA, TCS_STATE};
 use super::frame::GPR_OFFSET;
 use super::{Context, claimed, require};
 use crate::epcm::EpcPage;
@@ -174,7 +174,8 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if !thread.debug {
             self.processor.flags.set(Flags::TF, thread.single_step);
         }
-        self.machine.store(thread.tcs, 0, &INACTIVE.to_le_bytes());
+        // Last, and atomically: whoever has the TCS next sees all that was written before.
+        self.machine.swap(thread.tcs, TCS_STATE, INACTIVE);
         if let Some(secs) = self.platform.entry(thread.secs) {
             secs.tracking().leave(thread.epoch);
         }

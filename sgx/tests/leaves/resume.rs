@@ -244,6 +244,43 @@ fn eresume_checks_what_it_restores() {
     assert!(world.processor.flags.contains(free));
 }
 
+/// Between the look at the TCS and taking it, the thread was inside on another core and was interrupted, elsewhere.
+#[test]
+fn what_another_core_has_changed_meanwhile_counts() {
+    const CSSA: usize = 24;
+    const RIP: usize = PAGE as usize - Gprsgx::SIZE + 136;
+    let mut world = World::new();
+    let enclave = world.enclave(PLAIN);
+    let (tcs, frame) = (enclave.page(TCS), enclave.page(SSA));
+    let is_left = |world: &World| {
+        let state = world.inside(&enclave, TCS, 8).iter().all(|byte| *byte == 0);
+        state && world.entry(enclave.secs).tracking().threads() == 0
+    };
+    let cssa = |value: u32| vec![(tcs, CSSA, value.to_le_bytes().to_vec())];
+    let rip = |value: u64| vec![(frame, RIP, value.to_le_bytes().to_vec())];
+
+    world.machine.meanwhile = cssa(1);
+    assert_eq!(world.enclu(Enclu::Eenter, [THREAD, AEP, 0]), GP);
+    assert!(is_left(&world));
+    world.put_inside(&enclave, TCS + CSSA as u64, &[0]);
+    world.enter(&enclave);
+    world.event(Event::Other);
+
+    world.machine.meanwhile = cssa(2);
+    assert_eq!(world.enclu(Enclu::Eresume, [THREAD, AEP, 0]), GP);
+    assert!(is_left(&world));
+    world.put_inside(&enclave, TCS + CSSA as u64, &[1]);
+
+    world.machine.meanwhile = rip(BASE + CODE + 5);
+    let resumed = world.enclu(Enclu::Eresume, [THREAD, AEP, 0]);
+    assert_eq!(resumed, Answer::Entered);
+    assert_eq!(world.processor.rip, BASE + CODE + 5);
+    world.event(Event::Other);
+    world.machine.meanwhile = rip(WILD);
+    assert_eq!(world.enclu(Enclu::Eresume, [THREAD, AEP, 0]), GP);
+    assert!(is_left(&world));
+}
+
 #[test]
 fn a_thread_is_told_of_an_exit_and_goes_back_by_itself() {
     let mut world = World::new();

@@ -39,6 +39,8 @@ pub struct Model {
     pub control: Option<Control>,
     /// EPC pages whose translations were to be forgotten.
     pub forgotten: Vec<EpcPage>,
+    /// What another core writes just before the next word is exchanged: where, and the bytes.
+    pub meanwhile: Vec<(EpcPage, usize, Vec<u8>)>,
 }
 
 /// Secrets of one machine; other seeds make other machines.
@@ -79,6 +81,7 @@ impl Model {
             vector: vec![0; size],
             control: None,
             forgotten: Vec::new(),
+            meanwhile: Vec::new(),
         }
     }
 
@@ -184,6 +187,9 @@ impl Machine<'static> for Model {
         current: u64,
         new: u64,
     ) -> Result<(), u64> {
+        for (page, offset, bytes) in std::mem::take(&mut self.meanwhile) {
+            self.store(page, offset, &bytes);
+        }
         let mut bytes = [0; 8];
         self.load(page, offset, &mut bytes);
         let found = u64::from_le_bytes(bytes);
