@@ -47,9 +47,9 @@ impl Software {
     /// What is to be fetched for it.
     pub const fn what(self) -> &'static str {
         match self {
-            Self::Selftests => "the kernel's source package",
-            Self::Detection => DETECTION,
-            Self::Platform => "the Enclave Development Platform",
+            Self::Selftests => "The kernel's source package",
+            Self::Detection => "sgxs-tools",
+            Self::Platform => "The Enclave Development Platform",
         }
     }
 
