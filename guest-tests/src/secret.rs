@@ -17,8 +17,10 @@ const HALVES: [u64; 2] = [0x1f83_d9ab_fb41_bd6b, 0x5be0_cd19_137e_2179];
 /// What domain 0 makes its own pattern of.
 const OPEN_HALVES: [u64; 2] = [0x510e_527f_ade6_82d1, 0x9b05_688c_2b3e_6c1f];
 
-/// Bytes of each.
+/// Bytes of the secret.
 const SIZE: u64 = 1 << 20;
+/// Bytes of the open pattern: more than a second kernel writes over, wherever it lies.
+const OPEN_SIZE: u64 = 32 << 20;
 
 /// Agent: fills memory with the secret, and keeps another form of it in a register.
 const FILL: u64 = 8;
@@ -61,7 +63,7 @@ fn plant() -> Result<Running> {
 /// Ordinary memory, full of a pattern of the same kind.
 fn open_pattern() -> Vec<[u64; 2]> {
     let word = open_word();
-    vec![[word, !word]; (SIZE / 16) as usize]
+    vec![[word, !word]; (OPEN_SIZE / 16) as usize]
 }
 
 /// The same pattern in the domain's claim, in pages that are nobody's but domain 0's.
