@@ -14,7 +14,7 @@ use crate::cores::stack::{self, Whose};
 use crate::cores::{STACK_END_SIZE, STACK_SIZE, StackEnd};
 use crate::instructions::read_cr2;
 
-pub use tables::{ExceptionTables, TaskState};
+pub use tables::ExceptionTables;
 
 const EXCEPTIONS: usize = 32;
 const NMI: usize = 2;

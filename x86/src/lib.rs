@@ -4,6 +4,7 @@
 
 pub mod apic;
 pub mod cpuid;
+pub mod descriptors;
 pub mod iommu;
 pub mod msr;
 pub mod paging;

@@ -9,59 +9,11 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
 
-const VECTORS: usize = 256;
-const PRESENT_INTERRUPT_GATE: u16 = 0x8e00;
+use adyton_x86::descriptors::{Gate, TablePointer, TaskState, VECTORS};
+
+use crate::boot::selector;
+
 const PAGE_FAULT: usize = 14;
-
-/// A 64-bit interrupt gate (APM volume 2, figure 4-24).
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct Gate {
-    offset_low: u16,
-    selector: u16,
-    attributes: u16,
-    offset_middle: u16,
-    offset_high: u32,
-    reserved: u32,
-}
-
-const _: () = assert!(size_of::<Gate>() == 16);
-
-impl Gate {
-    const fn to(address: u64) -> Self {
-        Self {
-            offset_low: address as u16,
-            selector: crate::boot::selector::CODE,
-            attributes: PRESENT_INTERRUPT_GATE,
-            offset_middle: (address >> 16) as u16,
-            offset_high: (address >> 32) as u32,
-            reserved: 0,
-        }
-    }
-}
-
-/// The 64-bit task state segment (APM volume 2, section 12.2.5).
-#[derive(Clone, Copy, Debug)]
-#[repr(C, packed(4))]
-pub struct TaskState {
-    reserved: u32,
-    privileged_stacks: [u64; 3],
-    reserved_behind: u64,
-    interrupt_stacks: [u64; 7],
-    reserved_at_the_end: u64,
-    reserved_word: u16,
-    io_map: u16,
-}
-
-const _: () = assert!(size_of::<TaskState>() == 104);
-const _: () = assert!(offset_of!(TaskState, interrupt_stacks) == 36);
-const _: () = assert!(offset_of!(TaskState, io_map) == 102);
-
-#[repr(C, packed)]
-struct TablePointer {
-    limit: u16,
-    base: u64,
-}
 
 /// The tables of one core.
 #[derive(Debug)]
@@ -79,27 +31,17 @@ impl ExceptionTables {
     pub const PAGE_FAULT_ATTRIBUTES: usize =
         offset_of!(Self, gates) + PAGE_FAULT * size_of::<Gate>() + offset_of!(Gate, attributes);
     /// What stands there while page faults change to the stack for faults: the lowest three bits are a number in the interrupt stack table.
-    pub const CHANGES_STACK: u16 = PRESENT_INTERRUPT_GATE | 1;
+    pub const CHANGES_STACK: u16 = Gate::PRESENT_INTERRUPT | 1;
     /// What stands there while they do not.
-    pub const STAYS_ON_STACK: u16 = PRESENT_INTERRUPT_GATE;
+    pub const STAYS_ON_STACK: u16 = Gate::PRESENT_INTERRUPT;
 
     /// ExceptionTables whose gates lead to these addresses, and whose stack for faults ends at `fault_stack_end`. It is not used yet.
     #[must_use]
     pub fn new(handler: impl Fn(usize) -> u64, fault_stack_end: u64) -> Self {
-        let mut interrupt_stacks = [0; 7];
-        interrupt_stacks[0] = fault_stack_end;
+        let gate = |vector| Gate::to(handler(vector), selector::CODE, Self::STAYS_ON_STACK);
         Self {
-            gates: UnsafeCell::new(core::array::from_fn(|vector| Gate::to(handler(vector)))),
-            task: TaskState {
-                reserved: 0,
-                privileged_stacks: [0; 3],
-                reserved_behind: 0,
-                interrupt_stacks,
-                reserved_at_the_end: 0,
-                reserved_word: 0,
-                // Behind the limit: there is none.
-                io_map: size_of::<TaskState>() as u16,
-            },
+            gates: UnsafeCell::new(core::array::from_fn(gate)),
+            task: TaskState::with_stack(fault_stack_end),
         }
     }
 
@@ -111,10 +53,7 @@ impl ExceptionTables {
 
     /// Makes this core use the gates.
     pub fn load(&'static self) {
-        let pointer = TablePointer {
-            limit: (size_of::<[Gate; VECTORS]>() - 1) as u16,
-            base: self.gates.get() as u64,
-        };
+        let pointer = TablePointer::to(self.gates.get());
         // SAFETY: the table is complete and lives for ever.
         unsafe { asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack)) };
     }
@@ -154,14 +93,11 @@ mod tests {
         assert!(changing().is_empty());
         tables.use_fault_stack(true);
         assert_eq!(changing(), [PAGE_FAULT]);
-        let stacks = tables.task().interrupt_stacks;
+        let stacks = tables.task().interrupt_stacks();
         assert_eq!(stacks[usize::from(gates()[14].attributes & 7) - 1], 0x5000);
         tables.use_fault_stack(false);
         assert!(changing().is_empty());
-        let gate = gates()[14];
-        assert_eq!(
-            (gate.offset_low, gate.offset_middle, gate.offset_high),
-            (14, 0x9abc, 0x1234_5678)
-        );
+        let stays = Gate::to(0x1234_5678_9abc_000e, selector::CODE, 0x8e00);
+        assert_eq!(gates()[14], stays);
     }
 }
