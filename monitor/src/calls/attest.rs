@@ -250,6 +250,17 @@ pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
         // Domain 0 has nothing to say about itself.
         return Err(Error::Invalid.into());
     };
+    let read = |bytes: &[u8; QUESTION_SIZE]| Question::read(subject, !own, bytes);
+    serve(request, token, &buffer, read)
+}
+
+/// Goes on with the evidence that the question asks for which the buffer begins with.
+pub(super) fn serve<const SIZE: usize>(
+    request: &Request<'_>,
+    token: u64,
+    buffer: &Buffer,
+    read: impl FnOnce(&[u8; SIZE]) -> Result<Question, Error>,
+) -> Result<Results, Refusal> {
     let client = Client {
         domain: naming::caller(request),
         call: request.call,
@@ -257,10 +268,10 @@ pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
         token,
     };
     let question = || {
-        let bytes: [u8; QUESTION_SIZE] = Page::aligned(request, address)?.read(0);
-        Ok(Question::read(subject, !own, &bytes)?)
+        let bytes = Page::aligned(request, buffer.address)?.read(0);
+        Ok(read(&bytes)?)
     };
-    let extent = DESK.lock().serve(client, question, &buffer)?;
+    let extent = DESK.lock().serve(client, question, buffer)?;
     Ok(Results::of(&extent))
 }
 

@@ -9,9 +9,9 @@ use adyton_abi::policy::Flags;
 use adyton_evidence::enclave::{Enclave, Separation, attribute};
 use adyton_sgx::structures::{Report, Targetinfo};
 
-use super::attest::{Buffer, Page};
-use super::{Request, Results, naming};
-use crate::attestation::evidence::{Client, DESK, Question};
+use super::attest::{Buffer, serve};
+use super::{Request, Results};
+use crate::attestation::evidence::Question;
 use crate::domain::name::{self, Refusal};
 use crate::enclave;
 
@@ -25,18 +25,8 @@ pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {
     if !enclave::is_offered() {
         return Err(Error::Unsupported.into());
     }
-    let client = Client {
-        domain: naming::caller(request),
-        call: request.call,
-        arguments: request.arguments,
-        token,
-    };
-    let question = || {
-        let bytes: [u8; QUESTION_SIZE] = Page::aligned(request, address)?.read(0);
-        Ok(Question::read_enclave(&bytes, judge)?)
-    };
-    let extent = DESK.lock().serve(client, question, &buffer)?;
-    Ok(Results::of(&extent))
+    let read = |bytes: &[u8; QUESTION_SIZE]| Question::read_enclave(bytes, judge);
+    serve(request, token, &buffer, read)
 }
 
 /// The enclave that made this report for the monitor, in this boot.
