@@ -128,8 +128,16 @@ fn the_domain_s_end_gives_it_back() {
     scene.finish(operation).unwrap();
 }
 
-#[test]
-fn who_has_one_can_hand_it_on_and_has_it_back_before_it_goes_back() {
+/// A domain that has a core, and one in its pool.
+struct Nest {
+    scene: Scene,
+    claim: ClaimId,
+    outer: DomainId,
+    inside: ClaimId,
+    inner: DomainId,
+}
+
+fn nest() -> Nest {
     let (mut scene, claim, outer) = scene();
     let pool = data() | Attributes::POOL;
     scene.carve(claim, range(POOLS[0] + pages(8), 8), into(outer, 0), pool);
@@ -139,6 +147,24 @@ fn who_has_one_can_hand_it_on_and_has_it_back_before_it_goes_back() {
     let control = POOLS[0] + pages(8);
     let allowed = policy(Flags::MAY_COMPOSE);
     let inner = scene.engine.create(inside, control, allowed, 20).unwrap();
+    Nest {
+        scene,
+        claim,
+        outer,
+        inside,
+        inner,
+    }
+}
+
+#[test]
+fn who_has_one_can_hand_it_on_and_has_it_back_before_it_goes_back() {
+    let Nest {
+        mut scene,
+        claim,
+        outer,
+        inside,
+        inner,
+    } = nest();
     let region = scene.carve_core(inside, 11, inner).unwrap();
     assert_eq!(scene.holders([10, 11]), [Some(inner); 2]);
     let held = scene.engine.region_facts(region).unwrap().source.unwrap();
@@ -160,15 +186,13 @@ fn who_has_one_can_hand_it_on_and_has_it_back_before_it_goes_back() {
 
 #[test]
 fn who_was_to_get_one_that_its_holder_does_not_leave_is_not_held_up() {
-    let (mut scene, claim, outer) = scene();
-    let pool = data() | Attributes::POOL;
-    scene.carve(claim, range(POOLS[0] + pages(8), 8), into(outer, 0), pool);
-    scene.carve_core(claim, 10, outer).unwrap();
-    scene.seal(claim, outer);
-    let inside = scene.engine.claim(outer, 0, pages(8), [3, 4]).unwrap();
-    let control = POOLS[0] + pages(8);
-    let allowed = policy(Flags::MAY_COMPOSE);
-    let inner = scene.engine.create(inside, control, allowed, 20).unwrap();
+    let Nest {
+        mut scene,
+        outer,
+        inside,
+        inner,
+        ..
+    } = nest();
     scene.machine.stuck.insert(10);
     let refused = scene.carve_core(inside, 10, inner);
     assert_eq!(refused, Err(Error::Quarantined));
