@@ -55,9 +55,9 @@ pub fn demanding_tests() -> impl Iterator<Item = Test> {
         stale::TESTS,
         interrupts::TESTS,
         second_kernel::TESTS,
-        whole_core::TESTS,
     ];
-    rooms.into_iter().flatten().copied().chain(enclave::tests())
+    let rooms = rooms.into_iter().flatten().copied();
+    rooms.chain(enclave::tests()).chain(whole_core::tests())
 }
 
 /// Every test that runs on any machine.
