@@ -1,10 +1,14 @@
 //! A TPM that is not ours, swtpm, and tpm2-tools that talk to it. Tests of other crates use it too, by its path.
 
+mod process;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Child;
 use std::thread::sleep;
 use std::time::Duration;
+
+pub use process::attempt;
 
 /// An emulated TPM; it ends with the test.
 pub struct Tpm {
@@ -24,16 +28,7 @@ impl Drop for Tpm {
 impl Tpm {
     /// With its state in this folder, which is there.
     pub fn start(folder: PathBuf) -> Self {
-        let at = |name: &str| folder.join(name).display().to_string();
-        let process = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "startup-clear,not-need-init"])
-            .args(["--tpmstate", &format!("dir={}", folder.display())])
-            .args(["--server", &format!("type=unixio,path={}", at("socket"))])
-            .args(["--ctrl", &format!("type=unixio,path={}", at("socket.ctrl"))])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("swtpm: `cargo xtask setup` installs it");
+        let process = process::start(&folder);
         for _ in 0..250 {
             if folder.join("socket").exists() && folder.join("socket.ctrl").exists() {
                 break;
@@ -79,19 +74,4 @@ impl Tpm {
     pub fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.folder.join(name)).expect(name)
     }
-}
-
-/// Runs one of tpm2-tools in a folder; whether it succeeded.
-pub fn attempt(folder: &Path, line: &str) -> bool {
-    let mut words = line.split_whitespace();
-    let output = Command::new(words.next().expect("a command"))
-        .args(words)
-        .current_dir(folder)
-        .env("TPM2TOOLS_TCTI", "swtpm:path=socket")
-        .output()
-        .expect("tpm2-tools: `cargo xtask setup` installs them");
-    if !output.status.success() {
-        println!("{line}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    output.status.success()
 }

@@ -1,10 +1,13 @@
 //! A TPM for tests: swtpm, which keeps its state when the power is cut.
 
+#[path = "../../../evidence/tests/emulator/process.rs"]
+mod process;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -66,21 +69,12 @@ impl Emulator {
 
     /// Runs one of tpm2-tools in the folder of this TPM; whether it succeeded.
     pub fn tool(&mut self, line: &str) -> bool {
-        let mut words = line.split_whitespace();
         // The emulator talks to one at a time.
         let socket = UnixStream::pair().expect("a pair").0;
         drop(std::mem::replace(&mut self.socket, socket));
-        let output = Command::new(words.next().expect("a command"))
-            .args(words)
-            .current_dir(&self.folder)
-            .env("TPM2TOOLS_TCTI", "swtpm:path=socket")
-            .output()
-            .expect("tpm2-tools: `cargo xtask setup` installs them");
+        let succeeded = process::attempt(&self.folder, line);
         self.socket = connect(&self.folder);
-        if !output.status.success() {
-            println!("{line}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        output.status.success()
+        succeeded
     }
 
     /// A file in its folder.
@@ -90,16 +84,7 @@ impl Emulator {
 }
 
 fn start(folder: &Path) -> (Child, UnixStream) {
-    let at = |name: &str| folder.join(name).display().to_string();
-    let process = Command::new("swtpm")
-        .args(["socket", "--tpm2", "--flags", "startup-clear,not-need-init"])
-        .args(["--tpmstate", &format!("dir={}", folder.display())])
-        .args(["--server", &format!("type=unixio,path={}", at("socket"))])
-        .args(["--ctrl", &format!("type=unixio,path={}", at("socket.ctrl"))])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("swtpm: `cargo xtask setup` installs it");
+    let process = process::start(folder);
     (process, connect(folder))
 }
 
