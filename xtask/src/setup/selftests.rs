@@ -58,7 +58,7 @@ fn sources(workspace: &Workspace) -> PathBuf {
 }
 
 /// Fills a folder beside and moves it there whole: what is interrupted leaves no half.
-fn whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(super) fn whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let partial = folder.with_extension(format!("partial-{}", std::process::id()));
     fs::create_dir_all(&partial)?;
     let outcome = fill(&partial).and_then(|()| Ok(fs::rename(&partial, folder)?));

@@ -1,7 +1,7 @@
 //! What others wrote for processors that have SGX: fetched, built as they say, and given to domain 0.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -71,21 +71,31 @@ impl Software {
         }
     }
 
-    /// Segments of the initrd with it, built if it is not there yet.
+    /// Builds what is not there yet. Not for two at a time.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub fn prepare(self, workspace: &Workspace) -> Result<()> {
+        match self {
+            Self::Selftests => selftests::fetch(workspace).map(|_folder| ()),
+            Self::Detection => install(workspace, DETECTION),
+            Self::Platform => {
+                install(workspace, PLATFORM)?;
+                make_enclave(workspace)
+            }
+        }
+    }
+
+    /// Segments of the initrd with it, once it is [prepared](Self::prepare).
     pub fn segments(self, workspace: &Workspace) -> Result<Vec<Vec<u8>>> {
+        let program = |package, name| image::programs(&[programs(workspace, package).join(name)]);
         Ok(match self {
             Self::Selftests => vec![image::folder(&selftests::fetch(workspace)?, "selftests")?],
-            Self::Detection => {
-                let program = install(workspace, DETECTION)?.join("sgx-detect");
-                vec![image::programs(&[program])?]
-            }
-            Self::Platform => {
-                let tools = install(workspace, PLATFORM)?;
-                vec![
-                    image::programs(&[tools.join("ftxsgx-runner")])?,
-                    image::folder(&enclave(workspace, &tools)?, "programs")?,
-                ]
-            }
+            Self::Detection => vec![program(DETECTION, "sgx-detect")?],
+            Self::Platform => vec![
+                program(PLATFORM, "ftxsgx-runner")?,
+                image::folder(&enclaves(workspace), "programs")?,
+            ],
         })
     }
 }
@@ -110,25 +120,35 @@ fn root(workspace: &Workspace, package: &str) -> PathBuf {
 }
 
 /// The folder with a package's programs.
-fn install(workspace: &Workspace, package: &str) -> Result<PathBuf> {
+fn programs(workspace: &Workspace, package: &str) -> PathBuf {
+    root(workspace, package).join("bin")
+}
+
+fn install(workspace: &Workspace, package: &str) -> Result<()> {
     let root = root(workspace, package);
-    if !root.exists() {
-        packages::install(PROTOCOL_BUFFERS)?;
-        let partial = root.with_extension("partial");
-        progress::step(&format!("building {package}"), || {
+    if root.exists() {
+        return Ok(());
+    }
+    packages::install(PROTOCOL_BUFFERS)?;
+    progress::step(&format!("building {package}"), || {
+        selftests::whole(&root, |partial| {
             let mut cargo = workspace.cargo();
             // Both have most of what they need in common.
             let common = workspace.target("enclave-tools");
             cargo.env("CARGO_TARGET_DIR", common).arg("install");
-            tool::run(cargo.args([package, "--quiet", "--root"]).arg(&partial))
-        })?;
-        fs::rename(&partial, &root)?;
-    }
-    Ok(root.join("bin"))
+            tool::run(cargo.args([package, "--quiet", "--root"]).arg(partial))?;
+            Ok(())
+        })
+    })
 }
 
-/// Builds the program and makes an enclave of it; the folder with that.
-fn enclave(workspace: &Workspace, tools: &Path) -> Result<PathBuf> {
+/// Where enclaves of our own programs are.
+fn enclaves(workspace: &Workspace) -> PathBuf {
+    workspace.target("edp/enclave")
+}
+
+/// Builds the program and makes an enclave of it.
+fn make_enclave(workspace: &Workspace) -> Result<()> {
     let target = workspace.target("edp");
     let mut cargo = workspace.cargo();
     cargo
@@ -136,10 +156,11 @@ fn enclave(workspace: &Workspace, tools: &Path) -> Result<PathBuf> {
         .env("CARGO_TARGET_DIR", &target);
     tool::run(cargo.args(["build", "--quiet", "--release", "--target", TARGET]))?;
     let program = target.join(TARGET).join("release").join(PROGRAM);
-    let folder = target.join("enclave");
+    let folder = enclaves(workspace);
     fs::create_dir_all(&folder)?;
-    let mut converter = Command::new(tools.join("ftxsgx-elf2sgxs"));
+    let converter = programs(workspace, PLATFORM).join("ftxsgx-elf2sgxs");
+    let mut converter = Command::new(converter);
     converter.arg(&program).args(LIMITS).arg("--output");
     tool::run(converter.arg(folder.join(PROGRAM).with_extension("sgxs")))?;
-    Ok(folder)
+    Ok(())
 }

@@ -69,8 +69,9 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, with_monitor: bool) -> R
             let _ = chosen.boot.settings.fetch_emulator(workspace);
             if let Some(software) = chosen.boot.settings.software
                 && software.download(workspace).is_ok()
+                && let Err(error) = software.prepare(workspace)
             {
-                let _ = software.segments(workspace);
+                eprintln!("-- {error:#}");
             }
         }
         let has = |under_test: bool| {
