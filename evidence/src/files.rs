@@ -44,6 +44,10 @@ pub enum FileError {
 /// 32 bytes in hexadecimal.
 type Digest = Bytes<32>;
 
+fn digests(digests: Vec<Digest>) -> Vec<crate::Hash> {
+    digests.into_iter().map(|digest| digest.0).collect()
+}
+
 /// `N` bytes in hexadecimal.
 #[derive(Clone, Copy, Debug)]
 struct Bytes<const N: usize>([u8; N]);

@@ -4,7 +4,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Secrets of the processor (SDM, section 36.4 and EGETKEY). Everything but `page_key` and `report_key_id` stays the same over
 /// reboots, or seals of earlier boots are lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub struct Secrets {
     /// The root of all derived keys, of this monitor on this machine.
     pub root: [u8; 16],

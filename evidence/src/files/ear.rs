@@ -66,7 +66,7 @@ fn claims(verdict: &Verdict, policy: &Policy, nonce: &[u8], now: u64) -> Value {
     if let Some(seen) = &verdict.seen {
         submods.extend(domains(verdict, seen, policy));
         if seen.enclave.is_some() {
-            submods.insert("enclave".into(), enclave(verdict, policy));
+            submods.insert("enclave".into(), subject(verdict, policy, |_| true));
         }
     }
     json!({
@@ -149,56 +149,49 @@ fn domains(verdict: &Verdict, seen: &Seen, policy: &Policy) -> Vec<(String, Valu
         if *domain == Domain::Opaque {
             continue;
         }
-        let mut vector = BTreeMap::from([
-            ("executables", tier::APPROVED_BOOT),
-            ("configuration", tier::AFFIRMING),
-        ]);
-        for finding in &verdict.findings {
-            let touches = match finding.about {
-                About::Whole => true,
-                About::Domain(about) => about == index,
-                About::Edge(edge) => seen
-                    .closure
-                    .edges
-                    .get(edge)
-                    .is_some_and(|edge| edge.touches(index)),
-                About::Enclave => false,
-            };
-            let aspect = match finding.code {
-                Code::MeasurementMismatch
-                | Code::NoReferenceValue
-                | Code::Unsigned
-                | Code::WrongSigner
-                | Code::NotSealed => "executables",
-                _ => "configuration",
-            };
-            if touches {
-                vector.insert(aspect, tier::CONTRAINDICATED);
-            }
-        }
+        let touches = |about| match about {
+            About::Whole => true,
+            About::Domain(about) => about == index,
+            About::Edge(edge) => seen
+                .closure
+                .edges
+                .get(edge)
+                .is_some_and(|edge| edge.touches(index)),
+            About::Enclave => false,
+        };
+        let appraised = subject(verdict, policy, touches);
         let name = rule.and_then(|rule| policy.domains.get(rule));
         let name = name.map_or("unknown", |rule| rule.name.as_str());
-        appraisals.push((format!("domain-{index}-{name}"), appraisal(&vector, policy)));
+        appraisals.push((format!("domain-{index}-{name}"), appraised));
     }
     appraisals
 }
 
-fn enclave(verdict: &Verdict, policy: &Policy) -> Value {
+/// What is attested, by those findings that touch it.
+fn subject(verdict: &Verdict, policy: &Policy, touches: impl Fn(About) -> bool) -> Value {
     let mut vector = BTreeMap::from([
         ("executables", tier::APPROVED_BOOT),
         ("configuration", tier::AFFIRMING),
     ]);
-    for finding in &verdict.findings {
-        let aspect = match finding.code {
-            Code::EnclaveMismatch
-            | Code::SignerMismatch
-            | Code::ProductMismatch
-            | Code::OldEnclave => "executables",
-            _ => "configuration",
-        };
-        vector.insert(aspect, tier::CONTRAINDICATED);
-    }
+    let found = verdict.findings.iter().filter(|found| touches(found.about));
+    vector.extend(found.map(|found| (aspect(found.code), tier::CONTRAINDICATED)));
     appraisal(&vector, policy)
+}
+
+/// Whether it is what it is that is wrong, or how it was set up.
+const fn aspect(code: Code) -> &'static str {
+    match code {
+        Code::MeasurementMismatch
+        | Code::NoReferenceValue
+        | Code::Unsigned
+        | Code::WrongSigner
+        | Code::NotSealed
+        | Code::EnclaveMismatch
+        | Code::SignerMismatch
+        | Code::ProductMismatch
+        | Code::OldEnclave => "executables",
+        _ => "configuration",
+    }
 }
 
 /// The status is the worst tier of the vector.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use super::{Bytes, Digest, FileError};
+use super::{Bytes, Digest, FileError, digests};
 use crate::enclave::{Separation, attribute};
 use crate::policy::{EnclaveRule, Signed};
 
@@ -71,15 +71,13 @@ impl EnclaveEntry {
         let signed = match (self.mrsigner, self.isvprodid, self.isvsvn) {
             (None, None, _) => None,
             (Some(signers), Some(product), Some(_)) => Some(Signed {
-                signers: signers.into_iter().map(|digest| digest.0).collect(),
+                signers: digests(signers),
                 product,
             }),
             (None, Some(_), _) => return Err(wrong("isvprodid says nothing without mrsigner")),
             (Some(_), ..) => return Err(wrong("mrsigner needs isvprodid and isvsvn")),
         };
-        let measurements = self
-            .mrenclave
-            .map(|digests| digests.into_iter().map(|digest| digest.0).collect());
+        let measurements = self.mrenclave.map(digests);
         let [family, product] =
             [self.isvfamilyid, self.isvextprodid].map(|id| id.map_or([0; 16], |id| id.0));
         Ok(EnclaveRule {

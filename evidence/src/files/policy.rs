@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use super::enclave::EnclaveEntry;
-use super::{Digest, FileError, version};
+use super::{Digest, FileError, digests, version};
 use crate::policy::{EdgeRule, End, Policy, Rule, SignerRule};
 
 /// How policies name domain 0.
@@ -290,10 +290,6 @@ fn edges(file: &File, names: &[&str]) -> Result<Vec<EdgeRule>, FileError> {
         });
     }
     Ok(edges)
-}
-
-fn digests(digests: Vec<Digest>) -> Vec<crate::Hash> {
-    digests.into_iter().map(|digest| digest.0).collect()
 }
 
 fn rule(entry: DomainEntry) -> Result<Rule, FileError> {

@@ -13,7 +13,6 @@ use adyton_evidence::anchors::Anchors;
 use adyton_evidence::enclave::{Enclave as Claimed, attribute};
 use adyton_evidence::files::{self, hexadecimal};
 use adyton_evidence::verdict::{Code, Machine, Verdict};
-use adyton_evidence::verify::{self, verify};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
@@ -23,8 +22,8 @@ use super::code::{Command, enter};
 use super::driver::Enclave;
 use super::image::{Attributes, Image, PAGE};
 use super::{image, place, signature};
-use crate::evidence::{accepted, refused_for};
-use crate::fixture::longest_call;
+use crate::evidence::{NONCE, Wanted, accepted, refused_for};
+use crate::fixture::{longest_call, refused};
 use crate::{measured, raw};
 
 pub(crate) const TESTS: &[crate::Test] = &[
@@ -39,7 +38,6 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("enclave-evidence-slices", slices),
 ];
 
-const NONCE: &[u8] = b"a nonce of whoever asks";
 /// What the enclave says.
 const DATA: [u8; 64] = {
     let mut data = [0; 64];
@@ -122,17 +120,11 @@ fn judge(evidence: &[u8], policy: &str, data: Option<&[u8]>) -> Result<Verdict> 
         Some(text) => files::read_anchors(text)?,
         None => Anchors::default(),
     };
-    let policy = files::read_policy(policy)?;
-    Ok(verify(
-        evidence,
-        &verify::Question {
-            nonce: NONCE,
-            report_data: data,
-            key: None,
-            anchors: &anchors,
-            policy: &policy,
-        },
-    ))
+    let wanted = Wanted {
+        report: data,
+        key: None,
+    };
+    crate::evidence::judge(evidence, policy, &anchors, wanted)
 }
 
 /// What evidence says is what the enclave was built of, and it is believed. That the enclave is gone by then changes nothing.
@@ -329,14 +321,6 @@ fn questions() -> Result<()> {
     let good = Question::new(NONCE, &report)
         .context("a question")?
         .to_bytes();
-    let is = |outcome: std::result::Result<[u64; 8], adyton::Refusal>, reason: Error| {
-        let found = outcome.as_ref().err().map(|refusal| refusal.code);
-        ensure!(
-            found == Some(reason as u64),
-            "expected {reason:?}: {outcome:?}"
-        );
-        Ok(())
-    };
     put(&good);
     ask(buffer, size, 1)?;
     for (address, bytes, token, reason) in [
@@ -347,13 +331,13 @@ fn questions() -> Result<()> {
         (!0 << 12, 2 << 12, 5, Error::Invalid),
     ] {
         put(&good);
-        is(ask(address, bytes, token), reason)?;
+        refused(ask(address, bytes, token), reason)?;
     }
     for length in [0, 7, 65, u64::MAX] {
         let mut wrong = good;
         wrong[..8].copy_from_slice(&length.to_le_bytes());
         put(&wrong);
-        is(ask(buffer, size, 6), Error::Invalid)?;
+        refused(ask(buffer, size, 6), Error::Invalid)?;
     }
     put(&good);
     protect(buffer, size)?;
