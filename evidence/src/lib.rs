@@ -1,4 +1,4 @@
-//! What evidence of a composition is, how it is written, and how it is decided about. `docs/attestation.md` is its specification.
+//! What evidence of a composition of domains or of an SGX enclave is, how it is written, and how it is decided about. `docs/attestation.md` is its specification.
 //!
 //! - [`measure`]: the measurement of a domain, from what it was built of;
 //! - [`token`], [`composition`], [`enclave`], [`platform`], [`bundle`]: evidence, written without an allocator, so that the monitor uses the same code;

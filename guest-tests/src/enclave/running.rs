@@ -2,6 +2,7 @@
 
 use std::process::Command as Program;
 
+use adyton_evidence::files::hexadecimal;
 use anyhow::{Context, Result, ensure};
 
 use super::code::{self, Command, Leaf, enter, enter_by_vdso};
@@ -134,12 +135,8 @@ fn listed() -> Result<()> {
         found.len() == 1 && found[0].memory == pages * PAGE as u64 && found[0].size == image.size,
         "{found:?}"
     );
-    let digits = image.measurement().map(|byte| format!("{byte:02x}"));
-    let shown = format!(
-        "enclave {} SGX enclave {}",
-        found[0].number,
-        digits.concat()
-    );
+    let digits = hexadecimal(&image.measurement());
+    let shown = format!("enclave {} SGX enclave {digits}", found[0].number);
     let tree = tree()?;
     ensure!(tree.contains(&shown), "no {shown} in:\n{tree}");
     drop(enclave);

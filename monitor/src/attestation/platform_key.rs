@@ -27,9 +27,12 @@ pub fn is_there() -> bool {
 
 /// What `derive` makes of the key, if this boot got the secret.
 pub fn with<R>(derive: impl FnOnce(&PlatformKey) -> R) -> Option<R> {
-    let derived = is_there().then(|| on_own_frame(derive));
+    if !is_there() {
+        return None;
+    }
+    let derived = on_own_frame(derive);
     cores::clear_below();
-    derived
+    Some(derived)
 }
 
 /// All that this computes with lies below its caller's frame.

@@ -15,6 +15,16 @@ use crate::attestation::evidence::Question;
 use crate::domain::name::{self, Refusal};
 use crate::enclave;
 
+/// The two tables of ATTRIBUTES' bits, of crates that do not know each other, are one.
+const _: () = {
+    use adyton_sgx::platform::attribute as sgx;
+    assert!(attribute::INIT == sgx::INIT && attribute::DEBUG == sgx::DEBUG);
+    assert!(attribute::MODE64BIT == sgx::MODE64BIT && attribute::KSS == sgx::KSS);
+    assert!(attribute::PROVISIONKEY == sgx::PROVISIONKEY);
+    assert!(attribute::EINITTOKEN_KEY == sgx::EINITTOKEN_KEY);
+    assert!(attribute::AEXNOTIFY == sgx::AEXNOTIFY);
+};
+
 /// `enclave_evidence(address, size; token)` → offset, bytes.
 #[inline(never)]
 pub(super) fn evidence(request: &Request<'_>) -> Result<Results, Refusal> {

@@ -120,7 +120,7 @@ pub(crate) fn scrub() {
         }
     }
     platform.wipe_secrets();
-    // SAFETY: as the caller warrants, no core executes a leaf or goes on with one.
+    // SAFETY: the machine ends, and the other cores have stopped: none executes a leaf or goes on with one.
     unsafe { self::cores::forget() };
     for core in crate::cores::all() {
         // SAFETY: the vCPU is domain 0's on that core, which runs nothing any more.
