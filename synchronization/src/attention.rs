@@ -61,7 +61,7 @@ impl Attention {
         self.0.load(Ordering::Acquire) & bit != 0
     }
 
-    /// Takes one bit out; whether it was in. Only for the core itself.
+    /// Takes bits out; whether any was in. Only for the core itself.
     pub fn take(&self, bit: u32) -> bool {
         self.0.load(Ordering::Relaxed) & bit != 0
             && self.0.fetch_and(!bit, Ordering::SeqCst) & bit != 0

@@ -229,11 +229,11 @@ fn has_iommu(handover: &Handover) -> bool {
 
 /// How many cores there can be: that, too, is known before. Without a list there is one.
 fn count_cores(handover: &Handover) -> usize {
-    let mut count = 1;
+    let mut count = 0;
     if let Ok(tables) = Tables::find(handover.root_pointer, &physical::Memory) {
         let _ = tables.cores(|core| count += usize::from(core.enabled));
     }
-    count.min(MOST_CORES)
+    count.clamp(1, MOST_CORES)
 }
 
 /// Reads the firmware's tables, publishes the machine, and returns the cores, this one first.

@@ -44,6 +44,10 @@ impl Core {
         }
         // All of it concerns domain 0's vCPU and waits until that is the one to run: an NMI takes every core back to it.
         if !core::ptr::eq(next, self.domain0_vcpu()) {
+            if self.is_taken() {
+                // Left from before: while the core is a domain's, none of it is to be done, and it would only cost.
+                self.attention.take(OFFER | NMI | STARTUP);
+            }
             return Attended::GoOn(next);
         }
         if self.attention.take(STARTUP) {

@@ -24,8 +24,9 @@ const ASKED: u64 = 1;
 const REFUSED: u64 = 2;
 const STATE: u64 = 3;
 
-/// In the word of a job: it shall end.
+/// In the word of a job: it shall end; it has come to an exit, which may be told of already.
 const ENDS: usize = 1;
+const LEAVES: usize = 2;
 
 /// What a core keeps about being somebody's as a whole.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(super) struct Whole {
     /// Who asked, by the token of the call, and when.
     asker: AtomicU64,
     since: AtomicU64,
-    /// The vCPU that was started here, null if none; with [`ENDS`].
+    /// The vCPU that was started here, null if none; with [`ENDS`] and [`LEAVES`].
     job: AtomicPtr<Vcpu>,
 }
 
@@ -130,23 +131,35 @@ impl Core {
 
     /// Has it end its job, if it has one; whether it has.
     pub fn end_job(&self) -> bool {
-        let marked = |job: *mut Vcpu| (!job.is_null()).then(|| job.map_addr(|at| at | ENDS));
-        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
-        let has_job = self
-            .whole
-            .job
-            .fetch_update(success, failure, marked)
-            .is_ok();
+        let has_job = self.mark_job(ENDS);
         if has_job {
             self.kick(0);
         }
         has_job
     }
 
+    /// Marks its job, if it has one; whether it has.
+    fn mark_job(&self, mark: usize) -> bool {
+        let marked = |job: *mut Vcpu| (!job.is_null()).then(|| job.map_addr(|at| at | mark));
+        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+        let job = &self.whole.job;
+        job.fetch_update(success, failure, marked).is_ok()
+    }
+
     /// Whether this vCPU is its job.
     pub fn runs(&self, vcpu: *const Vcpu) -> bool {
+        core::ptr::eq(self.job(), vcpu)
+    }
+
+    /// Whether its job has come to an exit, and is about to be none.
+    pub fn leaves_job(&self) -> bool {
+        self.whole.job.load(Ordering::SeqCst).addr() & LEAVES != 0
+    }
+
+    /// Its job without marks, null if none.
+    fn job(&self) -> *mut Vcpu {
         let job = self.whole.job.load(Ordering::SeqCst);
-        core::ptr::eq(job.map_addr(|at| at & !ENDS), vcpu)
+        job.map_addr(|at| at & !(ENDS | LEAVES))
     }
 }
 
@@ -200,8 +213,7 @@ impl Core {
     /// Its job, if it shall run one, on the way into it: from here on no interrupt of domain 0's ends that. Should it be to end already,
     /// who waits for that asks again.
     pub(super) fn take_up_job(&self) -> Option<&'static mut Vcpu> {
-        let job = self.whole.job.load(Ordering::SeqCst);
-        let vcpu = job.map_addr(|at| at & !ENDS);
+        let vcpu = self.job();
         if vcpu.is_null() {
             return None;
         }
@@ -213,6 +225,11 @@ impl Core {
     /// Whether the job shall end.
     pub fn must_end_job(&self) -> bool {
         self.whole.job.load(Ordering::SeqCst).addr() & ENDS != 0
+    }
+
+    /// The job has come to an exit: who sees that before [`Self::put_down_job`] asks again.
+    pub fn leave_job(&self) {
+        self.mark_job(LEAVES);
     }
 
     /// The job has ended, and nothing of it is touched any more. Domain 0's vCPU is to run next, and waits.

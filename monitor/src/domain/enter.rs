@@ -1,7 +1,7 @@
 //! Going into a domain and coming out of it: design note 004. Being taken out by an interrupt: [`super::chain`].
 //!
 //! No lock is taken here. What must hold: a core touches a vCPU only while it owns it ([`Seat::owner`]); `caller`
-//! pointers lead from the vCPU that runs to domain 0's of this core, and every vCPU on the way is owned by this core.
+//! pointers lead from the vCPU that runs to domain 0's of this core, or to one that was started on it as a whole ([`super::whole`]), and every vCPU on the way is owned by this core.
 //!
 //! [`Seat::owner`]: super::seat::Seat::owner
 
@@ -95,7 +95,17 @@ fn begin(core: &Core, caller: &mut Vcpu) -> Result<*mut Vcpu, Refusal> {
     }
     name::require(caller, Flags::MAY_CREATE)?;
     let context = name::domain(caller)?;
-    let child = admitted(core, context, caller.register(Register::Rcx))?;
+    let index = caller.register(Register::Rcx);
+    let child = match admitted(core, context, index) {
+        Err(Error::Busy)
+            if context
+                .vcpu(index)
+                .is_some_and(|it| whole::is_being_left(it)) =>
+        {
+            return Err(Refusal::Again);
+        }
+        outcome => outcome?,
+    };
     // SAFETY: `admitted` made this core the owner.
     let vcpu = unsafe { &mut *child };
     let sequence = caller.register(Register::R8);

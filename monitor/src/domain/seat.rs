@@ -33,7 +33,7 @@ pub struct Seat {
     notice: Notice,
     /// Where its exits are recorded (host-physical); 0 for domain 0's vCPUs.
     pub exit_page: HostPhysical,
-    /// The vCPU that entered it; meaningful while it is owned.
+    /// The vCPU that entered it; meaningful while it is owned, null if it was started.
     pub caller: *mut Vcpu,
     /// Its domain; null until it is attached.
     context: Cell<*const Context>,

@@ -3,13 +3,14 @@
 //! Such a vCPU is the root of its chain, as domain 0's is of others: nobody stands at an `enter` for it, an exit stops it, and
 //! what takes a core out of a chain ends at it. It ends besides when its domain is dead, or when its core is asked to end it.
 
+use core::sync::atomic::Ordering;
+
 use adyton_abi::error::Error;
 use adyton_abi::exit::ExitKind;
-use adyton_synchronization::gate::Refused;
-use core::sync::atomic::Ordering;
 
 use super::context::Context;
 use super::entry::Begin;
+use super::name::Refusal;
 use super::report::{self, Operands};
 use super::{enter, entry};
 use crate::apic;
@@ -36,22 +37,25 @@ pub fn start(
     sequence: u64,
     token: u64,
     notice: Notice,
-) -> Result<(), Error> {
+) -> Result<(), Refusal> {
     let vcpu = context.vcpu(index).ok_or(Error::NotFound)?;
+    if core.leaves_job() || is_being_left(vcpu) {
+        return Err(Refusal::Again);
+    }
     if core.has_job() {
-        return Err(Error::Busy);
+        return Err(Error::Busy.into());
     }
     // SAFETY: the vCPU lives as long as its context; `owner` is atomic, nothing else is touched before it is taken.
     let owner = unsafe { &(*vcpu).seat.owner };
     context
         .gate
         .admit_as_a_whole(owner, core.index)
-        .map_err(refusal)?;
+        .map_err(enter::error)?;
     // SAFETY: `core` owns it now, and does not know yet.
     let begun = unsafe { begin(&mut *vcpu, sequence, token, notice) };
     if let Err(error) = begun {
         owner.release();
-        return Err(error);
+        return Err(error.into());
     }
     context.entries.fetch_add(1, Ordering::Relaxed);
     core.begin_job(vcpu);
@@ -70,8 +74,10 @@ fn begin(vcpu: &mut Vcpu, sequence: u64, token: u64, notice: Notice) -> Result<(
     Ok(())
 }
 
-fn refusal(refused: Refused) -> Error {
-    enter::error(refused)
+/// Whether a core is about to let go of this vCPU, which its exit page may say already.
+pub fn is_being_left(vcpu: *const Vcpu) -> bool {
+    let mut cores = cores::all().iter();
+    cores.any(|core| core.leaves_job() && core.runs(vcpu))
 }
 
 /// A chain was suspended down to this vCPU, which was started here: it goes on, unless it shall not. What runs next.
@@ -90,6 +96,7 @@ pub fn put_down(vcpu: &'static mut Vcpu, kind: ExitKind, operands: &Operands) ->
         // Never: whoever runs a vCPU owns it.
         return vcpu;
     };
+    core.leave_job();
     let notice = vcpu.seat.end_as_a_whole();
     let sequence = vcpu.seat.entry.finish(kind);
     report::record(vcpu, kind, sequence, operands);

@@ -35,7 +35,7 @@ impl ExceptionTables {
     /// What stands there while they do not.
     pub const STAYS_ON_STACK: u16 = Gate::PRESENT_INTERRUPT;
 
-    /// ExceptionTables whose gates lead to these addresses, and whose stack for faults ends at `fault_stack_end`. It is not used yet.
+    /// Tables whose gates lead to these addresses, and whose stack for faults ends at `fault_stack_end`. It is not used yet.
     #[must_use]
     pub fn new(handler: impl Fn(usize) -> u64, fault_stack_end: u64) -> Self {
         let gate = |vector| Gate::to(handler(vector), selector::CODE, Self::STAYS_ON_STACK);
