@@ -3,7 +3,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::evidence::{LONGEST_NONCE, SHORTEST_NONCE};
+use crate::evidence::{LONGEST_NONCE, SHORTEST_NONCE, laid_out};
 
 /// Bytes of a TARGETINFO (Intel SDM volume 3D, chapter 35).
 pub const TARGET_SIZE: usize = 512;
@@ -54,18 +54,11 @@ impl Question {
     /// As it stands in the buffer.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; QUESTION_SIZE] {
-        let mut bytes = [0; QUESTION_SIZE];
-        let parts: [(usize, &[u8]); 3] = [
+        laid_out(&[
             (offset_of!(Self, nonce_size), &self.nonce_size.to_le_bytes()),
             (offset_of!(Self, nonce), &self.nonce),
             (offset_of!(Self, report), &self.report),
-        ];
-        for (offset, part) in parts {
-            for (byte, place) in part.iter().zip(bytes.iter_mut().skip(offset)) {
-                *place = *byte;
-            }
-        }
-        bytes
+        ])
     }
 }
 

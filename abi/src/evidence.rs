@@ -59,8 +59,7 @@ impl Question {
     /// As it stands in the buffer.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; QUESTION_SIZE] {
-        let mut bytes = [0; QUESTION_SIZE];
-        let parts: [(usize, &[u8]); 6] = [
+        laid_out(&[
             (offset_of!(Self, nonce_size), &self.nonce_size.to_le_bytes()),
             (offset_of!(Self, nonce), &self.nonce),
             (
@@ -70,14 +69,19 @@ impl Question {
             (offset_of!(Self, report), &self.report),
             (offset_of!(Self, has_key), &self.has_key.to_le_bytes()),
             (offset_of!(Self, key), &self.key),
-        ];
-        for (offset, part) in parts {
-            for (byte, place) in part.iter().zip(bytes.iter_mut().skip(offset)) {
-                *place = *byte;
-            }
-        }
-        bytes
+        ])
     }
+}
+
+/// Parts at their offsets, zero elsewhere.
+pub(crate) fn laid_out<const SIZE: usize>(parts: &[(usize, &[u8])]) -> [u8; SIZE] {
+    let mut bytes = [0; SIZE];
+    for (offset, part) in parts {
+        for (byte, place) in part.iter().zip(bytes.iter_mut().skip(*offset)) {
+            *place = *byte;
+        }
+    }
+    bytes
 }
 
 const _: () = {

@@ -125,6 +125,12 @@ impl Changing {
 }
 
 impl Context {
+    /// Whether it is domain 0's, who is its own owner.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        self.id == self.owner
+    }
+
     /// Fills `page`, which came from [`FRAMES`], with a new context.
     ///
     /// # Safety

@@ -43,7 +43,7 @@ pub(super) fn attach(
     from: u64,
     budget: &mut Budget,
 ) -> Applied {
-    let is_system = changing.control_page.is_none();
+    let is_system = context.is_system();
     if let Some((part, place)) = device.part(changing, from) {
         let stretch = Stretch {
             place,
@@ -75,7 +75,7 @@ fn lead(
     device: Device,
     budget: &mut Budget,
 ) -> Applied {
-    let is_system = changing.control_page.is_none();
+    let is_system = context.is_system();
     if let Some(page) = devices::page(device.number).filter(|_| is_system) {
         let stretch = Stretch {
             place: page,
@@ -107,7 +107,7 @@ pub(super) fn detach(
         other => return applied(other),
     }
     if from == 0
-        && changing.control_page.is_none()
+        && context.is_system()
         && let Some(page) = devices::page(device.number)
     {
         let unmapped = platform::unmap(changing, page, PAGE_SIZE, 0, budget);

@@ -163,8 +163,7 @@ impl Platform for Machine {
                 count,
             } => with(domain, |context, _| {
                 set_cores(context, first, count, false);
-                // How far it is stands with the cores that are taken back: the time at which that began.
-                let since = if from == 0 { time_stamp().max(1) } else { from };
+                let since = begun(from);
                 // What was started on a core that it has as a whole needs no such right.
                 let concerns = |core: &Core, vcpu| {
                     let core_number = u64::from(core.index);
@@ -183,7 +182,7 @@ impl Platform for Machine {
                 Applied::Done
             }
             Effect::TakeCore { first, count, .. } => {
-                let since = if from == 0 { time_stamp().max(1) } else { from };
+                let since = begun(from);
                 let threads = cores::whole::threads(first, count);
                 let running = threads.filter(|core| core.end_job()).count();
                 ticket(answer(running > 0, since, time()), since)
@@ -207,9 +206,14 @@ fn with(
     }
 }
 
+/// When taking cores back began, which is what stands there for how far it is.
+fn begun(from: u64) -> u64 {
+    if from == 0 { time_stamp().max(1) } else { from }
+}
+
 /// Whether the domain is domain 0.
 fn is_system(domain: DomainId) -> bool {
-    find(domain).is_some_and(|context| context.id == context.owner)
+    find(domain).is_some_and(Context::is_system)
 }
 
 /// The context of a domain. Only under the engine's lock.

@@ -211,12 +211,7 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
 /// What `next` asks for before it runs.
 extern "C" fn resume_slowly(core: &'static Core, _: *mut Vcpu, next: *mut Vcpu) -> *mut Vcpu {
     // SAFETY: this core owns it, and has no other reference to it.
-    let next = unsafe { &mut *next };
-    if core.has_attention() {
-        attend(core, next)
-    } else {
-        renew(core, next)
-    }
+    resume(core, unsafe { &mut *next })
 }
 
 #[inline]
