@@ -164,22 +164,21 @@ impl Flushing {
     }
 }
 
-/// Whether any core for which `concerns` holds has one of the vCPUs, since when that is asked; `kick` asks it to let go. To be
-/// called after the gate was closed to those cores.
-pub fn for_owners<'owner>(
-    owners: impl Iterator<Item = &'owner Owner>,
-    concerns: impl Fn(u32) -> bool,
+/// Whether any core has one of the vCPUs for which, both, `concerns` holds, since when that is asked; `kick` asks it to let go. To be
+/// called after the gate was closed to those cores. A vCPU is whatever the caller knows it by.
+pub fn for_owners<'owner, V>(
+    owners: impl Iterator<Item = (V, &'owner Owner)>,
+    concerns: impl Fn(V, u32) -> bool,
     mut kick: impl FnMut(u32),
     since: u64,
     time: Time,
 ) -> Answer {
     let mut behind = false;
-    for core in owners
-        .filter_map(Owner::core)
-        .filter(|core| concerns(*core))
-    {
-        behind = true;
-        kick(core);
+    for (vcpu, owner) in owners {
+        if let Some(core) = owner.core().filter(|core| concerns(vcpu, *core)) {
+            behind = true;
+            kick(core);
+        }
     }
     answer(behind, since, time)
 }

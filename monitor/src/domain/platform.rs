@@ -453,22 +453,14 @@ impl Machine {
         let vcpus = (0..u64::from(context.vcpu_count())).filter_map(|index| context.vcpu(index));
         // SAFETY: the vCPU lives as long as its context; only the atomic owner is looked at.
         let owners = vcpus.map(|vcpu| (vcpu, unsafe { &(*vcpu).seat.owner }));
-        let concerned = owners.filter(|(vcpu, owner)| {
-            let has = owner.core().and_then(core);
-            has.is_some_and(|core| concerns(core, *vcpu))
-        });
+        let concerns =
+            |vcpu: *mut Vcpu, number| core(number).is_some_and(|core| concerns(core, vcpu));
         let kick = |number| {
             if let Some(core) = core(number) {
                 core.kick_out();
             }
         };
-        for_owners(
-            concerned.map(|(_, owner)| owner),
-            |_| true,
-            kick,
-            since,
-            time(),
-        )
+        for_owners(owners, concerns, kick, since, time())
     }
 
     /// Frees what the domain had, once no core can have a reference to it.

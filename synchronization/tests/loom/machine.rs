@@ -425,8 +425,14 @@ impl Machine {
 
     fn owners(&self, concerns: impl Fn(u32) -> bool, since: u64, guarded: &Guarded) -> Answer {
         let kick = |core: u32| self.cores[core as usize].kick_out();
-        let owners = std::iter::once(&self.owner);
-        for_owners(owners, concerns, kick, since, self.time(guarded))
+        let owners = std::iter::once(((), &self.owner));
+        for_owners(
+            owners,
+            |(), core| concerns(core),
+            kick,
+            since,
+            self.time(guarded),
+        )
     }
 
     /// Frees the domain's context, after [`Self::stop`].
