@@ -14,7 +14,7 @@ use adyton::abi::PAGE_SIZE;
 use adyton::abi::call::Information;
 use adyton::convention::OFFER_WINDOW;
 use adyton::whole::Place;
-use adyton::{Claim, Exit, Flags, Image, Linux, Loaded, Program, Refusal, RegionName, calls};
+use adyton::{Claim, Exit, Flags, Image, Linux, Loaded, Program, Refusal, RegionName, Vcpu, calls};
 use anyhow::{Context, Result, ensure};
 
 use crate::fixture::{ROOM, payload, pool};
@@ -158,13 +158,18 @@ impl Beating {
 
     /// The exit that it comes to.
     fn exit(&mut self) -> Result<Exit> {
-        let mut found = None;
-        wait("the domain to exit", || {
-            found = self.loaded.vcpus[0].ended();
-            found.is_some()
-        })?;
-        found.context("no exit")
+        exit_of(&mut self.loaded.vcpus[0])
     }
+}
+
+/// The exit that a vCPU comes to.
+fn exit_of(vcpu: &mut Vcpu) -> Result<Exit> {
+    let mut found = None;
+    wait("the domain to exit", || {
+        found = vcpu.ended();
+        found.is_some()
+    })?;
+    found.context("no exit")
 }
 
 fn wait(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {

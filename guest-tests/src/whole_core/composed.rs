@@ -9,7 +9,7 @@ use adyton::whole::Place;
 use adyton::{Exit, Flags, Image, Program, RegionName};
 use anyhow::{Context, Result, ensure};
 
-use super::{Beating, CALL, CORE, LIMIT, Offline, WHILE, build, wait};
+use super::{Beating, CALL, CORE, LIMIT, Offline, WHILE, build, exit_of, wait};
 use crate::fixture::{ROOM, Running, audit, payload, pool, refused};
 use crate::raw;
 
@@ -27,12 +27,7 @@ fn nested() -> Result<()> {
         let vcpu = running.vcpu();
         vcpu.reply(words);
         vcpu.start(at)?;
-        let mut found = None;
-        wait("the nest to exit", || {
-            found = vcpu.ended();
-            found.is_some()
-        })?;
-        found.context("no exit")
+        exit_of(vcpu)
     };
     let first = round_trip([0; 6])?;
     ensure!(matches!(first, Exit::Call([PAYLOAD, ..])), "{first:?}");
