@@ -84,7 +84,6 @@ impl<S: Store> Engine<S> {
         let domain = self.building_in(page, target.domain)?;
         self.check_overlap(parent, Kind::Carve, base, size)?;
         self.check_place(domain, target.place, size)?;
-        self.check_node_room(page, 0)?;
         let draft = Draft {
             resource: Resource::Device,
             kind: Kind::Carve,
@@ -94,7 +93,18 @@ impl<S: Store> Engine<S> {
             attributes: attributes | Attributes::CLEAN | Attributes::DEVICE,
             parent: Some(parent),
         };
-        let link = self.make_node(page, draft)?;
+        self.place_carve(page, domain, draft)
+    }
+
+    /// Makes what was carved as a whole, for the domain to have once its holder has lost it.
+    pub(crate) fn place_carve(
+        &mut self,
+        claim: PageNumber,
+        domain: PageNumber,
+        draft: Draft,
+    ) -> Result<Operation, Error> {
+        self.check_node_room(claim, 0)?;
+        let link = self.make_node(claim, draft)?;
         placement::attach(&mut self.store, link, domain);
         self.store.node_mut(link).stage = Stage::Take;
         Ok(Operation::Place(self.store.node(link).id))

@@ -15,7 +15,6 @@ use crate::identity::{ClaimId, DomainId, NodeId, PageNumber};
 use crate::lookup::RegionFacts;
 use crate::node::{Kind, Link, Resource, Stage, flag};
 use crate::operation::Operation;
-use crate::placement;
 use crate::records::Records;
 use crate::store::Store;
 use crate::tree::class;
@@ -43,7 +42,6 @@ impl<S: Store> Engine<S> {
         let node = self.store.node(parent);
         let (base, size) = (node.base, node.size);
         self.check_overlap(parent, Kind::Carve, base, size)?;
-        self.check_node_room(page, 0)?;
         let draft = Draft {
             resource: Resource::WholeCore,
             kind: Kind::Carve,
@@ -53,10 +51,7 @@ impl<S: Store> Engine<S> {
             attributes: Attributes::NONE,
             parent: Some(parent),
         };
-        let link = self.make_node(page, draft)?;
-        placement::attach(&mut self.store, link, domain);
-        self.store.node_mut(link).stage = Stage::Take;
-        Ok(Operation::Place(self.store.node(link).id))
+        self.place_carve(page, domain, draft)
     }
 
     /// The whole core of the domain that has this thread.
