@@ -10,6 +10,7 @@
 mod change;
 mod chipset;
 pub mod configuration;
+pub mod controller_hub;
 mod inspection;
 mod kept;
 pub mod permission;

@@ -8,9 +8,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use adyton_x86::pci::{HOST_BRIDGE, register};
 
-use super::chipset;
 use super::kept::KEPT;
 use super::permission::{self, Write};
+use super::{chipset, controller_hub};
 use crate::instructions::{input32, output32};
 use crate::iommu::hiding;
 use crate::lock::Lock;
@@ -81,7 +81,7 @@ pub(super) fn writes(value: u32, port: u16, width: u8) -> Option<[Write; 2]> {
 
 /// Notes which functions of bus 0 are host bridges, and which have registers that stay as the firmware left them. While booting: nobody else uses the ports.
 pub(super) fn find_chipset() {
-    let mut kept = chipset::Functions::new();
+    let (mut kept, mut has_hub) = (chipset::Functions::new(), false);
     for function in 0..=u8::MAX {
         let function = u16::from(function);
         // SAFETY: reading headers has no effect, and domain 0 does not run yet.
@@ -95,11 +95,13 @@ pub(super) fn find_chipset() {
         if identity as u16 != u16::MAX && class == HOST_BRIDGE {
             set(&HOST_BRIDGES, function, true);
         }
+        has_hub |= controller_hub::tells(function, identity);
         if let Some(registers) = chipset::registers(function, identity, class) {
             kept.push((function, registers));
         }
     }
     chipset::FUNCTIONS.set(kept);
+    controller_hub::set(has_hub);
     choose(0);
 }
 

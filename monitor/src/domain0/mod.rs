@@ -6,6 +6,7 @@
 mod apic;
 mod carved;
 mod configuration;
+mod controller_hub;
 mod cpuid;
 mod fault;
 mod io;
