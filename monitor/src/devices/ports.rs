@@ -34,6 +34,8 @@ const FIRST_BUS: usize = 256 / 64;
 static WITHDRAWN: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 /// Host bridges, of bus 0.
 static HOST_BRIDGES: [AtomicU64; FIRST_BUS] = [const { AtomicU64::new(0) }; FIRST_BUS];
+/// Functions behind bridges that are not to be moved, for they are given away.
+static HELD: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 /// Functions because of which nothing is to be moved.
 static FROZEN: AtomicU32 = AtomicU32::new(0);
 
@@ -140,6 +142,9 @@ fn permits(function: u16, write: Write, value: Option<u32>) -> bool {
     if has(&WITHDRAWN, function) || is_host_bridge(function) || is_kept(function, write) {
         return false;
     }
+    if has(&HELD, function) && write.moves_addresses() {
+        return false;
+    }
     if FROZEN.load(Ordering::Acquire) == 0 {
         return true;
     }
@@ -197,10 +202,12 @@ pub fn with_chosen(port: u16, width: u8, written: u32, write: impl FnOnce()) {
     }
 }
 
-/// From now on nothing in the machine is moved to other addresses, once for each call of [`thaw`].
-pub(super) fn freeze() {
+/// From now on nothing in the machine is moved to other addresses, once for each call of [`thaw`], because of this function.
+pub(super) fn freeze(function: u16) {
     let _guard = CHOOSING.lock();
     FROZEN.fetch_add(1, Ordering::AcqRel);
+    // Other functions behind bridges keep their freedom.
+    set(&HELD, function, function > u16::from(u8::MAX));
     if is_delicate(chosen()) {
         svm::maps::trap_ports(DATA, DATA_SIZE);
     }
@@ -210,8 +217,15 @@ pub(super) fn freeze() {
 }
 
 /// Ends what [`freeze`] began.
-pub(super) fn thaw() {
+pub(super) fn thaw(function: u16) {
+    set(&HELD, function, false);
     FROZEN.fetch_sub(1, Ordering::AcqRel);
+}
+
+/// Does something to configuration space that domain 0 must not get in between of.
+pub(super) fn exclusively<T>(perform: impl FnOnce() -> T) -> T {
+    let _guard = CHOOSING.lock();
+    perform()
 }
 
 /// The function is not domain 0's any more. If it is chosen, nothing is.
