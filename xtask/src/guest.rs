@@ -285,9 +285,9 @@ impl Images {
     /// What the boot loader of these settings should do, as anchors; nothing where there is none.
     pub fn loader_reference(&self, settings: &Settings) -> Result<String> {
         match settings.loader {
-            Some(_) => {
+            Some(chain) => {
                 let application = self.application_of(settings.release)?;
-                Chain::reference(&self.loader, &application)
+                chain.reference(&self.loader, &application)
             }
             None => Ok(String::new()),
         }

@@ -14,6 +14,8 @@ use crate::setup::BootLoader;
 pub const APPLICATION: &str = "EFI/BOOT/BOOTX64.EFI";
 /// Where the package puts the monitor on a machine that GRUB starts.
 const CHAINED: &str = "EFI/adyton/adyton.efi";
+/// What shim starts: beside itself.
+const BEHIND_SHIM: &str = "EFI/BOOT/grubx64.efi";
 /// Where the image that Debian signs looks for its script, and for modules.
 const SCRIPT: &str = "EFI/debian/grub.cfg";
 const MODULE: &str = "EFI/debian/x86_64-efi/hello.mod";
@@ -29,6 +31,8 @@ const CHANGE: &str = include_str!("../../../tests/loader/change.cfg");
 pub enum Chain {
     /// GRUB, with the script that the reference values are made from.
     Grub,
+    /// The same, started by shim, as Debian's installer leaves a machine.
+    ShimAndGrub,
     /// GRUB, whose script loads one more module, which is on the disk.
     ChangedGrub,
 }
@@ -43,10 +47,15 @@ impl Chain {
         let monitor = files.iter_mut().find(|(path, _)| *path == APPLICATION);
         monitor.context("there is no monitor")?.0 = CHAINED;
         let script = match self {
-            Self::Grub => KNOWN.to_owned(),
+            Self::Grub | Self::ShimAndGrub => KNOWN.to_owned(),
             Self::ChangedGrub => format!("{CHANGE}{KNOWN}"),
         };
-        files.push((APPLICATION, loader.application()?));
+        if self == Self::ShimAndGrub {
+            files.push((APPLICATION, loader.shim()?));
+            files.push((BEHIND_SHIM, loader.application()?));
+        } else {
+            files.push((APPLICATION, loader.application()?));
+        }
         files.push((SCRIPT, script.into_bytes()));
         files.push((MODULE, loader.module("hello.mod")?));
         Ok(())
@@ -54,10 +63,14 @@ impl Chain {
 
     /// What GRUB should do on the way to this monitor, as a `[[loader]]` for anchors. It is the same whatever the script says that it is
     /// given: those who know the right one refuse the other.
-    pub fn reference(loader: &BootLoader, monitor: &[u8]) -> Result<String> {
+    pub fn reference(self, loader: &BootLoader, monitor: &[u8]) -> Result<String> {
         let expected: Expected = toml::from_str(EXPECTED)?;
-        let image = digest_without_signature(&loader.application()?)?;
-        let mut text = format!("[[loader]]\nname = \"GRUB\"\nimages = [\"{image}\"]\n");
+        let mut images = vec![digest_without_signature(&loader.application()?)?];
+        if self == Self::ShimAndGrub {
+            images.insert(0, digest_without_signature(&loader.shim()?)?);
+        }
+        let images = json!(images);
+        let mut text = format!("[[loader]]\nname = \"GRUB\"\nimages = {images}\n");
         // A string of JSON is one of TOML.
         let commands = json!(expected.commands);
         text.push_str(&format!("commands = {commands}\nfiles = [\n"));

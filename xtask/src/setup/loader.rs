@@ -1,5 +1,5 @@
-//! Debian's GRUB for UEFI, unpacked under `target/grub/`, never installed: the image that Debian signs, which measures what it does, and
-//! the modules that fit it.
+//! Debian's GRUB for UEFI, unpacked under `target/grub/`, never installed: the image that Debian signs, which measures what it does, the
+//! modules that fit it, and shim, which starts it on an installed machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::selftests::whole;
 use crate::progress;
 use crate::workspace::Workspace;
 
-const PACKAGES: [&str; 2] = ["grub-efi-amd64-signed", "grub-efi-amd64-bin"];
+const PACKAGES: [&str; 3] = ["grub-efi-amd64-signed", "grub-efi-amd64-bin", "shim-signed"];
 
 /// An unpacked GRUB.
 #[derive(Clone, Debug)]
@@ -43,16 +43,21 @@ impl BootLoader {
 
     /// The EFI application.
     pub fn application(&self) -> Result<Vec<u8>> {
-        self.read("x86_64-efi-signed/grubx64.efi.signed")
+        self.read("grub/x86_64-efi-signed/grubx64.efi.signed")
     }
 
     /// A module, by its file's name.
     pub fn module(&self, name: &str) -> Result<Vec<u8>> {
-        self.read(&format!("x86_64-efi/{name}"))
+        self.read(&format!("grub/x86_64-efi/{name}"))
+    }
+
+    /// The application that Debian has firmware start, and that starts GRUB.
+    pub fn shim(&self) -> Result<Vec<u8>> {
+        self.read("shim/shimx64.efi.signed")
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let path = self.folder.join("root/usr/lib/grub").join(name);
+        let path = self.folder.join("root/usr/lib").join(name);
         fs::read(&path).with_context(|| path.display().to_string())
     }
 }
