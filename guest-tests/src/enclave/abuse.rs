@@ -36,7 +36,7 @@ const GENERAL_PROTECTION: u16 = 13;
 pub(super) struct Victim {
     /// The enclave.
     pub enclave: Enclave,
-    function: u64,
+    pub function: u64,
 }
 
 impl Victim {
