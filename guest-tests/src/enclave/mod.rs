@@ -6,6 +6,7 @@ pub mod code;
 pub mod driver;
 mod evidence;
 pub mod image;
+mod random;
 mod running;
 pub mod signature;
 mod tables;
@@ -21,6 +22,7 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
         abuse::TESTS,
         evidence::TESTS,
         tables::TESTS,
+        random::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }
