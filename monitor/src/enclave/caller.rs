@@ -229,6 +229,11 @@ impl Machine<'static> for Caller<'_> {
         RESTRICTIONS.fetch_add(1, Ordering::SeqCst);
     }
 
+    #[inline(always)]
+    fn restrictions(&self) -> u64 {
+        RESTRICTIONS.load(Ordering::SeqCst)
+    }
+
     fn save_extended(&mut self, xfrm: u64, pages: &[EpcPage]) {
         extended::save(&self.vcpu.vector, xfrm, pages);
     }

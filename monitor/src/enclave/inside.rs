@@ -10,6 +10,7 @@ use adyton_x86::paging::fault;
 
 use super::caller::Caller;
 use super::cores::{State, here};
+use super::quick::{self, Before};
 use super::space::OutOfFrames;
 use super::spaces::{self, Key};
 use super::undefined::{self, ENCLU};
@@ -27,7 +28,13 @@ const BREAKPOINT: u8 = 3;
 const INT3: [u8; 1] = [0xcc];
 
 /// Goes on in enclave mode, where a leaf has put the thread and the processor.
-pub(super) fn enter(state: &mut State, vcpu: &mut Vcpu, processor: &Processor) {
+pub(super) fn enter(
+    core: &'static Core,
+    state: &mut State,
+    vcpu: &mut Vcpu,
+    processor: &Processor,
+    before: Option<Before>,
+) {
     let Some(thread) = &state.thread else {
         return;
     };
@@ -35,6 +42,18 @@ pub(super) fn enter(state: &mut State, vcpu: &mut Vcpu, processor: &Processor) {
     let key = Key::new(thread, control);
     let generation = vcpu.seat.context().generation.current();
     let space = spaces::take(key, thread, generation).expect("there are more spaces than cores");
+    if space.take_loaded() == 0
+        && let Some(before) = before
+    {
+        quick::note(
+            core,
+            &state.trails,
+            vcpu,
+            &space,
+            before,
+            (thread, processor),
+        );
+    }
     let entry = EnclaveEntry {
         root: space.root(),
         fs: processor.fs,
@@ -203,7 +222,7 @@ fn leaf(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<Event
 
 fn release(state: &mut State) {
     if let Some(space) = state.space.take() {
-        space.release();
+        state.last = Some(space.release());
     }
 }
 

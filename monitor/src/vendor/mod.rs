@@ -128,6 +128,22 @@ impl Vendor {
         }
     }
 
+    /// Has what [`Self::hidden_segments`] tells, on the quick way, where no exit has kept it.
+    #[inline]
+    pub fn keep_hidden_segments(self, vcpu: &mut Vcpu) {
+        match self {
+            Self::Svm => svm::enclave::keep_segments(vcpu),
+        }
+    }
+
+    /// Puts FS and GS of the mode that the vCPU is in now into the processor, on the quick way, where no entry does.
+    #[inline]
+    pub fn use_hidden_segments(self, vcpu: &mut Vcpu) {
+        match self {
+            Self::Svm => svm::enclave::use_segments(vcpu),
+        }
+    }
+
     /// Changes domain 0's vCPU on this core to enclave mode. General registers are set after.
     #[inline]
     pub fn enter_enclave(self, vcpu: &mut Vcpu, entry: &EnclaveEntry) {

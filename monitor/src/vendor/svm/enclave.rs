@@ -86,6 +86,20 @@ pub fn segments(vcpu: &Vcpu) -> (adyton_sgx::Segment, adyton_sgx::Segment) {
     (shown(save.fs), shown(save.gs))
 }
 
+/// See [`Vendor::keep_hidden_segments`](crate::vendor::Vendor::keep_hidden_segments).
+#[inline]
+pub fn keep_segments(vcpu: &mut Vcpu) {
+    // SAFETY: the control structure is this vCPU's, which this core has just run and which is in the mode that it ran in.
+    unsafe { core::arch::asm!("vmsave rax", in("rax") vcpu.control.value(), options(nostack)) };
+}
+
+/// See [`Vendor::use_hidden_segments`](crate::vendor::Vendor::use_hidden_segments).
+#[inline]
+pub fn use_segments(vcpu: &mut Vcpu) {
+    // SAFETY: the control structure is this vCPU's, which runs next on this core. The monitor uses none of what is loaded.
+    unsafe { core::arch::asm!("vmload rax", in("rax") vcpu.control.value(), options(nostack)) };
+}
+
 /// The VMCB packs bits 20 to 23 of a descriptor's upper word behind bits 8 to 15; the SDM leaves a gap.
 fn shown(segment: Segment) -> adyton_sgx::Segment {
     let attributes = segment.attributes;
