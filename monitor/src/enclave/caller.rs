@@ -196,6 +196,7 @@ impl Machine<'static> for Caller<'_> {
         epc::compare_exchange(page, offset, current, new)
     }
 
+    #[inline]
     fn swap(&mut self, page: EpcPage, offset: usize, new: u64) -> u64 {
         epc::swap(page, offset, new)
     }

@@ -42,25 +42,26 @@ pub(super) fn enter(
     let key = Key::new(thread, control);
     let generation = vcpu.seat.context().generation.current();
     let space = spaces::take(key, thread, generation).expect("there are more spaces than cores");
-    if space.take_loaded() == 0
-        && let Some(before) = before
-    {
-        quick::note(
-            core,
-            &state.trails,
-            vcpu,
-            &space,
-            before,
-            (thread, processor),
-        );
-    }
     let entry = EnclaveEntry {
         root: space.root(),
         fs: processor.fs,
         gs: processor.gs,
         debug: thread.debug,
     };
-    Vendor::current().enter_enclave(vcpu, &entry);
+    let prepared = Vendor::current().prepare_enclave(vcpu, &entry);
+    if space.take_loaded() == 0
+        && let Some(before) = before
+        && let Some(regime) = state.trails.regime()
+    {
+        let caller = Caller {
+            core,
+            vcpu,
+            regime,
+            trails: Some(&state.trails),
+        };
+        quick::note(&caller, &space, &before, (thread, processor), prepared);
+    }
+    Vendor::current().enter_enclave(vcpu, &prepared);
     registers::put(vcpu, processor);
     state.space = Some(space);
 }

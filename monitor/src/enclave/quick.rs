@@ -26,7 +26,7 @@ use crate::cores::Core;
 use crate::domain::memory::CallerMemory;
 use crate::guest::walk::Kind;
 use crate::vcpu::{Owner, Register, Vcpu, components};
-use crate::vendor::{EnclaveEntry, Vendor};
+use crate::vendor::{PreparedEnclave, Vendor};
 
 const SINGLE_STEP: u64 = 1 << 8;
 
@@ -42,6 +42,7 @@ pub(super) struct Known {
     /// XCR0 outside, and inside.
     components: [u32; 2],
     precedent: Precedent<'static>,
+    prepared: PreparedEnclave,
 }
 
 /// What an entry began with, found before its leaf was executed.
@@ -97,7 +98,7 @@ fn enter_space(
         && vcpu.guest_components == known.components[0]
         && vcpu.cpl() == PROGRAM
         && vcpu.is_64_bit()
-        && known.circumstances == Circumstances::of(vcpu);
+        && known.circumstances.are_of(vcpu);
     (is_same && space.is_as_settled()).then_some(())?;
     // SAFETY: RAM that the program may read, mapped one to one: the walk there is among those that hold. Should another core change a byte
     // meanwhile, one or the other is read.
@@ -116,20 +117,12 @@ fn enter_space(
     };
     let epoch = precedent.enter(&mut caller, exit_pointer, stack)?;
     Vendor::current().keep_hidden_segments(vcpu);
-    let (fs, gs) = Vendor::current().hidden_segments(vcpu);
+    // FS and GS that this one left outside are kept with the vCPU, and come back from there.
     state.thread = Some(Thread {
         epoch,
-        fs,
-        gs,
         ..*precedent.thread()
     });
-    let entry = EnclaveEntry {
-        root: space.root(),
-        fs: precedent.fs,
-        gs: precedent.gs,
-        debug: false,
-    };
-    Vendor::current().enter_enclave(vcpu, &entry);
+    Vendor::current().enter_enclave(vcpu, &known.prepared);
     Vendor::current().use_hidden_segments(vcpu);
     vcpu.set_rip(precedent.target);
     vcpu.set_rsp(rsp);
@@ -147,7 +140,7 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<()> 
     (is_exit && vcpu.is_64_bit() && !thread.debug).then_some(())?;
     let rip = vcpu.rip();
     (rip % PAGE_SIZE + LENGTH <= PAGE_SIZE).then_some(())?;
-    let instruction = space.translate(rip)? as *const [u8; ENCLU.len()];
+    let instruction = space.exit_at(rip)? as *const [u8; ENCLU.len()];
     // SAFETY: a translation of the space leads to RAM, mapped one to one, to the end of the page. Should the enclave change a byte
     // meanwhile, one or the other is read.
     let instruction = unsafe { core::ptr::read_volatile(instruction) };
@@ -181,24 +174,17 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<()> 
 
 /// Notes what the EENTER was that has just succeeded, while the processor is still outside, with all that the space and the walks of it depend on.
 pub(super) fn note(
-    core: &'static Core,
-    trails: &Trails,
-    vcpu: &mut Vcpu,
+    caller: &Caller,
     space: &Taken,
-    before: Before,
+    before: &Before,
     (thread, inside): (&Thread, &Processor),
+    prepared: PreparedEnclave,
 ) {
-    let memory = CallerMemory::new(vcpu);
-    let Some(regime) = trails.regime() else {
+    let Some(trails) = caller.trails else {
         return;
     };
-    let caller = Caller {
-        core,
-        vcpu,
-        regime,
-        trails: None,
-    };
-    let precedent = Precedent::of(&caller, thread, inside, before.restrictions);
+    let memory = CallerMemory::new(caller.vcpu);
+    let precedent = Precedent::of(caller, thread, inside, before.restrictions);
     let noted = precedent.and_then(|precedent| {
         let walks = walks(trails, memory, before.rip, &precedent)?;
         let (place, _) = walks.first()?;
@@ -208,6 +194,7 @@ pub(super) fn note(
             instruction: memory.readable(*place)?.value() as *const _,
             components: [before.components, inside.xcr0 as u32],
             precedent,
+            prepared,
         };
         Some((known, walks))
     });

@@ -51,8 +51,14 @@ impl Step {
     /// Whether it would say the same.
     #[inline]
     pub(super) fn still_holds(&self) -> bool {
+        self.difference() == 0
+    }
+
+    /// The bits that it would say otherwise.
+    #[inline]
+    fn difference(&self) -> u64 {
         // SAFETY: the entry is a word of domain 0's memory in this generation (see the module).
-        unsafe { &*self.entry }.load(Ordering::Relaxed) == self.word
+        unsafe { &*self.entry }.load(Ordering::Relaxed) ^ self.word
     }
 }
 
@@ -158,6 +164,12 @@ impl Space {
         self.is_settled && self.journal.still_holds()
     }
 
+    /// Whether nothing was loaded and nothing dropped since [`Self::settle`].
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
     /// Puts all that its translations depend on into one list, and the steps of other walks with them. Whether there was room.
     pub fn settle(&mut self, frames: &FrameAllocator, others: &[Walk]) -> bool {
         self.is_settled = self.list(frames, others).is_ok();
@@ -189,7 +201,7 @@ impl Space {
             listed = listed.and_then(|()| journal.add(walk.0[UPPER_LEVELS]));
         }
         self.for_each_region(|region| listed = listed.and_then(|()| region.list_last(journal)));
-        listed
+        listed.and_then(|()| journal.end())
     }
 
     fn forget(&mut self, dropped: usize) {

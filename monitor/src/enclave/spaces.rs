@@ -68,7 +68,12 @@ struct Kept {
     loaded: usize,
     /// How threads enter; good while the space is settled.
     known: Option<Known>,
+    /// The page from which a thread left last and where it lies; good while the space is settled.
+    exit: (u64, u64),
 }
+
+/// No page.
+const NOWHERE: (u64, u64) = (u64::MAX, 0);
 
 /// A space that a core has. It goes back by [`Taken::release`].
 #[must_use]
@@ -107,6 +112,7 @@ pub(super) fn create(cores: usize) {
                 restrictions: 0,
                 loaded: 0,
                 known: None,
+                exit: NOWHERE,
             }),
         };
         // SAFETY: the array has room for `count` slots and belongs to nobody else.
@@ -184,6 +190,19 @@ impl Taken {
         self.kept().space.translate(address)
     }
 
+    /// [`Self::translate`], of an address in a page that mostly is the same each time.
+    #[inline]
+    pub(super) fn exit_at(&self, address: u64) -> Option<u64> {
+        let kept = self.kept();
+        let (page, place) = kept.exit;
+        if page == address / PAGE_SIZE && kept.space.is_settled() {
+            return Some(place | address % PAGE_SIZE);
+        }
+        let place = kept.space.translate(address)?;
+        kept.exit = (address / PAGE_SIZE, place & !(PAGE_SIZE - 1));
+        Some(place)
+    }
+
     /// Loads a translation; where frames are short, in place of all others, and then of those of threads that are not inside.
     pub(super) fn load(&self, new: &Translation) -> Result<(), OutOfFrames> {
         let kept = self.kept();
@@ -217,6 +236,7 @@ impl Taken {
         // What the EPCM has taken away since, it has not been asked about for both.
         let is_settled = kept.restrictions == restrictions && kept.space.settle(&RECORDS, walks);
         kept.known = is_settled.then_some(known);
+        kept.exit = NOWHERE;
     }
 
     /// How a thread entered last, if nothing has changed in the space since.

@@ -36,6 +36,17 @@ pub(super) struct Circumstances {
 }
 
 impl Circumstances {
+    /// Whether they are those of this program.
+    #[inline]
+    pub(super) fn are_of(&self, vcpu: &Vcpu) -> bool {
+        let [cr0, cr3, cr4, efer] = self.control;
+        let is_keyed = cr4 & cr4::PROTECTION_KEYS != 0;
+        vcpu.cr3() == cr3
+            && vcpu.seat.context().generation.current() == self.generation
+            && (vcpu.cr0() ^ cr0) | (vcpu.cr4() ^ cr4) | (vcpu.efer() ^ efer) == 0
+            && (!is_keyed || vcpu.protection_keys() == self.keys)
+    }
+
     /// Those of a program that is not in enclave mode.
     #[inline]
     pub(super) fn of(vcpu: &Vcpu) -> Self {

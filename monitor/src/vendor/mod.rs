@@ -39,6 +39,10 @@ pub struct EnclaveEntry {
     pub debug: bool,
 }
 
+/// Registers that a vCPU of domain 0's has in enclave mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreparedEnclave(svm::enclave::Prepared);
+
 /// A single step that has begun, with what is to be put back after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step(svm::Step);
@@ -144,11 +148,20 @@ impl Vendor {
         }
     }
 
+    /// What [`Self::enter_enclave`] needs, of a vCPU outside enclave mode: good as long as its control registers stay what they are.
+    #[inline]
+    #[must_use]
+    pub fn prepare_enclave(self, vcpu: &Vcpu, entry: &EnclaveEntry) -> PreparedEnclave {
+        match self {
+            Self::Svm => PreparedEnclave(svm::enclave::prepare(vcpu, entry)),
+        }
+    }
+
     /// Changes domain 0's vCPU on this core to enclave mode. General registers are set after.
     #[inline]
-    pub fn enter_enclave(self, vcpu: &mut Vcpu, entry: &EnclaveEntry) {
+    pub fn enter_enclave(self, vcpu: &mut Vcpu, prepared: &PreparedEnclave) {
         match self {
-            Self::Svm => svm::enclave::enter(vcpu, entry),
+            Self::Svm => svm::enclave::enter(vcpu, &prepared.0),
         }
     }
 

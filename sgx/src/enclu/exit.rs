@@ -8,6 +8,7 @@ use crate::fault::Fault;
 use crate::leaf::Enclu;
 use crate::machine::{Control, Machine};
 use crate::outcome::Stop;
+use crate::platform::Platform;
 use crate::processor::{Flags, Processor, Register};
 use crate::structures::Exinfo;
 use crate::thread::Thread;
@@ -136,19 +137,19 @@ pub fn asynchronous_exit<'e>(
 #[inline(always)]
 #[must_use]
 pub fn exit_to<'e>(machine: &mut impl Machine<'e>, thread: &Thread, target: u64) -> Option<u64> {
-    let is_canonical = machine.platform().capabilities.is_canonical(target);
-    is_canonical.then_some(())?;
+    let platform = machine.platform();
+    platform.capabilities.is_canonical(target).then_some(())?;
     let mut exit_pointer = [0; 8];
     machine.load(thread.tcs, TCS_AEP, &mut exit_pointer);
-    let_go(machine, thread);
+    let_go(machine, platform, thread);
     Some(u64::from_le_bytes(exit_pointer))
 }
 
 /// Gives the TCS back, last and atomically: whoever has it next sees all that was written before.
 #[inline(always)]
-fn let_go<'e>(machine: &mut impl Machine<'e>, thread: &Thread) {
+fn let_go<'e>(machine: &mut impl Machine<'e>, platform: &Platform<'e>, thread: &Thread) {
     machine.swap(thread.tcs, TCS_STATE, INACTIVE);
-    if let Some(secs) = machine.platform().entry(thread.secs) {
+    if let Some(secs) = platform.entry(thread.secs) {
         secs.tracking().leave(thread.epoch);
     }
 }
@@ -196,7 +197,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if !thread.debug {
             self.processor.flags.set(Flags::TF, thread.single_step);
         }
-        let_go(self.machine, thread);
+        let_go(self.machine, self.platform, thread);
     }
 
     fn save_registers(&mut self, thread: &Thread) {

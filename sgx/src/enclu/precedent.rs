@@ -15,7 +15,7 @@ use crate::context::PAGE;
 use crate::epcm::{EpcPage, EpcmEntry};
 use crate::machine::Machine;
 use crate::platform::attribute;
-use crate::processor::{Processor, Register, Segment};
+use crate::processor::{Processor, Register};
 use crate::structures::{SecsHead, tcs_flags};
 use crate::thread::Thread;
 
@@ -36,10 +36,6 @@ pub struct Precedent<'e> {
     thread: Thread,
     /// Where the thread begins.
     pub target: u64,
-    /// FS inside.
-    pub fs: Segment,
-    /// GS inside.
-    pub gs: Segment,
 }
 
 impl<'e> Precedent<'e> {
@@ -76,8 +72,6 @@ impl<'e> Precedent<'e> {
             frame: (frame, pages),
             thread: *thread,
             target: inside.rip,
-            fs: inside.fs,
-            gs: inside.gs,
         })
     }
 
