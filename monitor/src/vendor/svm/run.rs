@@ -15,6 +15,7 @@ use adyton_x86::svm::{Event, ExitCode, Vmcb, vmcb::tlb_control};
 use super::own;
 use crate::cores::{Attended, Core, EPOCH, StackEnd};
 use crate::vcpu::{Owner, Register, Vcpu, components};
+use crate::vendor::Exit;
 use crate::{calls, domain0, enclave, interrupts};
 
 /// The loop, with these instructions to load the vector state of the vCPU in RDI, to load what the monitor itself may have
@@ -186,6 +187,9 @@ pub unsafe fn start(core: &'static Core, first: &mut Vcpu) -> ! {
     }
 }
 
+/// The exit at an undefined opcode.
+const UNDEFINED_OPCODE: ExitCode = ExitCode(ExitCode::EXCEPTION_FIRST.0 + 6);
+
 /// Every exit comes here. Returns the vCPU that runs next.
 ///
 /// What is rare is done behind tail calls, so that the common round trip saves no register.
@@ -194,9 +198,12 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
     let vmcb = vcpu.vmcb_mut();
     vmcb.inject = Event::NONE;
     vmcb.tlb_control = tlb_control::NOTHING;
-    if vmcb.exit_code == ExitCode::VMMCALL
-        && let Some(next) = calls::handle_quickly(core, vcpu)
-    {
+    let next = match vmcb.exit_code {
+        ExitCode::VMMCALL => calls::handle_quickly(core, vcpu),
+        UNDEFINED_OPCODE => handle_undefined_quickly(core, vcpu),
+        _ => None,
+    };
+    if let Some(next) = next {
         // SAFETY: this core owns it, and has no other reference to it.
         if !core.has_attention() && unsafe { &*next }.announce(core) {
             return next;
@@ -206,6 +213,19 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
     }
     // SAFETY: as above.
     unsafe { own::slowly(core, vcpu, core::ptr::null_mut(), other_exit) }
+}
+
+/// What may be a leaf of SGX.
+#[inline]
+fn handle_undefined_quickly(core: &'static Core, vcpu: &mut Vcpu) -> Option<*mut Vcpu> {
+    let is_plain = !vcpu.vmcb().exit_event.is_valid();
+    (is_plain && enclave::quick::handle(core, vcpu)).then(|| {
+        core.count_exit(&Exit::Exception {
+            vector: 6,
+            error: 0,
+        });
+        &raw mut *vcpu
+    })
 }
 
 /// What `next` asks for before it runs.
