@@ -94,11 +94,11 @@ impl Request<'_> {
     }
 }
 
-/// A call that is carried out, with the vCPU that runs next.
+/// What an exit came to that is dealt with, with the vCPU that runs next.
 pub enum Quick {
-    /// An `enter`.
-    Entered(*mut Vcpu),
-    /// An `exit`: what exited is to be given up once all of its registers are in its control structure.
+    /// The core keeps what exited: it goes on, or has entered another.
+    Kept(*mut Vcpu),
+    /// It was an `exit`: what exited is to be given up once all of its registers are in its control structure.
     Left(*mut Vcpu),
 }
 
@@ -111,7 +111,7 @@ pub fn handle_quickly(core: &Core, vcpu: &mut Vcpu) -> Option<Quick> {
     }
     let number = vcpu.rax();
     if number == Call::Enter as u64 {
-        enter::enter_quickly(core, vcpu).map(Quick::Entered)
+        enter::enter_quickly(core, vcpu).map(Quick::Kept)
     } else if number == Call::Exit as u64
         && vcpu.owner() == Owner::Domain
         && !vcpu.seat.exits_slowly

@@ -17,6 +17,7 @@ use crate::calls::Quick;
 use crate::cores::{Attended, Core, EPOCH, STACK_END_SIZE, STACK_SIZE, StackEnd};
 use crate::domain::seat::Seat;
 use crate::vcpu::{Owner, Register, Vcpu, components};
+use crate::vendor::Exit;
 use crate::{calls, domain0, enclave, interrupts};
 
 /// The loop, with these instructions to load the vector state of the vCPU in RDI, to load what the monitor itself may have
@@ -217,6 +218,9 @@ pub unsafe fn start(core: &'static Core, first: &mut Vcpu) -> ! {
     }
 }
 
+/// The exit at an undefined opcode.
+const UNDEFINED_OPCODE: ExitCode = ExitCode(ExitCode::EXCEPTION_FIRST.0 + 6);
+
 /// Every exit comes here. Returns the vCPU that runs next.
 ///
 /// What is rare is done behind tail calls, so that the common round trip saves no register.
@@ -225,25 +229,28 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
     let vmcb = vcpu.vmcb_mut();
     vmcb.inject = Event::NONE;
     vmcb.tlb_control = tlb_control::NOTHING;
-    if vmcb.exit_code == ExitCode::VMMCALL {
-        match calls::handle_quickly(core, vcpu) {
-            Some(Quick::Entered(next)) => {
-                if is_ready(core, next) {
-                    return next;
-                }
-                // SAFETY: the loop has called this, and it does nothing more.
-                return unsafe { own::slowly(core, vcpu, next, resume_slowly) };
+    let quick = match vmcb.exit_code {
+        ExitCode::VMMCALL => calls::handle_quickly(core, vcpu),
+        UNDEFINED_OPCODE => handle_undefined_quickly(core, vcpu),
+        _ => None,
+    };
+    match quick {
+        Some(Quick::Kept(next)) => {
+            if is_ready(core, next) {
+                return next;
             }
-            Some(Quick::Left(next)) => {
-                if is_ready(core, next) {
-                    // SAFETY: as above; `next` was announced, and nothing else of `vcpu` is to be done.
-                    return unsafe { svm_give_up((&raw mut *vcpu).cast(), next.cast()).cast() };
-                }
-                // SAFETY: as above.
-                return unsafe { own::slowly(core, vcpu, next, give_up_slowly) };
-            }
-            None => {}
+            // SAFETY: the loop has called this, and it does nothing more.
+            return unsafe { own::slowly(core, vcpu, next, resume_slowly) };
         }
+        Some(Quick::Left(next)) => {
+            if is_ready(core, next) {
+                // SAFETY: as above; `next` was announced, and nothing else of `vcpu` is to be done.
+                return unsafe { svm_give_up((&raw mut *vcpu).cast(), next.cast()).cast() };
+            }
+            // SAFETY: as above.
+            return unsafe { own::slowly(core, vcpu, next, give_up_slowly) };
+        }
+        None => {}
     }
     // SAFETY: as above.
     unsafe { own::slowly(core, vcpu, core::ptr::null_mut(), other_exit) }
@@ -261,6 +268,19 @@ extern "C" fn give_up_slowly(core: &'static Core, last: *mut Vcpu, next: *mut Vc
     // SAFETY: this core owns it until here, and it was attached.
     unsafe { &*last }.seat.owner.release();
     resume_slowly(core, last, next)
+}
+
+/// What may be a leaf of SGX.
+#[inline]
+fn handle_undefined_quickly(core: &'static Core, vcpu: &mut Vcpu) -> Option<Quick> {
+    let is_plain = !vcpu.vmcb().exit_event.is_valid();
+    (is_plain && enclave::quick::handle(core, vcpu)).then(|| {
+        core.count_exit(&Exit::Exception {
+            vector: 6,
+            error: 0,
+        });
+        Quick::Kept(vcpu)
+    })
 }
 
 /// What `next` asks for before it runs.
