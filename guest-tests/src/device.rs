@@ -9,6 +9,7 @@ pub mod assigned;
 mod chipset;
 mod configuration;
 mod edu;
+mod enclave;
 mod hidden;
 pub mod load;
 
@@ -35,6 +36,8 @@ pub const TESTS: &[crate::Test] = &[
     ("device-table-of-devices", table_of_devices),
     ("device-registers", registers),
     ("device-unprotected", unprotected),
+    ("device-enclave-memory", enclave::memory),
+    ("device-enclave-unprotected", enclave::unprotected),
     ("device-refused", refused_without_iommu),
     ("device-status", status),
     ("iommu-is-hidden", hidden::is_hidden),
