@@ -10,6 +10,7 @@ mod behind;
 mod chipset;
 mod configuration;
 mod edu;
+mod enclave;
 mod hidden;
 pub mod load;
 
@@ -36,6 +37,8 @@ pub const TESTS: &[crate::Test] = &[
     ("device-table-of-devices", table_of_devices),
     ("device-registers", registers),
     ("device-unprotected", unprotected),
+    ("device-enclave-memory", enclave::memory),
+    ("device-enclave-unprotected", enclave::unprotected),
     ("device-refused", refused_without_iommu),
     ("device-status", status),
     ("iommu-is-hidden", hidden::is_hidden),

@@ -15,6 +15,7 @@ mod tables;
 
 use code::Command;
 use image::{Attributes, Image, PAGE, Page, secinfo};
+pub(crate) use tables::physical_pages;
 
 /// The tests, which need an EPC.
 pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
