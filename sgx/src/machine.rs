@@ -109,6 +109,9 @@ pub trait Machine<'e> {
     /// was made from what the EPCM said before. What a thread inside has, or is about to load, may live until it leaves, which tracking
     /// accounts for.
     fn forget(&mut self, page: EpcPage);
+    /// A number that each [`forget`](Machine::forget) changes, on all cores, and nothing else. Read in one order with who is counted as inside an
+    /// enclave (sequentially consistent).
+    fn restrictions(&self) -> u64;
 
     /// Saves the extended state that `xfrm` selects into SSA pages, in the standard format of XSAVE (64-bit format in 64-bit mode).
     fn save_extended(&mut self, xfrm: u64, pages: &[EpcPage]);

@@ -61,11 +61,15 @@ fn machine(seen: &Seen) {
         Machine::Known {
             machine,
             firmware,
+            loader,
             monitor,
             boot,
         } => {
             say!("machine      {machine}, by its TPM's signature over this nonce");
             say!("  firmware   {firmware}, by PCRs 0, 2 and 7");
+            if let Some(loader) = loader {
+                say!("  loader     {loader}, by PCRs 4, 8 and 9: each of its commands and files");
+            }
             say!(
                 "  monitor    {monitor}, by PCR 4: the last that was started, after nothing unknown"
             );

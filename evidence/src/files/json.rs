@@ -56,10 +56,11 @@ fn whole(seen: &Seen, policy: &Policy) -> Value {
         Machine::Known {
             machine,
             firmware,
+            loader,
             monitor,
             boot,
         } => json!({
-            "machine": machine, "firmware": firmware, "monitor": monitor, "boot": boot,
+            "machine": machine, "firmware": firmware, "loader": loader, "monitor": monitor, "boot": boot,
         }),
     };
     let domains = seen.composition.domains.iter().zip(&seen.rules);

@@ -196,6 +196,7 @@ impl Machine<'static> for Caller<'_> {
         epc::compare_exchange(page, offset, current, new)
     }
 
+    #[inline]
     fn swap(&mut self, page: EpcPage, offset: usize, new: u64) -> u64 {
         epc::swap(page, offset, new)
     }
@@ -227,6 +228,11 @@ impl Machine<'static> for Caller<'_> {
     fn forget(&mut self, _page: EpcPage) {
         // Ordering: the EPCM says it already, and who is inside is looked at afterwards (design note 007).
         RESTRICTIONS.fetch_add(1, Ordering::SeqCst);
+    }
+
+    #[inline(always)]
+    fn restrictions(&self) -> u64 {
+        RESTRICTIONS.load(Ordering::SeqCst)
     }
 
     fn save_extended(&mut self, xfrm: u64, pages: &[EpcPage]) {

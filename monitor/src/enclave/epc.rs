@@ -151,6 +151,7 @@ pub fn compare_exchange(page: EpcPage, offset: usize, current: u64, new: u64) ->
 }
 
 /// Replaces a word; what it was.
+#[inline]
 pub fn swap(page: EpcPage, offset: usize, new: u64) -> u64 {
     word(page, offset).map_or(u64::MAX, |word| word.swap(new, Ordering::SeqCst))
 }

@@ -10,12 +10,15 @@
 //!   an older one ([`Space::clear`]).
 //! - Every frame of a space is reachable from its root or its records, and goes back where it came from.
 
+mod journal;
+
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use adyton_x86::paging::{ENTRIES, Entry, index, span};
 
 use crate::address::HostPhysical;
 use crate::frames::FrameAllocator;
+use journal::{Full, Journal};
 
 /// Levels of tables above the last.
 const UPPER_LEVELS: usize = 3;
@@ -30,7 +33,7 @@ const TABLE: u64 = Entry::PRESENT | Entry::WRITABLE | Entry::USER | Entry::ACCES
 type Table = [AtomicU64; ENTRIES];
 
 /// An entry of the operating system's tables, and what it said. It is where it was for one generation of nested tables.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Where it stands.
     pub entry: *const AtomicU64,
@@ -48,10 +51,20 @@ impl Step {
     /// Whether it would say the same.
     #[inline]
     pub(super) fn still_holds(&self) -> bool {
+        self.difference() == 0
+    }
+
+    /// The bits that it would say otherwise.
+    #[inline]
+    fn difference(&self) -> u64 {
         // SAFETY: the entry is a word of domain 0's memory in this generation (see the module).
-        unsafe { &*self.entry }.load(Ordering::Relaxed) == self.word
+        unsafe { &*self.entry }.load(Ordering::Relaxed) ^ self.word
     }
 }
+
+/// A walk of the operating system's tables: three steps and the last, which is the third again where a large page ends the walk early.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk(pub [Step; UPPER_LEVELS + 1]);
 
 /// A translation to be loaded.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +115,9 @@ pub struct Space {
     root: HostPhysical,
     records: *mut Records,
     pages: usize,
+    journal: Journal,
+    /// The journal is of what is in the space now.
+    is_settled: bool,
 }
 
 // SAFETY: all that it points to is its own, or is read as atomic words.
@@ -115,6 +131,8 @@ impl Space {
             root: frames.allocate()?,
             records: core::ptr::null_mut(),
             pages: 0,
+            journal: Journal::NONE,
+            is_settled: false,
         })
     }
 
@@ -132,19 +150,70 @@ impl Space {
         self.pages
     }
 
-    /// Drops every translation whose notes no longer hold.
-    #[inline]
-    pub fn judge(&mut self) {
+    /// Drops every translation whose notes no longer hold; how many.
+    pub fn judge(&mut self) -> usize {
         let mut dropped = 0;
         self.for_each_region(|region| dropped += region.judge());
+        self.forget(dropped);
+        dropped
+    }
+
+    /// Whether nothing was loaded and nothing dropped since [`Self::settle`], and all that was listed then still holds.
+    #[inline]
+    pub fn is_as_settled(&self) -> bool {
+        self.is_settled && self.journal.still_holds()
+    }
+
+    /// Whether nothing was loaded and nothing dropped since [`Self::settle`].
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Puts all that its translations depend on into one list, and the steps of other walks with them. Whether there was room.
+    pub fn settle(&mut self, frames: &FrameAllocator, others: &[Walk]) -> bool {
+        self.is_settled = self.list(frames, others).is_ok();
+        self.is_settled
+    }
+
+    fn list(&mut self, frames: &FrameAllocator, others: &[Walk]) -> Result<(), Full> {
+        let mut journal = core::mem::replace(&mut self.journal, Journal::NONE);
+        let listed = self.list_in(&mut journal, frames, others);
+        self.journal = journal;
+        listed
+    }
+
+    fn list_in(
+        &mut self,
+        journal: &mut Journal,
+        frames: &FrameAllocator,
+        others: &[Walk],
+    ) -> Result<(), Full> {
+        journal.begin(frames)?;
+        let mut listed = Ok(());
+        self.for_each_region(|region| listed = listed.and_then(|()| region.list_upper(journal)));
+        for walk in others {
+            for step in &walk.0[..UPPER_LEVELS] {
+                listed = listed.and_then(|()| journal.add_shared(step));
+            }
+        }
+        for walk in others {
+            listed = listed.and_then(|()| journal.add(walk.0[UPPER_LEVELS]));
+        }
+        self.for_each_region(|region| listed = listed.and_then(|()| region.list_last(journal)));
+        listed.and_then(|()| journal.end())
+    }
+
+    fn forget(&mut self, dropped: usize) {
         self.pages -= dropped;
+        self.is_settled &= dropped == 0;
     }
 
     /// Drops every translation that `keep`, asked with its linear address and its entry, does not want.
     pub fn retain(&mut self, mut keep: impl FnMut(u64, u64) -> bool) {
         let mut dropped = 0;
         self.for_each_region(|region| dropped += region.retain(&mut keep));
-        self.pages -= dropped;
+        self.forget(dropped);
     }
 
     /// The host address to which a linear one is translated.
@@ -168,6 +237,7 @@ impl Space {
     /// # Errors
     /// If there are no frames for tables; then some that are empty may have been added.
     pub fn load(&mut self, frames: &FrameAllocator, new: &Translation) -> Result<(), OutOfFrames> {
+        self.is_settled = false;
         let start = new.address & !(span(1) - 1);
         let region = match self.region(start) {
             Some(region) => region,
@@ -180,6 +250,8 @@ impl Space {
 
     /// Drops everything and gives all frames but the root back.
     pub fn clear(&mut self, frames: &FrameAllocator) {
+        self.is_settled = false;
+        self.journal.clear(frames);
         for entry in table(self.root) {
             let below = entry.swap(0, Ordering::Relaxed);
             if below != 0 {
@@ -318,6 +390,34 @@ impl Region {
             }
         }
         dropped
+    }
+
+    fn list_upper(&self, journal: &mut Journal) -> Result<(), Full> {
+        if self.used == 0 {
+            return Ok(());
+        }
+        self.upper
+            .iter()
+            .try_for_each(|step| journal.add_shared(step))
+    }
+
+    fn list_last(&self, journal: &mut Journal) -> Result<(), Full> {
+        if self.original.is_null() {
+            return Ok(());
+        }
+        let copies = table(self.copies);
+        for (word, loaded) in self.loaded.iter().enumerate() {
+            let mut left = *loaded;
+            while left != 0 {
+                let number = (64 * word + left.trailing_zeros() as usize) % ENTRIES;
+                left &= left - 1;
+                journal.add(Step {
+                    entry: self.original.wrapping_add(number),
+                    word: copies[number].load(Ordering::Relaxed),
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn retain(&mut self, keep: &mut impl FnMut(u64, u64) -> bool) -> usize {

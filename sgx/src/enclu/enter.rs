@@ -17,7 +17,7 @@ pub(super) const TCS_CSSA: usize = 24;
 pub(super) const TCS_AEP: usize = 40;
 /// Values of TCS.STATE.
 pub(super) const INACTIVE: u64 = 0;
-const ACTIVE: u64 = 1;
+pub(super) const ACTIVE: u64 = 1;
 /// Offset of URSP and URBP in GPRSGX.
 pub(super) const OUTER_STACK: usize = GPR_OFFSET + 144;
 /// Offsets of RIP, and of FSBASE and GSBASE, in the last page of a frame.

@@ -8,6 +8,7 @@ use crate::fault::Fault;
 use crate::leaf::Enclu;
 use crate::machine::{Control, Machine};
 use crate::outcome::Stop;
+use crate::platform::Platform;
 use crate::processor::{Flags, Processor, Register};
 use crate::structures::Exinfo;
 use crate::thread::Thread;
@@ -131,6 +132,28 @@ pub fn asynchronous_exit<'e>(
     }
 }
 
+/// `EEXIT` in 64-bit mode to this address: what RCX says outside; `None` if it is to fault, and nothing has changed. For a machine that restores by
+/// itself what the thread kept of the outside: FS, GS, XCR0, TF.
+#[inline(always)]
+#[must_use]
+pub fn exit_to<'e>(machine: &mut impl Machine<'e>, thread: &Thread, target: u64) -> Option<u64> {
+    let platform = machine.platform();
+    platform.capabilities.is_canonical(target).then_some(())?;
+    let mut exit_pointer = [0; 8];
+    machine.load(thread.tcs, TCS_AEP, &mut exit_pointer);
+    let_go(machine, platform, thread);
+    Some(u64::from_le_bytes(exit_pointer))
+}
+
+/// Gives the TCS back, last and atomically: whoever has it next sees all that was written before.
+#[inline(always)]
+fn let_go<'e>(machine: &mut impl Machine<'e>, platform: &Platform<'e>, thread: &Thread) {
+    machine.swap(thread.tcs, TCS_STATE, INACTIVE);
+    if let Some(secs) = platform.entry(thread.secs) {
+        secs.tracking().leave(thread.epoch);
+    }
+}
+
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     pub(super) fn eexit(&mut self, thread: &Thread) -> Result<(), Stop> {
         let target = self.processor.get(Register::Rbx);
@@ -174,11 +197,7 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if !thread.debug {
             self.processor.flags.set(Flags::TF, thread.single_step);
         }
-        // Last, and atomically: whoever has the TCS next sees all that was written before.
-        self.machine.swap(thread.tcs, TCS_STATE, INACTIVE);
-        if let Some(secs) = self.platform.entry(thread.secs) {
-            secs.tracking().leave(thread.epoch);
-        }
+        let_go(self.machine, self.platform, thread);
     }
 
     fn save_registers(&mut self, thread: &Thread) {

@@ -226,6 +226,10 @@ impl Machine<'static> for Model {
         self.forgotten.push(page);
     }
 
+    fn restrictions(&self) -> u64 {
+        self.forgotten.len() as u64
+    }
+
     fn save_extended(&mut self, xfrm: u64, pages: &[EpcPage]) {
         let mut area = self.vector.clone();
         area[512..520].copy_from_slice(&xfrm.to_le_bytes());
