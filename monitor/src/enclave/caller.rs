@@ -185,7 +185,7 @@ impl Machine<'static> for Caller<'_> {
         epc::store(page, offset, bytes);
     }
 
-    #[inline]
+    #[inline(always)]
     fn compare_exchange(
         &mut self,
         page: EpcPage,
@@ -196,7 +196,7 @@ impl Machine<'static> for Caller<'_> {
         epc::compare_exchange(page, offset, current, new)
     }
 
-    #[inline]
+    #[inline(always)]
     fn swap(&mut self, page: EpcPage, offset: usize, new: u64) -> u64 {
         epc::swap(page, offset, new)
     }

@@ -14,7 +14,7 @@ use super::enter::{ACTIVE, INACTIVE, OUTER_STACK, TCS_AEP, TCS_STATE};
 use crate::context::PAGE;
 use crate::epcm::{EpcPage, EpcmEntry};
 use crate::machine::Machine;
-use crate::platform::attribute;
+use crate::platform::{Platform, attribute};
 use crate::processor::{Processor, Register};
 use crate::structures::{SecsHead, tcs_flags};
 use crate::thread::Thread;
@@ -23,8 +23,9 @@ use crate::thread::Thread;
 const TCS_FLAGS: usize = 8;
 
 /// An entry that was found good: by EENTER, in 64-bit mode, of a thread that is not debugged and not stepped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Precedent<'e> {
+    platform: &'e Platform<'e>,
     tcs: &'e EpcmEntry,
     secs: &'e EpcmEntry,
     restrictions: u64,
@@ -64,6 +65,7 @@ impl<'e> Precedent<'e> {
         let is_same = found == flags && u64::from(frames as u32) == inside.get(Register::Rax);
         (is_plain && is_same).then_some(())?;
         Some(Self {
+            platform,
             tcs: platform.entry(thread.tcs)?,
             secs: platform.entry(thread.secs)?,
             restrictions,
@@ -109,8 +111,8 @@ impl<'e> Precedent<'e> {
         exit_pointer: u64,
         stack: [u64; 2],
     ) -> Option<u64> {
-        let is_canonical = machine.platform().capabilities.is_canonical(exit_pointer);
-        is_canonical.then_some(())?;
+        let capabilities = &self.platform.capabilities;
+        capabilities.is_canonical(exit_pointer).then_some(())?;
         // From here on the TCS stays what it is, and so it has a SECS.
         let _share = self.tcs.share()?;
         (machine.restrictions() == self.restrictions).then_some(())?;
