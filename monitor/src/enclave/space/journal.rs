@@ -82,7 +82,7 @@ impl Journal {
     }
 
     /// Whether all of them say what they said.
-    #[inline(always)]
+    #[inline(never)]
     pub fn still_holds(&self) -> bool {
         // SAFETY: the page is this list's own while it is not null.
         let Some(page) = (unsafe { self.0.as_ref() }) else {

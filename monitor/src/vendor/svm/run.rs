@@ -198,12 +198,12 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
     let vmcb = vcpu.vmcb_mut();
     vmcb.inject = Event::NONE;
     vmcb.tlb_control = tlb_control::NOTHING;
-    let next = match vmcb.exit_code {
-        ExitCode::VMMCALL => calls::handle_quickly(core, vcpu),
-        UNDEFINED_OPCODE => handle_undefined_quickly(core, vcpu),
-        _ => None,
-    };
-    if let Some(next) = next {
+    if vmcb.exit_code == UNDEFINED_OPCODE {
+        return undefined(core, vcpu);
+    }
+    if vmcb.exit_code == ExitCode::VMMCALL
+        && let Some(next) = calls::handle_quickly(core, vcpu)
+    {
         // SAFETY: this core owns it, and has no other reference to it.
         if !core.has_attention() && unsafe { &*next }.announce(core) {
             return next;
@@ -216,16 +216,21 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
 }
 
 /// What may be a leaf of SGX.
-#[inline]
-fn handle_undefined_quickly(core: &'static Core, vcpu: &mut Vcpu) -> Option<*mut Vcpu> {
-    let is_plain = !vcpu.vmcb().exit_event.is_valid();
-    (is_plain && enclave::quick::handle(core, vcpu)).then(|| {
-        core.count_exit(&Exit::Exception {
-            vector: 6,
-            error: 0,
-        });
-        &raw mut *vcpu
-    })
+#[inline(never)]
+extern "C" fn undefined(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
+    if vcpu.vmcb().exit_event.is_valid() || !enclave::quick::handle(core, vcpu) {
+        // SAFETY: the loop has called `exit`, which has gone on here and does nothing more.
+        return unsafe { own::slowly(core, vcpu, core::ptr::null_mut(), other_exit) };
+    }
+    core.count_exit(&Exit::Exception {
+        vector: 6,
+        error: 0,
+    });
+    if !core.has_attention() && vcpu.announce(core) {
+        return vcpu;
+    }
+    // SAFETY: as above.
+    unsafe { own::slowly(core, vcpu, vcpu, resume_slowly) }
 }
 
 /// What `next` asks for before it runs.
