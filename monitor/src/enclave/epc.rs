@@ -76,6 +76,29 @@ fn place_in_any(page: EpcPage) -> Option<HostPhysical> {
     None
 }
 
+/// A page that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(HostPhysical);
+
+impl Place {
+    /// Of a page; `None` for a number that is none.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(page: EpcPage) -> Option<Self> {
+        place(page).map(Self)
+    }
+
+    /// A word of it; an offset that is that of none is rounded down.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(self, offset: usize) -> &'static AtomicU64 {
+        let offset = offset as u64 % PAGE_SIZE & !7;
+        // SAFETY: it lies in the EPC, which is RAM, mapped one to one, and nothing else of the monitor's; it is aligned, and only ever used as
+        // an atomic word.
+        unsafe { &*((self.0.value() + offset) as *const AtomicU64) }
+    }
+}
+
 /// The address of `length` bytes at `offset` of a page, if they lie in one.
 #[inline(always)]
 fn stretch(page: EpcPage, offset: usize, length: usize) -> Option<u64> {

@@ -16,7 +16,7 @@ use adyton_sgx::{Precedent, Processor, Thread, exit_to};
 
 use super::caller::Caller;
 use super::cores::{State, here};
-use super::epc;
+use super::epc::{self, Place};
 use super::space::Walk;
 use super::spaces::Taken;
 use super::trails::{Circumstances, Trails};
@@ -62,7 +62,7 @@ pub(super) struct Known {
     instruction: *const Code,
     /// XCR0 outside, and inside.
     components: [u32; 2],
-    precedent: Precedent<'static>,
+    precedent: Precedent<'static, Place>,
     prepared: PreparedEnclave,
 }
 
@@ -223,7 +223,7 @@ fn walks(
     trails: &Trails,
     memory: CallerMemory,
     rip: u64,
-    precedent: &Precedent<'static>,
+    precedent: &Precedent<'static, Place>,
 ) -> Option<ArrayVec<(GuestPhysical, Walk), WALKS>> {
     has_room(rip).then_some(())?;
     let mut walks = ArrayVec::new();

@@ -195,7 +195,7 @@ impl Space {
             listed = listed.and_then(|()| journal.add(walk.0[UPPER_LEVELS]));
         }
         self.for_each_region(|region| listed = listed.and_then(|()| region.list_last(journal)));
-        listed
+        listed.and_then(|()| journal.end())
     }
 
     fn forget(&mut self, dropped: usize) {

@@ -121,6 +121,26 @@ impl Model {
 }
 
 impl Machine<'static> for Model {
+    type Place = EpcPage;
+
+    fn place(&self, page: EpcPage) -> Option<EpcPage> {
+        ((page.0 as usize) < self.epc.len()).then_some(page)
+    }
+
+    fn word(&self, place: EpcPage, offset: usize) -> u64 {
+        let mut bytes = [0; 8];
+        self.load(place, offset, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn set_word(&mut self, place: EpcPage, offset: usize, value: u64) {
+        self.store(place, offset, &value.to_le_bytes());
+    }
+
+    fn exchange_word(&mut self, place: EpcPage, offset: usize, current: u64, new: u64) -> bool {
+        self.compare_exchange(place, offset, current, new).is_ok()
+    }
+
     fn platform(&self) -> &'static Platform<'static> {
         self.platform
     }
