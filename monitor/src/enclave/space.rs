@@ -51,14 +51,8 @@ impl Step {
     /// Whether it would say the same.
     #[inline]
     pub(super) fn still_holds(&self) -> bool {
-        self.difference() == 0
-    }
-
-    /// The bits that it would say otherwise.
-    #[inline]
-    fn difference(&self) -> u64 {
         // SAFETY: the entry is a word of domain 0's memory in this generation (see the module).
-        unsafe { &*self.entry }.load(Ordering::Relaxed) ^ self.word
+        unsafe { &*self.entry }.load(Ordering::Relaxed) == self.word
     }
 }
 
