@@ -6,6 +6,7 @@
 //! confidential domain (`device-unprotected`), which shows that it is the IOMMU that keeps it out.
 
 pub mod assigned;
+mod behind;
 mod chipset;
 mod configuration;
 mod edu;
@@ -53,6 +54,8 @@ pub const TESTS: &[crate::Test] = &[
     ("assigned-reset-meanwhile", configuration::reset_meanwhile),
     ("assigned-refused", configuration::refused),
     ("assigned-configuration", configuration::holder),
+    ("assigned-port-stays", behind::port_stays),
+    ("assigned-bridges-refused", behind::bridges_refused),
     ("configuration-moved", configuration::moved),
     ("host-bridge", configuration::host_bridge),
     ("chipset-stays", chipset::stays),

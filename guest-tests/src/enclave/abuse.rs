@@ -36,7 +36,7 @@ const GENERAL_PROTECTION: u16 = 13;
 pub(super) struct Victim {
     /// The enclave.
     pub enclave: Enclave,
-    function: u64,
+    pub function: u64,
 }
 
 impl Victim {
@@ -114,7 +114,7 @@ impl Victim {
 }
 
 /// Every page of the EPC, as CPUID says where it is (leaf 12h).
-fn epc_pages() -> Result<Vec<u64>> {
+pub(super) fn epc_pages() -> Result<Vec<u64>> {
     let mut pages = Vec::new();
     for subleaf in 2.. {
         let found = std::arch::x86_64::__cpuid_count(0x12, subleaf);
@@ -131,7 +131,7 @@ fn epc_pages() -> Result<Vec<u64>> {
 }
 
 /// Puts a physical page at an address, or anywhere.
-fn put_physical(page: u64, address: Option<u64>) -> Result<u64> {
+pub(super) fn put_physical(page: u64, address: Option<u64>) -> Result<u64> {
     let memory = File::options().read(true).write(true).open("/dev/mem")?;
     let fixed = address.map_or(0, |_| libc::MAP_FIXED);
     // SAFETY: a place in an enclave's reservation, or a fresh one.

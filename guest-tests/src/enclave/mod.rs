@@ -8,6 +8,7 @@ mod evidence;
 pub mod image;
 pub mod instructions;
 pub mod program;
+mod random;
 mod running;
 pub mod signature;
 mod tables;
@@ -23,6 +24,7 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
         abuse::TESTS,
         evidence::TESTS,
         tables::TESTS,
+        random::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }

@@ -200,7 +200,7 @@ impl Taken {
         let kept = self.kept();
         let (page, place) = kept.exit;
         if page == address / PAGE_SIZE && kept.space.is_settled() {
-            return Some(place | address % PAGE_SIZE);
+            return Some(place + address % PAGE_SIZE);
         }
         let place = kept.space.translate(address)?;
         kept.exit = (address / PAGE_SIZE, place & !(PAGE_SIZE - 1));
