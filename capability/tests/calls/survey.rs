@@ -1,6 +1,7 @@
 //! A survey tells one state of the engine or says that there is none.
 
 use adyton_abi::error::Error;
+use adyton_capability::derive::Source;
 use adyton_capability::survey::{Statement, Step, Survey};
 
 use crate::support::POOLS;
@@ -91,6 +92,46 @@ fn what_is_being_taken_is_told_as_shared() {
     assert_eq!(sharing(&mut scene), (Sharing::Exclusive, 0));
 }
 
+/// Who has a share of the same bytes is told of, whoever cut it off and wherever it stands below what was shared; who has one of the bytes
+/// beside them is not.
+#[test]
+fn everybody_who_reaches_the_same_bytes_is_told_of() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 32);
+    let domains =
+        [0, 1, 2].map(|index| scene.domain(claim, POOL + pages(2 * index), confidential()));
+    let channel = scene.carve(claim, range(POOL + pages(8), 2), None, data());
+    let [asked, sharer, neighbour] = domains;
+    for (domain, first, count) in [(asked, 0, 1), (sharer, 0, 2), (neighbour, 1, 1)] {
+        let source = Source::Region {
+            region: channel,
+            offset: pages(first),
+            size: pages(count),
+        };
+        let target = into(domain, 0x40_0000);
+        let share = scene.engine.share(claim, source, target, data()).unwrap();
+        scene.finish(share).unwrap();
+    }
+    let told = |scene: &mut Scene, subject| {
+        let mut survey = scene.engine.survey(subject).unwrap();
+        let mut peers = Vec::new();
+        loop {
+            match next(scene, &mut survey) {
+                Step::Tell(Statement::Peer(index, _)) => peers.push(index),
+                // Of the subject, which is the first.
+                Step::Tell(Statement::Complete) => break,
+                Step::Tell(Statement::End) | Step::Changed => panic!("not complete"),
+                _ => {}
+            }
+        }
+        let numbered = domains.map(|domain| scene.engine.number(&survey, domain));
+        numbered.map(|number| number.is_some_and(|number| peers.contains(&number)))
+    };
+    assert_eq!(told(&mut scene, asked), [false, true, false]);
+    assert_eq!(told(&mut scene, sharer), [true, false, true]);
+    assert_eq!(told(&mut scene, neighbour), [false, true, false]);
+}
+
 /// Looks at pages of the store for a survey of `count` domains that share a channel with the first.
 fn looks(count: u64) -> u64 {
     let mut scene = Scene::with_limit(60_000);
@@ -101,7 +142,7 @@ fn looks(count: u64) -> u64 {
         let leaf = scene.domain(claim, at, confidential());
         let channel = scene.carve(claim, range(at + pages(2), 1), None, data());
         for (domain, place) in [(hub, pages(index)), (leaf, 0)] {
-            let source = adyton_capability::derive::Source::Region {
+            let source = Source::Region {
                 region: channel,
                 offset: 0,
                 size: pages(1),
