@@ -2,7 +2,8 @@
 
 use adyton_abi::error::Error;
 use adyton_capability::derive::Source;
-use adyton_capability::survey::{Statement, Step, Survey};
+use adyton_capability::identity::DomainId;
+use adyton_capability::survey::{Sharing, Statement, Step, Survey};
 
 use crate::support::POOLS;
 use crate::support::scene::{Scene, confidential, data, into, pages, range};
@@ -76,20 +77,49 @@ fn what_is_being_taken_is_told_as_shared() {
         .engine
         .carve(claim, range(POOL + pages(2), 1), target, data())
         .unwrap();
-    let sharing = |scene: &mut Scene| {
-        let mut survey = scene.engine.survey(domain).unwrap();
-        loop {
-            match next(scene, &mut survey) {
-                Step::Tell(Statement::Region(extent)) => return (extent.sharing, extent.peers),
-                Step::Tell(Statement::End) | Step::Changed => panic!("no region"),
-                _ => {}
-            }
-        }
-    };
-    use adyton_capability::survey::Sharing;
-    assert_eq!(sharing(&mut scene), (Sharing::Shared, 1));
+    assert_eq!(sharing(&mut scene, domain), (Sharing::Shared, 1));
     scene.finish(carve).unwrap();
-    assert_eq!(sharing(&mut scene), (Sharing::Exclusive, 0));
+    assert_eq!(sharing(&mut scene, domain), (Sharing::Exclusive, 0));
+}
+
+/// How the first region of the domain is shared, and with how many.
+fn sharing(scene: &mut Scene, domain: DomainId) -> (Sharing, u64) {
+    let mut survey = scene.engine.survey(domain).unwrap();
+    loop {
+        match next(scene, &mut survey) {
+            Step::Tell(Statement::Region(extent)) => return (extent.sharing, extent.peers),
+            Step::Tell(Statement::End) | Step::Changed => panic!("no region"),
+            _ => {}
+        }
+    }
+}
+
+/// What anybody may still be given is open; then it is shared, also while nobody else has it, and also with those who came before it was
+/// closed.
+#[test]
+fn a_share_is_told_as_open_or_shared() {
+    for others in [0, 1] {
+        let mut scene = Scene::new();
+        let claim = scene.claim(POOL, 32);
+        let channel = scene.carve(claim, range(POOL + pages(8), 1), None, data());
+        let domains: Vec<DomainId> = (0..=others)
+            .map(|index| {
+                let domain = scene.domain(claim, POOL + pages(2 * index), confidential());
+                let source = Source::Region {
+                    region: channel,
+                    offset: 0,
+                    size: pages(1),
+                };
+                let target = into(domain, 0x40_0000);
+                let share = scene.engine.share(claim, source, target, data()).unwrap();
+                scene.finish(share).unwrap();
+                domain
+            })
+            .collect();
+        assert_eq!(sharing(&mut scene, domains[0]), (Sharing::Open, others));
+        scene.engine.close(claim, channel).unwrap();
+        assert_eq!(sharing(&mut scene, domains[0]), (Sharing::Shared, others));
+    }
 }
 
 /// Who has a share of the same bytes is told of, whoever cut it off and wherever it stands below what was shared; who has one of the bytes
