@@ -6,9 +6,11 @@
 //! confidential domain (`device-unprotected`), which shows that it is the IOMMU that keeps it out.
 
 pub mod assigned;
+mod behind;
 mod chipset;
 mod configuration;
 mod edu;
+mod enclave;
 mod hidden;
 pub mod load;
 mod tpm;
@@ -36,6 +38,8 @@ pub const TESTS: &[crate::Test] = &[
     ("device-table-of-devices", table_of_devices),
     ("device-registers", registers),
     ("device-unprotected", unprotected),
+    ("device-enclave-memory", enclave::memory),
+    ("device-enclave-unprotected", enclave::unprotected),
     ("device-refused", refused_without_iommu),
     ("device-status", status),
     ("iommu-is-hidden", hidden::is_hidden),
@@ -56,6 +60,8 @@ pub const TESTS: &[crate::Test] = &[
     ("assigned-reset-meanwhile", configuration::reset_meanwhile),
     ("assigned-refused", configuration::refused),
     ("assigned-configuration", configuration::holder),
+    ("assigned-port-stays", behind::port_stays),
+    ("assigned-bridges-refused", behind::bridges_refused),
     ("configuration-moved", configuration::moved),
     ("host-bridge", configuration::host_bridge),
     ("chipset-stays", chipset::stays),

@@ -34,7 +34,7 @@ pub mod thread;
 pub mod tracking;
 
 pub use encls::encls;
-pub use enclu::{Event, asynchronous_exit, enclu};
+pub use enclu::{Event, Precedent, asynchronous_exit, enclu, exit_to};
 pub use epcm::{EpcPage, EpcmEntry};
 pub use error::ErrorCode;
 pub use fault::{Access, Fault};

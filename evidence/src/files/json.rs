@@ -139,6 +139,7 @@ fn tenant_record(tenant: &Tenant) -> Value {
         "exceptions": tenant.exceptions,
         "vcpus": tenant.vcpus,
         "cores": tenant.cores,
+        "whole-cores": tenant.whole_cores,
         "epoch": tenant.epoch,
         "still": tenant.still.word(),
         "commanders": tenant.commanders,

@@ -78,6 +78,8 @@ codes! {
     ChangedAfterSeal "changed-after-seal" "A domain got more memory after it was sealed, and the policy does not accept that.",
     OpenMemory "open-memory" "A domain shares memory that its maker can share with others a moment later, and the policy does not accept that.",
     TooManyVcpus "too-many-vcpus" "A domain has more vCPUs than the policy allows.",
+    WholeCores "whole-cores" "A domain has fewer or more cores of its own than the policy gives it.",
+    SharedCores "shared-cores" "A domain may be entered on cores where others run, and the policy does not accept that.",
     TooDeep "too-deep" "Domains are nested deeper than the policy allows.",
     MissingDomain "missing-domain" "A domain that the policy demands does not take part.",
     TooManyDomains "too-many-domains" "More domains of one kind take part than the policy allows.",

@@ -5,7 +5,7 @@ use core::cell::UnsafeCell;
 use adyton_sgx::{Progress, Thread};
 
 use super::RECORDS;
-use super::spaces::Taken;
+use super::spaces::{Released, Taken};
 use super::trails::Trails;
 use crate::address::PAGE_SIZE;
 use crate::cores::Core;
@@ -28,6 +28,8 @@ pub(super) struct State {
     /// While it is in enclave mode, and its space with it.
     pub(super) thread: Option<Thread>,
     pub(super) space: Option<Taken>,
+    /// The space that it had last.
+    pub(super) last: Option<Released>,
 }
 
 /// Makes the states.

@@ -10,6 +10,7 @@ use adyton_x86::paging::fault;
 
 use super::caller::Caller;
 use super::cores::{State, here};
+use super::quick::{self, Before};
 use super::space::OutOfFrames;
 use super::spaces::{self, Key};
 use super::undefined::{self, ENCLU};
@@ -27,7 +28,13 @@ const BREAKPOINT: u8 = 3;
 const INT3: [u8; 1] = [0xcc];
 
 /// Goes on in enclave mode, where a leaf has put the thread and the processor.
-pub(super) fn enter(state: &mut State, vcpu: &mut Vcpu, processor: &Processor) {
+pub(super) fn enter(
+    core: &'static Core,
+    state: &mut State,
+    vcpu: &mut Vcpu,
+    processor: &Processor,
+    before: Option<Before>,
+) {
     let Some(thread) = &state.thread else {
         return;
     };
@@ -41,7 +48,20 @@ pub(super) fn enter(state: &mut State, vcpu: &mut Vcpu, processor: &Processor) {
         gs: processor.gs,
         debug: thread.debug,
     };
-    Vendor::current().enter_enclave(vcpu, &entry);
+    let prepared = Vendor::current().prepare_enclave(vcpu, &entry);
+    if space.take_loaded() == 0
+        && let Some(before) = before
+        && let Some(regime) = state.trails.regime()
+    {
+        let caller = Caller {
+            core,
+            vcpu,
+            regime,
+            trails: Some(&state.trails),
+        };
+        quick::note(&caller, &space, &before, (thread, processor), prepared);
+    }
+    Vendor::current().enter_enclave(vcpu, &prepared);
     registers::put(vcpu, processor);
     state.space = Some(space);
 }
@@ -121,6 +141,9 @@ fn load(state: &mut State, vcpu: &Vcpu, address: u64, kind: Kind) -> Result<(), 
     else {
         return Err(Fault::general_protection().into());
     };
+    if space.attach(thread, address, kind) {
+        return Ok(());
+    }
     let memory = CallerMemory::new(vcpu);
     // Those of the moment: WRPKRU inside and the vector state that ERESUME loads change them.
     let regime = regime.with_protection_keys(vcpu.protection_keys());
@@ -203,7 +226,7 @@ fn leaf(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<Event
 
 fn release(state: &mut State) {
     if let Some(space) = state.space.take() {
-        space.release();
+        state.last = Some(space.release());
     }
 }
 

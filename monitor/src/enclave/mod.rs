@@ -16,6 +16,11 @@ mod judgement;
 pub mod launch;
 pub(crate) mod listing;
 mod notes;
+#[cfg_attr(
+    any(test, fuzzing),
+    allow(dead_code, reason = "the run loop alone calls it")
+)]
+pub(crate) mod quick;
 mod registers;
 mod secrets;
 pub mod space;

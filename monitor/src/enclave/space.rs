@@ -10,12 +10,16 @@
 //!   an older one ([`Space::clear`]).
 //! - Every frame of a space is reachable from its root or its records, and goes back where it came from.
 
+mod attachment;
+mod journal;
+
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use adyton_x86::paging::{ENTRIES, Entry, index, span};
 
 use crate::address::HostPhysical;
 use crate::frames::FrameAllocator;
+use journal::{Full, Journal};
 
 /// Levels of tables above the last.
 const UPPER_LEVELS: usize = 3;
@@ -23,6 +27,8 @@ const UPPER_LEVELS: usize = 3;
 const ROOT_LEVEL: u8 = 3;
 /// Words of a bitmap over a table.
 const WORDS: usize = ENTRIES / 64;
+/// How often a region is judged before what was not touched in between is dropped: by then judging has cost as much as loading anew.
+const JUDGEMENTS: u32 = 64;
 /// What an entry of an upper table says beside the address: its leaves alone decide.
 const TABLE: u64 = Entry::PRESENT | Entry::WRITABLE | Entry::USER | Entry::ACCESSED;
 
@@ -30,7 +36,7 @@ const TABLE: u64 = Entry::PRESENT | Entry::WRITABLE | Entry::USER | Entry::ACCES
 type Table = [AtomicU64; ENTRIES];
 
 /// An entry of the operating system's tables, and what it said. It is where it was for one generation of nested tables.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Where it stands.
     pub entry: *const AtomicU64,
@@ -52,6 +58,10 @@ impl Step {
         unsafe { &*self.entry }.load(Ordering::Relaxed) == self.word
     }
 }
+
+/// A walk of the operating system's tables: three steps and the last, which is the third again where a large page ends the walk early.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk(pub [Step; UPPER_LEVELS + 1]);
 
 /// A translation to be loaded.
 #[derive(Clone, Copy, Debug)]
@@ -79,10 +89,15 @@ struct Region {
     loaded: [u64; WORDS],
     /// A bit for each word of `loaded` that is not zero.
     used: u64,
+    /// The entry that names `table`, present while the region is attached ([`attachment`]).
+    slot: *const AtomicU64,
+    /// The EPCM's restrictions when it was last asked about all translations; newer ones were allowed later.
+    asked: u64,
+    judgements: u32,
 }
 
 /// Regions of a page of records.
-const REGIONS: usize = 24;
+const REGIONS: usize = 23;
 
 #[repr(C, align(4096))]
 struct Records {
@@ -102,6 +117,12 @@ pub struct Space {
     root: HostPhysical,
     records: *mut Records,
     pages: usize,
+    regions: usize,
+    /// What regions that are new note as theirs.
+    asked: u64,
+    journal: Journal,
+    /// The journal is of what is in the space now.
+    is_settled: bool,
 }
 
 // SAFETY: all that it points to is its own, or is read as atomic words.
@@ -115,6 +136,10 @@ impl Space {
             root: frames.allocate()?,
             records: core::ptr::null_mut(),
             pages: 0,
+            regions: 0,
+            asked: 0,
+            journal: Journal::NONE,
+            is_settled: false,
         })
     }
 
@@ -132,19 +157,77 @@ impl Space {
         self.pages
     }
 
-    /// Drops every translation whose notes no longer hold.
+    /// Parts of 2 MiB in which it has had any.
     #[inline]
-    pub fn judge(&mut self) {
+    #[must_use]
+    pub fn regions(&self) -> usize {
+        self.regions
+    }
+
+    /// Drops every translation whose notes no longer hold; how many.
+    pub fn judge(&mut self) -> usize {
         let mut dropped = 0;
         self.for_each_region(|region| dropped += region.judge());
+        self.forget(dropped);
+        dropped
+    }
+
+    /// Whether nothing was loaded and nothing dropped since [`Self::settle`], and all that was listed then still holds.
+    #[inline]
+    pub fn is_as_settled(&self) -> bool {
+        self.is_settled && self.journal.still_holds()
+    }
+
+    /// Whether nothing was loaded and nothing dropped since [`Self::settle`].
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Puts all that its translations depend on into one list, and the steps of other walks with them. Whether there was room.
+    pub fn settle(&mut self, frames: &FrameAllocator, others: &[Walk]) -> bool {
+        self.is_settled = self.pages <= journal::MOST && self.list(frames, others).is_ok();
+        self.is_settled
+    }
+
+    fn list(&mut self, frames: &FrameAllocator, others: &[Walk]) -> Result<(), Full> {
+        let mut journal = core::mem::replace(&mut self.journal, Journal::NONE);
+        let listed = self.list_in(&mut journal, frames, others);
+        self.journal = journal;
+        listed
+    }
+
+    fn list_in(
+        &mut self,
+        journal: &mut Journal,
+        frames: &FrameAllocator,
+        others: &[Walk],
+    ) -> Result<(), Full> {
+        journal.begin(frames)?;
+        let mut listed = Ok(());
+        self.for_each_region(|region| listed = listed.and_then(|()| region.list_upper(journal)));
+        for walk in others {
+            for step in &walk.0[..UPPER_LEVELS] {
+                listed = listed.and_then(|()| journal.add_shared(step));
+            }
+        }
+        for walk in others {
+            listed = listed.and_then(|()| journal.add(walk.0[UPPER_LEVELS]));
+        }
+        self.for_each_region(|region| listed = listed.and_then(|()| region.list_last(journal)));
+        listed.and_then(|()| journal.end())
+    }
+
+    fn forget(&mut self, dropped: usize) {
         self.pages -= dropped;
+        self.is_settled &= dropped == 0;
     }
 
     /// Drops every translation that `keep`, asked with its linear address and its entry, does not want.
     pub fn retain(&mut self, mut keep: impl FnMut(u64, u64) -> bool) {
         let mut dropped = 0;
         self.for_each_region(|region| dropped += region.retain(&mut keep));
-        self.pages -= dropped;
+        self.forget(dropped);
     }
 
     /// The host address to which a linear one is translated.
@@ -168,6 +251,7 @@ impl Space {
     /// # Errors
     /// If there are no frames for tables; then some that are empty may have been added.
     pub fn load(&mut self, frames: &FrameAllocator, new: &Translation) -> Result<(), OutOfFrames> {
+        self.is_settled = false;
         let start = new.address & !(span(1) - 1);
         let region = match self.region(start) {
             Some(region) => region,
@@ -180,6 +264,8 @@ impl Space {
 
     /// Drops everything and gives all frames but the root back.
     pub fn clear(&mut self, frames: &FrameAllocator) {
+        self.is_settled = false;
+        self.journal.clear(frames);
         for entry in table(self.root) {
             let below = entry.swap(0, Ordering::Relaxed);
             if below != 0 {
@@ -199,7 +285,7 @@ impl Space {
             }
         }
         self.records = core::ptr::null_mut();
-        self.pages = 0;
+        (self.pages, self.regions) = (0, 0);
     }
 
     fn for_each_region(&mut self, mut each: impl FnMut(&mut Region)) {
@@ -245,7 +331,7 @@ impl Space {
             self.records = page;
         }
         let copies = frames.allocate().ok_or(OutOfFrames)?;
-        let Ok(table) = self.last_table(frames, start) else {
+        let Ok((table, named_by)) = self.last_table(frames, start) else {
             // SAFETY: just allocated.
             unsafe { frames.free(copies) };
             return Err(OutOfFrames);
@@ -254,6 +340,7 @@ impl Space {
         let records = unsafe { &mut *self.records };
         let slot = records.regions.get_mut(records.count).ok_or(OutOfFrames)?;
         records.count += 1;
+        self.regions += 1;
         *slot = Region {
             start,
             table,
@@ -262,16 +349,25 @@ impl Space {
             upper: [Step::NONE; UPPER_LEVELS],
             loaded: [0; WORDS],
             used: 0,
+            slot: named_by,
+            asked: self.asked,
+            judgements: 0,
         };
         Ok(slot)
     }
 
-    /// The table for the last level at `start`, made where there is none.
-    fn last_table(&self, frames: &FrameAllocator, start: u64) -> Result<HostPhysical, OutOfFrames> {
+    /// The table for the last level at `start`, made where there is none, and the entry that names it.
+    fn last_table(
+        &self,
+        frames: &FrameAllocator,
+        start: u64,
+    ) -> Result<(HostPhysical, &'static AtomicU64), OutOfFrames> {
         let mut place = self.root;
+        let mut slot = &table(place)[0];
         for level in (1..=ROOT_LEVEL).rev() {
             let entry = &table(place)[index(start, level)];
             let word = entry.load(Ordering::Relaxed);
+            slot = entry;
             place = if word == 0 {
                 let below = frames.allocate().ok_or(OutOfFrames)?;
                 entry.store(below.value() | TABLE, Ordering::Relaxed);
@@ -280,11 +376,16 @@ impl Space {
                 HostPhysical(word & Entry::ADDRESS)
             };
         }
-        Ok(place)
+        Ok((place, slot))
     }
 }
 
 impl Region {
+    fn slot(&self) -> &AtomicU64 {
+        // SAFETY: an entry of a table of the same space, which is freed only with all of its regions.
+        unsafe { &*self.slot }
+    }
+
     /// Drops what no longer holds; how many.
     #[inline]
     fn judge(&mut self) -> usize {
@@ -298,6 +399,8 @@ impl Region {
             return 0;
         }
         let (table, copies) = (table(self.table), table(self.copies));
+        self.judgements = self.judgements.wrapping_add(1);
+        let ages = self.judgements.is_multiple_of(JUDGEMENTS);
         let mut dropped = 0;
         let mut words = self.used;
         while words != 0 {
@@ -310,7 +413,8 @@ impl Region {
                 let number = (base + bit) % ENTRIES;
                 // SAFETY: the table is a page of domain 0's memory in this generation, and the number is below its length.
                 let now = unsafe { &*self.original.add(number) }.load(Ordering::Relaxed);
-                if now != copies[number].load(Ordering::Relaxed) {
+                let is_old = ages && !touched(&table[number]);
+                if is_old || now != copies[number].load(Ordering::Relaxed) {
                     table[number].store(0, Ordering::Relaxed);
                     self.forget(number);
                     dropped += 1;
@@ -318,6 +422,34 @@ impl Region {
             }
         }
         dropped
+    }
+
+    fn list_upper(&self, journal: &mut Journal) -> Result<(), Full> {
+        if self.used == 0 {
+            return Ok(());
+        }
+        self.upper
+            .iter()
+            .try_for_each(|step| journal.add_shared(step))
+    }
+
+    fn list_last(&self, journal: &mut Journal) -> Result<(), Full> {
+        if self.original.is_null() {
+            return Ok(());
+        }
+        let copies = table(self.copies);
+        for (word, loaded) in self.loaded.iter().enumerate() {
+            let mut left = *loaded;
+            while left != 0 {
+                let number = (64 * word + left.trailing_zeros() as usize) % ENTRIES;
+                left &= left - 1;
+                journal.add(Step {
+                    entry: self.original.wrapping_add(number),
+                    word: copies[number].load(Ordering::Relaxed),
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn retain(&mut self, keep: &mut impl FnMut(u64, u64) -> bool) -> usize {
@@ -354,7 +486,8 @@ impl Region {
         let original = new
             .last
             .map_or(core::ptr::null(), |last| last.entry.wrapping_sub(number));
-        let is_same = self.original == original
+        let is_same = self.is_attached()
+            && self.original == original
             && self
                 .upper
                 .iter()
@@ -365,6 +498,7 @@ impl Region {
         } else {
             self.retain(&mut |_, _| false)
         };
+        self.attach();
         self.original = original;
         self.upper = new.upper;
         if let Some(last) = new.last {
@@ -383,6 +517,13 @@ fn table(place: HostPhysical) -> &'static Table {
     // SAFETY: called with frames of the space's own only, which are mapped one to one, live until they are freed, and are accessed by
     // atomic words alone.
     unsafe { &*(place.value() as *const Table) }
+}
+
+/// Whether the processor has used a translation since this was asked last, while the thread is not inside.
+fn touched(entry: &AtomicU64) -> bool {
+    let word = entry.load(Ordering::Relaxed);
+    entry.store(word & !Entry::ACCESSED, Ordering::Relaxed);
+    Entry(word).has(Entry::ACCESSED)
 }
 
 /// Frees a table at this level and all below it.

@@ -9,17 +9,21 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use adyton_sgx::{EpcPage, Thread};
 use adyton_x86::paging::Entry;
 
-use super::space::{OutOfFrames, Space, Translation};
+use super::quick::Known;
+use super::space::{OutOfFrames, Space, Translation, Walk};
 use super::{RECORDS, RESTRICTIONS, judgement};
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::guest::walk::Kind;
 use crate::once::Once;
 
 /// Spaces beyond the two of each core.
 const MORE: usize = 62;
 /// How many places a thread's space is looked for in.
 const PROBES: usize = 8;
-/// The most translations that are judged at an entry, which must be short.
-const MOST_JUDGED: usize = 4096;
+/// The most translations that are judged at an entry: of a larger space each part is, when it is touched.
+const MOST_JUDGED: usize = 256;
+/// The most such parts of a space, of 2 MiB each: an entry must be short.
+const MOST_PARTS: usize = 2048;
 
 static SPACES: Once<&'static [Slot]> = Once::new();
 
@@ -63,11 +67,31 @@ struct Kept {
     generation: u64,
     /// [`RESTRICTIONS`] when the EPCM was last asked about all of them.
     restrictions: u64,
+    /// Translations loaded since the last entry that was looked at whole.
+    loaded: usize,
+    /// How threads enter; good while the space is settled.
+    known: Option<Known>,
+    /// The page from which a thread left last and where it lies; good while the space is settled.
+    exit: (u64, u64),
 }
+
+/// No page.
+const NOWHERE: (u64, u64) = (u64::MAX, 0);
 
 /// A space that a core has. It goes back by [`Taken::release`].
 #[must_use]
 pub(super) struct Taken(&'static Slot);
+
+/// One that a core had, and may find again as it was.
+pub(super) struct Released(&'static Slot);
+
+impl Released {
+    /// Takes it, unless another core has it.
+    #[inline]
+    pub(super) fn take_again(&self) -> Option<Taken> {
+        self.0.take()
+    }
+}
 
 /// Makes the spaces.
 ///
@@ -89,6 +113,9 @@ pub(super) fn create(cores: usize) {
                 space: Space::new(&RECORDS).expect(TOO_SMALL),
                 generation: 0,
                 restrictions: 0,
+                loaded: 0,
+                known: None,
+                exit: NOWHERE,
             }),
         };
         // SAFETY: the array has room for `count` slots and belongs to nobody else.
@@ -106,16 +133,17 @@ pub(super) fn take(key: Key, thread: &Thread, generation: u64) -> Option<Taken> 
     let kept = taken.kept();
     let restrictions = RESTRICTIONS.load(Ordering::SeqCst);
     let is_same = kept.key == Some(key) && kept.generation == generation;
-    if !is_same || kept.space.pages() > MOST_JUDGED {
+    if !is_same || kept.space.regions() > MOST_PARTS {
         kept.space.clear(&RECORDS);
         kept.key = Some(key);
         kept.generation = generation;
+    }
+    if kept.space.pages() > MOST_JUDGED {
+        kept.space.detach(restrictions);
     } else {
-        kept.space.judge();
-        if kept.restrictions != restrictions {
-            kept.space
-                .retain(|address, word| judgement::is_still_allowed(thread, address, word));
-        }
+        kept.space.renew(restrictions, |address, word| {
+            judgement::is_still_allowed(thread, address, word)
+        });
     }
     kept.restrictions = restrictions;
     Some(taken)
@@ -166,9 +194,41 @@ impl Taken {
         self.kept().space.translate(address)
     }
 
+    /// [`Self::translate`], of an address in a page that mostly is the same each time.
+    #[inline(always)]
+    pub(super) fn exit_at(&self, address: u64) -> Option<u64> {
+        let kept = self.kept();
+        let (page, place) = kept.exit;
+        if page == address / PAGE_SIZE && kept.space.is_settled() {
+            return Some(place + address % PAGE_SIZE);
+        }
+        self.find_exit(address)
+    }
+
+    #[cold]
+    fn find_exit(&self, address: u64) -> Option<u64> {
+        let kept = self.kept();
+        let place = kept.space.translate(address)?;
+        kept.exit = (address / PAGE_SIZE, place & !(PAGE_SIZE - 1));
+        Some(place)
+    }
+
+    /// Whether an access goes on, because all that was missing is that its part of the space is judged now.
+    ///
+    /// Ordering: as in [`take`]; what is restricted from here on waits for this thread to leave.
+    pub(super) fn attach(&self, thread: &Thread, address: u64, kind: Kind) -> bool {
+        let space = &mut self.kept().space;
+        let restrictions = RESTRICTIONS.load(Ordering::SeqCst);
+        let was_detached = space.attach(address, restrictions, |address, word| {
+            judgement::is_still_allowed(thread, address, word)
+        });
+        was_detached && space.permits(address, kind)
+    }
+
     /// Loads a translation; where frames are short, in place of all others, and then of those of threads that are not inside.
     pub(super) fn load(&self, new: &Translation) -> Result<(), OutOfFrames> {
         let kept = self.kept();
+        kept.loaded += 1;
         if kept.space.load(&RECORDS, new).is_ok() {
             return Ok(());
         }
@@ -187,9 +247,37 @@ impl Taken {
         kept.space.load(&RECORDS, new)
     }
 
+    /// How many translations were loaded since this was asked last.
+    pub(super) fn take_loaded(&self) -> usize {
+        core::mem::take(&mut self.kept().loaded)
+    }
+
+    /// Notes how a thread has just entered, and the walks that it depends on.
+    pub(super) fn settle(&self, known: Known, walks: &[Walk], restrictions: u64) {
+        let kept = self.kept();
+        // What the EPCM has taken away since, it has not been asked about for both.
+        let is_settled = kept.restrictions == restrictions && kept.space.settle(&RECORDS, walks);
+        kept.known = is_settled.then_some(known);
+        kept.exit = NOWHERE;
+    }
+
+    /// How a thread entered last, if nothing has changed in the space since.
+    #[inline]
+    pub(super) fn known(&self) -> Option<&Known> {
+        self.kept().known.as_ref()
+    }
+
+    /// Whether the space and that entry depend on what they depended on when it was noted.
+    #[inline]
+    pub(super) fn is_as_settled(&self) -> bool {
+        self.kept().space.is_as_settled()
+    }
+
     /// Gives it back, with what is in it.
-    pub(super) fn release(self) {
+    #[inline]
+    pub(super) fn release(self) -> Released {
         self.0.is_taken.store(false, Ordering::Release);
+        Released(self.0)
     }
 }
 

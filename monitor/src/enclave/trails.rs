@@ -12,7 +12,7 @@ use core::cell::Cell;
 use adyton_x86::paging::cr4;
 
 use super::notes::{Entries, Notes};
-use super::space::Step;
+use super::space::{Step, Walk};
 use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
 use crate::guest::walk::{Access, Fault, Kind, Regime};
 use crate::vcpu::Vcpu;
@@ -26,13 +26,38 @@ const NO_PAGE: u64 = u64::MAX;
 
 /// All that a walk depends on beside the entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Circumstances {
+pub(super) struct Circumstances {
     /// Of domain 0's nested tables; there is none with number 0.
     generation: u64,
     /// CR0, CR3, CR4, EFER.
     control: [u64; 4],
     /// PKRU, if CR4 says that it matters.
     keys: u32,
+}
+
+impl Circumstances {
+    /// Whether they are those of this program.
+    #[inline(always)]
+    pub(super) fn are_of(&self, vcpu: &Vcpu) -> bool {
+        let [cr0, cr3, cr4, efer] = self.control;
+        let is_keyed = cr4 & cr4::PROTECTION_KEYS != 0;
+        vcpu.cr3() == cr3
+            && vcpu.seat.context().generation.current() == self.generation
+            && (vcpu.cr0() ^ cr0) | (vcpu.cr4() ^ cr4) | (vcpu.efer() ^ efer) == 0
+            && (!is_keyed || vcpu.protection_keys() == self.keys)
+    }
+
+    /// Those of a program that is not in enclave mode.
+    #[inline]
+    pub(super) fn of(vcpu: &Vcpu) -> Self {
+        let cr4 = vcpu.cr4();
+        let is_keyed = cr4 & cr4::PROTECTION_KEYS != 0;
+        Self {
+            generation: vcpu.seat.context().generation.current(),
+            control: [vcpu.cr0(), vcpu.cr3(), cr4, vcpu.efer()],
+            keys: if is_keyed { vcpu.protection_keys() } else { 0 },
+        }
+    }
 }
 
 /// One walk.
@@ -66,13 +91,7 @@ impl Trails {
     /// Drops them all unless they were made under the registers that `vcpu` has now, outside enclave mode.
     #[inline]
     pub(super) fn prepare(&mut self, vcpu: &Vcpu) {
-        let cr4 = vcpu.cr4();
-        let is_keyed = cr4 & cr4::PROTECTION_KEYS != 0;
-        let now = Circumstances {
-            generation: vcpu.seat.context().generation.current(),
-            control: [vcpu.cr0(), vcpu.cr3(), cr4, vcpu.efer()],
-            keys: if is_keyed { vcpu.protection_keys() } else { 0 },
-        };
+        let now = Circumstances::of(vcpu);
         if self.circumstances != now {
             self.renew(now, vcpu.regime());
         }
@@ -93,6 +112,29 @@ impl Trails {
         self.regime.as_ref()
     }
 
+    /// What they were last prepared for.
+    pub(super) fn circumstances(&self) -> Circumstances {
+        self.circumstances
+    }
+
+    /// Where an access of the program's leads, and by which entries; `None` where it leads nowhere, or by more than can be kept.
+    pub(super) fn walk_noted<M: Entries + Copy>(
+        &self,
+        memory: M,
+        address: u64,
+        kind: Kind,
+    ) -> Option<(GuestPhysical, Walk)> {
+        let place = self.walk(memory, address, kind).ok()?;
+        let (page, trail) = self.trail(address, kind);
+        (trail.page.get() == page).then(|| (place, Walk(trail.steps.get())))
+    }
+
+    #[inline]
+    fn trail(&self, address: u64, kind: Kind) -> (u64, &Trail) {
+        let page = address & !(PAGE_SIZE - 1) | kind as u64;
+        (page, &self.trails[(address / PAGE_SIZE) as usize % TRAILS])
+    }
+
     /// Where an access of the program's leads.
     ///
     /// # Errors
@@ -104,9 +146,8 @@ impl Trails {
         address: u64,
         kind: Kind,
     ) -> Result<GuestPhysical, Fault> {
-        let (page, offset) = (address & !(PAGE_SIZE - 1), address % PAGE_SIZE);
-        let page = page | kind as u64;
-        let trail = &self.trails[(address / PAGE_SIZE) as usize % TRAILS];
+        let offset = address % PAGE_SIZE;
+        let (page, trail) = self.trail(address, kind);
         if trail.page.get() == page && trail.steps.get().iter().all(Step::still_holds) {
             return Ok(GuestPhysical(trail.found.get() | offset));
         }

@@ -1,12 +1,15 @@
 //! #UD in domain 0: ENCLS and ENCLU are carried out, everything else is as undefined as it was.
 
+use core::sync::atomic::Ordering;
+
 use adyton_sgx::{Fault, Outcome};
 use adyton_x86::paging::cr4;
 
 use super::caller::Caller;
 use super::cores::{State, here};
+use super::quick::Before;
 use super::trails::Trails;
-use super::{inside, is_offered, registers};
+use super::{RESTRICTIONS, inside, is_offered, registers};
 use crate::address::PAGE_SIZE;
 use crate::cores::Core;
 use crate::domain::memory::CallerMemory;
@@ -17,13 +20,13 @@ use crate::vcpu::{Register, Vcpu};
 /// ENCLS, of the kernel, and ENCLU, of programs. ENCLV (C0) is as undefined as on a processor without it.
 const ENCLS: [u8; 3] = [0x0f, 0x01, 0xcf];
 pub(super) const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
-const LENGTH: u64 = 3;
+pub(super) const LENGTH: u64 = 3;
 
 /// The leaves of ENCLU that lead into an enclave.
 const EENTER: u32 = 2;
 const ERESUME: u32 = 3;
 
-const PROGRAM: u8 = 3;
+pub(super) const PROGRAM: u8 = 3;
 /// Bits of CR0.
 const TASK_SWITCHED: u64 = 1 << 3;
 const NUMERIC_ERROR: u64 = 1 << 5;
@@ -134,6 +137,11 @@ fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) {
         // Tables for enclave mode have four levels.
         return vcpu.inject_general_protection();
     }
+    let before = Before {
+        rip: vcpu.rip(),
+        components: vcpu.guest_components,
+        restrictions: RESTRICTIONS.load(Ordering::SeqCst),
+    };
     let mut processor = registers::of(vcpu, LENGTH);
     let mut caller = Caller {
         core,
@@ -142,7 +150,10 @@ fn enclu(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) {
         trails: Some(&state.trails),
     };
     match adyton_sgx::enclu(&mut caller, &mut state.thread, &mut processor) {
-        Outcome::Entered => inside::enter(state, vcpu, &processor),
+        Outcome::Entered => {
+            let before = (leaf == EENTER).then_some(before);
+            inside::enter(core, state, vcpu, &processor, before);
+        }
         Outcome::Complete => {
             registers::put(vcpu, &processor);
             vcpu.advance_to(processor.next);

@@ -39,6 +39,10 @@ pub struct EnclaveEntry {
     pub debug: bool,
 }
 
+/// Registers that a vCPU of domain 0's has in enclave mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreparedEnclave(svm::enclave::Prepared);
+
 /// A single step that has begun, with what is to be put back after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step(svm::Step);
@@ -128,11 +132,36 @@ impl Vendor {
         }
     }
 
+    /// Has what [`Self::hidden_segments`] tells, on the quick way, where no exit has kept it.
+    #[inline]
+    pub fn keep_hidden_segments(self, vcpu: &mut Vcpu) {
+        match self {
+            Self::Svm => svm::enclave::keep_segments(vcpu),
+        }
+    }
+
+    /// Puts FS and GS of the mode that the vCPU is in now into the processor, on the quick way, where no entry does.
+    #[inline]
+    pub fn use_hidden_segments(self, vcpu: &mut Vcpu) {
+        match self {
+            Self::Svm => svm::enclave::use_segments(vcpu),
+        }
+    }
+
+    /// What [`Self::enter_enclave`] needs, of a vCPU outside enclave mode: good as long as its control registers stay what they are.
+    #[inline]
+    #[must_use]
+    pub fn prepare_enclave(self, vcpu: &Vcpu, entry: &EnclaveEntry) -> PreparedEnclave {
+        match self {
+            Self::Svm => PreparedEnclave(svm::enclave::prepare(vcpu, entry)),
+        }
+    }
+
     /// Changes domain 0's vCPU on this core to enclave mode. General registers are set after.
     #[inline]
-    pub fn enter_enclave(self, vcpu: &mut Vcpu, entry: &EnclaveEntry) {
+    pub fn enter_enclave(self, vcpu: &mut Vcpu, prepared: &PreparedEnclave) {
         match self {
-            Self::Svm => svm::enclave::enter(vcpu, entry),
+            Self::Svm => svm::enclave::enter(vcpu, &prepared.0),
         }
     }
 

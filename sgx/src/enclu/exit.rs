@@ -131,6 +131,22 @@ pub fn asynchronous_exit<'e>(
     }
 }
 
+/// `EEXIT` in 64-bit mode to this address: what RCX says outside; `None` if it is to fault, and nothing has changed. For a machine that restores by
+/// itself what the thread kept of the outside: FS, GS, XCR0, TF.
+#[inline(always)]
+#[must_use]
+pub fn exit_to<'e>(machine: &mut impl Machine<'e>, thread: &Thread, target: u64) -> Option<u64> {
+    let platform = machine.platform();
+    platform.capabilities.is_canonical(target).then_some(())?;
+    let tcs = machine.place(thread.tcs)?;
+    let exit_pointer = machine.word(tcs, TCS_AEP);
+    machine.set_word(tcs, TCS_STATE, INACTIVE);
+    if let Some(secs) = platform.entry(thread.secs) {
+        secs.tracking().leave(thread.epoch);
+    }
+    Some(exit_pointer)
+}
+
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     pub(super) fn eexit(&mut self, thread: &Thread) -> Result<(), Stop> {
         let target = self.processor.get(Register::Rbx);

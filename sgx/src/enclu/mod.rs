@@ -5,9 +5,11 @@ mod enter;
 mod exit;
 mod frame;
 mod key;
+mod precedent;
 mod report;
 
-pub use exit::{Event, asynchronous_exit};
+pub use exit::{Event, asynchronous_exit, exit_to};
+pub use precedent::Precedent;
 
 use crate::context::{Context, PAGE, Page, claimed, finish, require};
 use crate::epcm::{EpcPage, PageType};

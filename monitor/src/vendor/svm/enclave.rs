@@ -31,12 +31,12 @@ pub fn offer(vcpu: &mut Vcpu) -> bool {
     };
     vcpu.other_control = page;
     vcpu.vmcb_mut().intercept_exceptions |= UNDEFINED_OPCODE;
-    prepare(vcpu);
+    fill(vcpu);
     true
 }
 
 /// Fills in what never changes.
-fn prepare(vcpu: &mut Vcpu) {
+fn fill(vcpu: &mut Vcpu) {
     let place = &raw const *vcpu as u64;
     // SAFETY: the page is zeroed, which is a valid VMCB, and belongs to this vCPU.
     let vmcb = unsafe { &mut *(vcpu.other_control.value() as *mut Vmcb) };
@@ -86,6 +86,20 @@ pub fn segments(vcpu: &Vcpu) -> (adyton_sgx::Segment, adyton_sgx::Segment) {
     (shown(save.fs), shown(save.gs))
 }
 
+/// See [`Vendor::keep_hidden_segments`](crate::vendor::Vendor::keep_hidden_segments).
+#[inline]
+pub fn keep_segments(vcpu: &mut Vcpu) {
+    // SAFETY: the control structure is this vCPU's, which this core has just run and which is in the mode that it ran in.
+    unsafe { core::arch::asm!("vmsave rax", in("rax") vcpu.control.value(), options(nostack)) };
+}
+
+/// See [`Vendor::use_hidden_segments`](crate::vendor::Vendor::use_hidden_segments).
+#[inline]
+pub fn use_segments(vcpu: &mut Vcpu) {
+    // SAFETY: the control structure is this vCPU's, which runs next on this core. The monitor uses none of what is loaded.
+    unsafe { core::arch::asm!("vmload rax", in("rax") vcpu.control.value(), options(nostack)) };
+}
+
 /// The VMCB packs bits 20 to 23 of a descriptor's upper word behind bits 8 to 15; the SDM leaves a gap.
 fn shown(segment: Segment) -> adyton_sgx::Segment {
     let attributes = segment.attributes;
@@ -106,41 +120,66 @@ fn packed(segment: adyton_sgx::Segment) -> Segment {
     }
 }
 
-/// Changes to enclave mode with the tables at `root`. Registers are the caller's to set afterwards.
+/// What enclave mode has for registers, beside those that it keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    fs: Segment,
+    gs: Segment,
+    cr0: u64,
+    cr3: u64,
+    cr4: u64,
+    efer: u64,
+    flush: u32,
+    /// Debug registers come along.
+    debug: bool,
+}
+
+/// See [`Vendor::prepare_enclave`](crate::vendor::Vendor::prepare_enclave).
 #[inline]
-pub fn enter(vcpu: &mut Vcpu, entry: &EnclaveEntry) {
-    let EnclaveEntry {
-        root,
-        fs,
-        gs,
-        debug,
-    } = *entry;
+pub fn prepare(vcpu: &Vcpu, entry: &EnclaveEntry) -> Prepared {
     let outside = &vcpu.vmcb().save;
-    let (es, cs, ss, ds) = (outside.es, outside.cs, outside.ss, outside.ds);
-    let (cr0, cr4, efer) = (outside.cr0, outside.cr4, outside.efer);
-    let (dr6, dr7) = if debug {
+    Prepared {
+        fs: packed(entry.fs),
+        gs: packed(entry.gs),
+        cr0: outside.cr0 | cr0::WRITE_PROTECT,
+        cr3: entry.root.value(),
+        cr4: outside.cr4 & !(CR4_PROCESS_CONTEXTS | cr4::FIVE_LEVELS | CR4_PERFORMANCE_COUNTERS),
+        efer: outside.efer & !EFER_SYSTEM_CALL | efer::NO_EXECUTE_ENABLE,
+        flush: if can_flush_space() {
+            tlb_control::SPACE
+        } else {
+            tlb_control::EVERYTHING
+        },
+        debug: entry.debug,
+    }
+}
+
+/// Changes to enclave mode. Registers are the caller's to set afterwards.
+#[inline(always)]
+pub fn enter(vcpu: &mut Vcpu, prepared: &Prepared) {
+    exchange(vcpu);
+    // SAFETY: the other control structure is a page of its own, of this vCPU.
+    let outside = unsafe { &(*(vcpu.other_control.value() as *const Vmcb)).save };
+    let vmcb = vcpu.vmcb_mut();
+    vmcb.inject = Event::NONE;
+    vmcb.tlb_control = prepared.flush;
+    vmcb.interrupt_shadow = 0;
+    let save = &mut vmcb.save;
+    save.es = outside.es;
+    save.cs = outside.cs;
+    save.ss = outside.ss;
+    save.ds = outside.ds;
+    save.fs = prepared.fs;
+    save.gs = prepared.gs;
+    save.cr0 = prepared.cr0;
+    save.cr3 = prepared.cr3;
+    save.cr4 = prepared.cr4;
+    save.efer = prepared.efer;
+    (save.dr6, save.dr7) = if prepared.debug {
         (outside.dr6, outside.dr7)
     } else {
         (DR6_AT_RESET, DR7_AT_RESET)
     };
-    let flush = if can_flush_space() {
-        tlb_control::SPACE
-    } else {
-        tlb_control::EVERYTHING
-    };
-    exchange(vcpu);
-    let vmcb = vcpu.vmcb_mut();
-    vmcb.inject = Event::NONE;
-    vmcb.tlb_control = flush;
-    vmcb.interrupt_shadow = 0;
-    let save = &mut vmcb.save;
-    (save.es, save.cs, save.ss, save.ds) = (es, cs, ss, ds);
-    (save.fs, save.gs) = (packed(fs), packed(gs));
-    save.cr0 = cr0 | cr0::WRITE_PROTECT;
-    save.cr3 = root.value();
-    save.cr4 = cr4 & !(CR4_PROCESS_CONTEXTS | cr4::FIVE_LEVELS | CR4_PERFORMANCE_COUNTERS);
-    save.efer = efer & !EFER_SYSTEM_CALL | efer::NO_EXECUTE_ENABLE;
-    (save.dr6, save.dr7) = (dr6, dr7);
 }
 
 /// Changes back; with `debug` what the breakpoints have to say comes along.
