@@ -8,7 +8,7 @@ use crate::address::HostPhysical;
 use crate::frames::FrameAllocator;
 
 /// Steps that fit in a page with their count.
-pub const MOST: usize = 255;
+const MOST: usize = 255;
 /// Steps that are compared without a branch between them; a list that has ended has a multiple of these, the last one repeated.
 const AT_ONCE: usize = 4;
 /// Steps that are looked for before they are added.
