@@ -27,8 +27,6 @@ const UPPER_LEVELS: usize = 3;
 const ROOT_LEVEL: u8 = 3;
 /// Words of a bitmap over a table.
 const WORDS: usize = ENTRIES / 64;
-/// Spaces with more translations do not settle: their journal would not have the room.
-const MOST_LISTED: usize = 256;
 /// How often a region is judged before what was not touched in between is dropped: by then judging has cost as much as loading anew.
 const JUDGEMENTS: u32 = 64;
 /// What an entry of an upper table says beside the address: its leaves alone decide.
@@ -56,14 +54,8 @@ impl Step {
     /// Whether it would say the same.
     #[inline]
     pub(super) fn still_holds(&self) -> bool {
-        self.difference() == 0
-    }
-
-    /// The bits that it would say otherwise.
-    #[inline]
-    fn difference(&self) -> u64 {
         // SAFETY: the entry is a word of domain 0's memory in this generation (see the module).
-        unsafe { &*self.entry }.load(Ordering::Relaxed) ^ self.word
+        unsafe { &*self.entry }.load(Ordering::Relaxed) == self.word
     }
 }
 
@@ -194,7 +186,7 @@ impl Space {
 
     /// Puts all that its translations depend on into one list, and the steps of other walks with them. Whether there was room.
     pub fn settle(&mut self, frames: &FrameAllocator, others: &[Walk]) -> bool {
-        self.is_settled = self.pages <= MOST_LISTED && self.list(frames, others).is_ok();
+        self.is_settled = self.pages <= journal::MOST && self.list(frames, others).is_ok();
         self.is_settled
     }
 

@@ -195,13 +195,19 @@ impl Taken {
     }
 
     /// [`Self::translate`], of an address in a page that mostly is the same each time.
-    #[inline]
+    #[inline(always)]
     pub(super) fn exit_at(&self, address: u64) -> Option<u64> {
         let kept = self.kept();
         let (page, place) = kept.exit;
         if page == address / PAGE_SIZE && kept.space.is_settled() {
             return Some(place + address % PAGE_SIZE);
         }
+        self.find_exit(address)
+    }
+
+    #[cold]
+    fn find_exit(&self, address: u64) -> Option<u64> {
+        let kept = self.kept();
         let place = kept.space.translate(address)?;
         kept.exit = (address / PAGE_SIZE, place & !(PAGE_SIZE - 1));
         Some(place)
