@@ -13,6 +13,7 @@ mod edu;
 mod enclave;
 mod hidden;
 pub mod load;
+mod tpm;
 
 use std::fs;
 use std::process::Command;
@@ -44,6 +45,8 @@ pub const TESTS: &[crate::Test] = &[
     ("iommu-is-hidden", hidden::is_hidden),
     ("iommu-is-there", hidden::is_there),
     ("device-disk-while-carved", load::disk_while_carved),
+    ("device-tpm-hidden", tpm::hidden),
+    ("device-tpm-reached", tpm::reached),
     ("assigned-driven", assigned::driven),
     ("assigned-reach", assigned::reach),
     ("assigned-in-flight", assigned::in_flight),

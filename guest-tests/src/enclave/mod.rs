@@ -1,6 +1,7 @@
 //! Enclaves that domain 0's own driver loads: that they run, and that the operating system cannot abuse them.
 
 mod abuse;
+mod again;
 mod breakpoint;
 pub mod code;
 pub mod driver;
@@ -23,6 +24,7 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
         running::TESTS,
         breakpoint::TESTS,
         abuse::TESTS,
+        again::TESTS,
         evidence::TESTS,
         tables::TESTS,
         random::TESTS,

@@ -37,7 +37,7 @@ pub(super) struct Circumstances {
 
 impl Circumstances {
     /// Whether they are those of this program.
-    #[inline]
+    #[inline(always)]
     pub(super) fn are_of(&self, vcpu: &Vcpu) -> bool {
         let [cr0, cr3, cr4, efer] = self.control;
         let is_keyed = cr4 & cr4::PROTECTION_KEYS != 0;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::meter::{median, now, report};
 
 /// Of the memory-bound work.
-const SIZES: [u64; 1] = [8];
+const SIZES: [u64; 2] = [8, 32];
 /// What other work needs at most.
 const SMALL: u64 = 256 << 10;
 const KIB: u64 = 1 << 10;
