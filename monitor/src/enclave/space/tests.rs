@@ -4,6 +4,8 @@ use super::*;
 use crate::guest::walk::Kind;
 use crate::memory::Range;
 
+mod settled;
+
 const PAGE: u64 = 4096;
 
 /// Frames, and the operating system's tables: three upper entries and a last table.
@@ -285,4 +287,22 @@ fn what_was_not_touched_for_long_is_dropped() {
     }
     assert_eq!(space.pages(), 1);
     assert_eq!(space.translate(0x40_1000), Some(0x50_1000));
+}
+
+#[test]
+fn of_many_together_the_one_that_changed_is_dropped() {
+    let world = World::new(64);
+    let mut space = Space::new(&world.frames).unwrap();
+    for page in 0..ENTRIES as u64 {
+        world.load(&mut space, 0x40_0000 + page * PAGE, page * PAGE);
+    }
+    space.judge();
+    assert_eq!(space.pages(), ENTRIES);
+    for changed in [0, 63, 64, 300, 511] {
+        world.last[changed].fetch_xor(1 << 63, Ordering::Relaxed);
+        space.judge();
+        let address = 0x40_0000 + changed as u64 * PAGE;
+        assert_eq!(space.translate(address), None);
+    }
+    assert_eq!(space.pages(), ENTRIES - 5);
 }
