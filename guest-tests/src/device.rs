@@ -10,6 +10,7 @@ mod behind;
 mod chipset;
 mod configuration;
 mod edu;
+mod forged;
 mod hidden;
 pub mod load;
 
@@ -55,6 +56,7 @@ pub const TESTS: &[crate::Test] = &[
     ("assigned-refused", configuration::refused),
     ("assigned-configuration", configuration::holder),
     ("assigned-port-stays", behind::port_stays),
+    ("device-forges-init", forged::init),
     ("assigned-bridges-refused", behind::bridges_refused),
     ("configuration-moved", configuration::moved),
     ("host-bridge", configuration::host_bridge),
