@@ -10,9 +10,11 @@ mod behind;
 mod chipset;
 mod configuration;
 mod edu;
+mod enclave;
 mod forged;
 mod hidden;
 pub mod load;
+mod tpm;
 
 use std::fs;
 use std::process::Command;
@@ -37,11 +39,15 @@ pub const TESTS: &[crate::Test] = &[
     ("device-table-of-devices", table_of_devices),
     ("device-registers", registers),
     ("device-unprotected", unprotected),
+    ("device-enclave-memory", enclave::memory),
+    ("device-enclave-unprotected", enclave::unprotected),
     ("device-refused", refused_without_iommu),
     ("device-status", status),
     ("iommu-is-hidden", hidden::is_hidden),
     ("iommu-is-there", hidden::is_there),
     ("device-disk-while-carved", load::disk_while_carved),
+    ("device-tpm-hidden", tpm::hidden),
+    ("device-tpm-reached", tpm::reached),
     ("assigned-driven", assigned::driven),
     ("assigned-reach", assigned::reach),
     ("assigned-in-flight", assigned::in_flight),

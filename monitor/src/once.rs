@@ -57,8 +57,8 @@ impl<T> Once<T> {
         if self.state.load(Ordering::Acquire) != FULL {
             return None;
         }
-        // SAFETY: after `FULL` the value is never written again.
-        unsafe { (*self.value.get()).as_ref() }
+        // SAFETY: after `FULL` there is a value, which is never written again.
+        Some(unsafe { (*self.value.get()).as_ref().unwrap_unchecked() })
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Control {
 
 /// One core, on behalf of the guest that executes `ENCLS` or `ENCLU`. `'e` is the life of the EPC.
 pub trait Machine<'e> {
+    /// Where the bytes of an EPC page are, found out once for many accesses.
+    type Place: Copy;
+
     /// The EPCM, secrets and limits, the same for all cores.
     fn platform(&self) -> &'e Platform<'e>;
     /// How the instruction is executed.
@@ -76,6 +79,15 @@ pub trait Machine<'e> {
 
     /// Guest-physical address of an EPC page.
     fn physical(&self, page: EpcPage) -> u64;
+    /// Where the bytes of an EPC page are; `None` for a number beyond the EPC.
+    fn place(&self, page: EpcPage) -> Option<Self::Place>;
+    /// A word of an EPC page; `offset` is a multiple of 8 below 4096.
+    fn word(&self, place: Self::Place, offset: usize) -> u64;
+    /// Writes a word of an EPC page.
+    fn set_word(&mut self, place: Self::Place, offset: usize, value: u64);
+    /// Replaces a word if it has the value `current`, atomically on all cores; whether it had.
+    fn exchange_word(&mut self, place: Self::Place, offset: usize, current: u64, new: u64) -> bool;
+
     /// Reads bytes of an EPC page; `offset + bytes.len() <= 4096`.
     fn load(&self, page: EpcPage, offset: usize, bytes: &mut [u8]);
     /// Writes bytes of an EPC page.

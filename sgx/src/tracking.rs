@@ -63,12 +63,13 @@ impl<'e> Tracking<'e> {
         let _ = self
             .0
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
-                let (now, earlier, current) = Self::parts(word);
-                Some(if now == epoch {
-                    Self::word(now, earlier, current.saturating_sub(1))
+                let one = if word >> EPOCH_SHIFT == epoch {
+                    1
                 } else {
-                    Self::word(now, earlier.saturating_sub(1), current)
-                })
+                    1 << COUNT_BITS
+                };
+                // Never below zero.
+                (word & (one * COUNT) != 0).then(|| word - one)
             });
     }
 

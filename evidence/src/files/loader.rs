@@ -67,6 +67,12 @@ impl FileEntry {
     }
 }
 
+/// What stands above it.
+const CAUTION: &str = "\
+# What a boot loader did on one machine, by its log: to be read before it is believed. Only for images that measure from their first
+# instruction, as those that Debian signs: docs/attestation.md, section 13.
+";
+
 /// Why evidence says nothing of a boot loader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoaderError {
@@ -121,7 +127,7 @@ fn written(events: &Replayed<'_>, name: &str) -> Result<String, LoaderError> {
         lines.collect()
     };
     Ok(format!(
-        "[[loader]]\nname = {}\nimages = [{images}]\ncommands = [\n{}]\nfiles = [\n{}]\n",
+        "{CAUTION}[[loader]]\nname = {}\nimages = [{images}]\ncommands = [\n{}]\nfiles = [\n{}]\n",
         quoted(name),
         lines(commands.iter().map(command_entry).collect()),
         lines(files.iter().map(file_entry).collect()),

@@ -29,7 +29,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
 /// Bits of a page fault's error code.
 const PRESENT: u16 = 1;
 const SGX: u16 = 1 << 15;
-const PAGE_FAULT: u16 = 14;
+pub(super) const PAGE_FAULT: u16 = 14;
 const GENERAL_PROTECTION: u16 = 13;
 
 /// An enclave with the vDSO's function.
@@ -82,14 +82,14 @@ impl Victim {
     }
 
     /// Puts a page of the enclave where it belongs.
-    fn restore(&self, number: u64) -> Result<()> {
+    pub(super) fn restore(&self, number: u64) -> Result<()> {
         self.enclave
             .map(number, 1, libc::PROT_READ | libc::PROT_WRITE)
     }
 
     /// The physical page of a page of the enclave's: of all pages of the EPC, the only one that it accepts there. Every other one,
     /// of its own, of another enclave, or of none, must be refused.
-    fn find_physical(&self, number: u64) -> Result<u64> {
+    pub(super) fn find_physical(&self, number: u64) -> Result<u64> {
         let address = self.enclave.page(number);
         let mut pages = epc_pages()?.into_iter();
         let mut last = pages.next().context("an EPC")?;
@@ -232,7 +232,7 @@ fn page_of_plain_memory() -> Result<()> {
 }
 
 /// Puts a fresh page of the process's at an address, with a word.
-fn put_anonymous(address: u64, word: u64) -> Result<()> {
+pub(super) fn put_anonymous(address: u64, word: u64) -> Result<()> {
     // SAFETY: a page of an enclave's reservation, or one that a test has mapped, to which no reference points.
     unsafe {
         let mapped = libc::mmap(

@@ -48,7 +48,7 @@ pub enum Command {
 
 global_asm!(
     r#"
-.globl enclave_code, enclave_code_out, enclave_code_end, enclave_enter, enclave_by_vdso
+.globl enclave_code, enclave_code_out, enclave_code_end, enclave_enter, enclave_enter_end, enclave_exit_pointer, enclave_by_vdso
 .section .text.enclave, "ax"
 .balign 4096
 enclave_code:
@@ -191,6 +191,7 @@ enclave_exit_pointer:
     pop rbp
     pop rbx
     ret
+enclave_enter_end:
 // rdi: the function of the vDSO; rsi: eight words: RDI, RSI, RDX, RCX, R8, R9 for it, the run structure.
 enclave_by_vdso:
     push rbx
@@ -225,6 +226,8 @@ unsafe extern "C" {
     static enclave_code: u8;
     static enclave_code_out: u8;
     static enclave_code_end: u8;
+    static enclave_enter_end: u8;
+    static enclave_exit_pointer: u8;
     fn enclave_enter(tcs: u64, command: u64, first: u64, second: u64, result: *mut u64, leaf: u64);
     fn enclave_by_vdso(function: u64, words: *const [u64; 7]) -> i32;
 }
@@ -239,6 +242,50 @@ pub fn bytes() -> &'static [u8] {
 /// Where in the enclave's code it leaves.
 pub fn way_out() -> u64 {
     &raw const enclave_code_out as u64 - &raw const enclave_code as u64
+}
+
+/// What [`enter`] does, at a place of its own, where its instruction can be replaced.
+#[derive(Clone, Copy, Debug)]
+pub struct Enter {
+    code: u64,
+    instruction: u64,
+}
+
+impl Enter {
+    /// Copies it to a page that can be written and executed.
+    pub fn copy_to(code: u64) -> Self {
+        let start = enclave_enter as *const () as u64;
+        let end = &raw const enclave_enter_end as u64;
+        // SAFETY: both are labels of one section of this program; the page is the caller's.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                start as *const u8,
+                code as *mut u8,
+                (end - start) as usize,
+            );
+        }
+        let instruction = code + (&raw const enclave_exit_pointer as u64 - start);
+        Self { code, instruction }
+    }
+
+    /// Puts these bytes in place of ENCLU.
+    pub fn replace(&self, bytes: [u8; 3]) {
+        // SAFETY: the page is the caller's of `copy_to`.
+        unsafe { (self.instruction as *mut [u8; 3]).write_volatile(bytes) };
+    }
+
+    /// See [`enter`].
+    pub fn enter(&self, tcs: u64, command: Command, first: u64, second: u64) -> u64 {
+        const EENTER: u64 = 2;
+        type Function = unsafe extern "C" fn(u64, u64, u64, u64, *mut u64, u64);
+        let mut result = 0;
+        // SAFETY: a copy of that function, which does not depend on where it lies; see `enter`.
+        unsafe {
+            let function = std::mem::transmute::<u64, Function>(self.code);
+            function(tcs, command as u64, first, second, &raw mut result, EENTER);
+        }
+        result
+    }
 }
 
 /// EENTER, without help: after an interrupt the program goes on with ERESUME. An exception inside is a signal.

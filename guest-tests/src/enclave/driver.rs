@@ -16,6 +16,7 @@ const DEVICE: &str = "/dev/sgx_enclave";
 const CREATE: u64 = 0x4008_a400;
 const ADD_PAGES: u64 = 0xc030_a401;
 const INITIALIZE: u64 = 0x4008_a402;
+const RESTRICT: u64 = 0xc028_a405;
 /// ADD_PAGES measures.
 const MEASURE: u64 = 1;
 
@@ -148,6 +149,14 @@ impl Enclave {
         };
         Errno::result(done).context("mprotect")?;
         Ok(())
+    }
+
+    /// Takes all rights to a page but reading away (EMODPR).
+    pub fn restrict_to_reading(&self, number: u64) -> Result<()> {
+        const READ: u64 = 1;
+        let mut arguments = [number * PAGE as u64, PAGE as u64, READ, 0, 0];
+        self.command(RESTRICT, &mut arguments)
+            .with_context(|| format!("page {number} is restricted"))
     }
 
     /// The linear address of a page.

@@ -1,6 +1,7 @@
 //! Enclaves that domain 0's own driver loads: that they run, and that the operating system cannot abuse them.
 
 mod abuse;
+mod again;
 mod breakpoint;
 pub mod code;
 pub mod driver;
@@ -15,6 +16,7 @@ mod tables;
 
 use code::Command;
 use image::{Attributes, Image, PAGE, Page, secinfo};
+pub(crate) use tables::physical_pages;
 
 /// The tests, which need an EPC.
 pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
@@ -22,6 +24,7 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
         running::TESTS,
         breakpoint::TESTS,
         abuse::TESTS,
+        again::TESTS,
         evidence::TESTS,
         tables::TESTS,
         random::TESTS,

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::abuse::{Victim, epc_pages, put_physical};
 use super::image::{Attributes, PAGE};
-use super::{image, place, signature, tables};
+use super::{image, physical_pages, place, signature};
 use crate::fixture::{Selfcheck, selfcheck};
 use crate::{kernel_mode, raw};
 use game::{Game, PAGES, Purpose, ROOMS};
@@ -146,7 +146,7 @@ fn windows<const COUNT: usize>(before: usize) -> Result<[u64; COUNT]> {
 
 /// The enclave that runs, as the players see it, and what its kernel does for it.
 fn running(victim: &Victim) -> Result<(Running, Box<Change>)> {
-    let data = tables::physical_pages(&victim.enclave, place::DATA, place::DATA_PAGES)?;
+    let data = physical_pages(&victim.enclave, place::DATA, place::DATA_PAGES)?;
     let operands = raw::anonymous_page()?;
     let first = victim.enclave.page(place::DATA);
     let secs = put_physical(running::secs(first, operands)?, None)?;

@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use adyton_sgx::{Access, Control, EpcPage, Fault, Machine, Mode, Platform};
 
+use super::epc::Place;
 use super::trails::Trails;
 use super::{RESTRICTIONS, epc, extended, launch, platform};
 use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
@@ -105,6 +106,30 @@ pub(super) fn raised(fault: walk::Fault) -> Fault {
 }
 
 impl Machine<'static> for Caller<'_> {
+    type Place = Place;
+
+    #[inline(always)]
+    fn place(&self, page: EpcPage) -> Option<Place> {
+        Place::of(page)
+    }
+
+    #[inline(always)]
+    fn word(&self, place: Place, offset: usize) -> u64 {
+        place.word(offset).load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn set_word(&mut self, place: Place, offset: usize, value: u64) {
+        place.word(offset).store(value, Ordering::Release);
+    }
+
+    #[inline(always)]
+    fn exchange_word(&mut self, place: Place, offset: usize, current: u64, new: u64) -> bool {
+        let word = place.word(offset);
+        let exchanged = word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst);
+        exchanged.is_ok()
+    }
+
     fn platform(&self) -> &'static Platform<'static> {
         platform()
     }
@@ -185,7 +210,7 @@ impl Machine<'static> for Caller<'_> {
         epc::store(page, offset, bytes);
     }
 
-    #[inline]
+    #[inline(always)]
     fn compare_exchange(
         &mut self,
         page: EpcPage,
@@ -196,7 +221,7 @@ impl Machine<'static> for Caller<'_> {
         epc::compare_exchange(page, offset, current, new)
     }
 
-    #[inline]
+    #[inline(always)]
     fn swap(&mut self, page: EpcPage, offset: usize, new: u64) -> u64 {
         epc::swap(page, offset, new)
     }

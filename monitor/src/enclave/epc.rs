@@ -53,7 +53,7 @@ fn page_in_any(address: u64) -> Option<EpcPage> {
 }
 
 /// Where a page lies; `None` for a number that is none.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn place(page: EpcPage) -> Option<HostPhysical> {
     let offset = u64::from(page.0) * PAGE_SIZE;
@@ -76,8 +76,31 @@ fn place_in_any(page: EpcPage) -> Option<HostPhysical> {
     None
 }
 
+/// A page that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(HostPhysical);
+
+impl Place {
+    /// Of a page; `None` for a number that is none.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(page: EpcPage) -> Option<Self> {
+        place(page).map(Self)
+    }
+
+    /// A word of it; an offset that is that of none is rounded down.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(self, offset: usize) -> &'static AtomicU64 {
+        let offset = (offset as u64 % PAGE_SIZE) & !7;
+        // SAFETY: it lies in the EPC, which is RAM, mapped one to one, and nothing else of the monitor's; it is aligned, and only ever used as
+        // an atomic word.
+        unsafe { &*((self.0.value() + offset) as *const AtomicU64) }
+    }
+}
+
 /// The address of `length` bytes at `offset` of a page, if they lie in one.
-#[inline]
+#[inline(always)]
 fn stretch(page: EpcPage, offset: usize, length: usize) -> Option<u64> {
     let end = offset.checked_add(length)?;
     let start = place(page)?.value();
@@ -106,7 +129,7 @@ pub fn store(page: EpcPage, offset: usize, bytes: &[u8]) {
 }
 
 /// An aligned word of a page.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn word(page: EpcPage, offset: usize) -> Option<&'static AtomicU64> {
     let start = stretch(page, offset, 8).filter(|start| start.is_multiple_of(8))?;
@@ -143,7 +166,7 @@ pub fn copy(from: EpcPage, to: EpcPage) {
 ///
 /// # Errors
 /// What it is instead.
-#[inline]
+#[inline(always)]
 pub fn compare_exchange(page: EpcPage, offset: usize, current: u64, new: u64) -> Result<(), u64> {
     let word = word(page, offset).ok_or(!current)?;
     word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
@@ -151,7 +174,7 @@ pub fn compare_exchange(page: EpcPage, offset: usize, current: u64, new: u64) ->
 }
 
 /// Replaces a word; what it was.
-#[inline]
+#[inline(always)]
 pub fn swap(page: EpcPage, offset: usize, new: u64) -> u64 {
     word(page, offset).map_or(u64::MAX, |word| word.swap(new, Ordering::SeqCst))
 }

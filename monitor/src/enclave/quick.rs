@@ -16,7 +16,7 @@ use adyton_sgx::{Precedent, Processor, Thread, exit_to};
 
 use super::caller::Caller;
 use super::cores::{State, here};
-use super::epc;
+use super::epc::{self, Place};
 use super::space::Walk;
 use super::spaces::Taken;
 use super::trails::{Circumstances, Trails};
@@ -33,15 +33,36 @@ const SINGLE_STEP: u64 = 1 << 8;
 /// Walks that an entry depends on, at most: to the instruction, the TCS, the frame.
 const WALKS: usize = 3 + XSAVE_PAGES;
 
+/// An instruction's bytes and one more, which are read at once.
+type Code = [u8; ENCLU.len() + 1];
+
+/// Whether they lie in one page.
+#[inline]
+fn has_room(rip: u64) -> bool {
+    rip % PAGE_SIZE <= PAGE_SIZE - size_of::<Code>() as u64
+}
+
+/// Whether it is ENCLU. Should another core change a byte meanwhile, one or the other is read.
+///
+/// # Safety
+/// It is RAM.
+#[inline(always)]
+unsafe fn is_enclu(code: *const Code) -> bool {
+    const MASK: u32 = u32::from_le_bytes([0xff, 0xff, 0xff, 0]);
+    const WANTED: u32 = u32::from_le_bytes([ENCLU[0], ENCLU[1], ENCLU[2], 0]);
+    // SAFETY: as the caller warrants; copied, and used as the copy.
+    u32::from_le_bytes(unsafe { code.read() }) & MASK == WANTED
+}
+
 /// An EENTER that was found good.
 pub(super) struct Known {
     circumstances: Circumstances,
     rip: u64,
-    /// The instruction's bytes, which lie in one page. Good for the generation of domain 0's nested tables in `circumstances`.
-    instruction: *const [u8; ENCLU.len()],
+    /// The instruction, which lies in one page. Good for the generation of domain 0's nested tables in `circumstances`.
+    instruction: *const Code,
     /// XCR0 outside, and inside.
     components: [u32; 2],
-    precedent: Precedent<'static>,
+    precedent: Precedent<'static, Place>,
     prepared: PreparedEnclave,
 }
 
@@ -100,10 +121,8 @@ fn enter_space(
         && vcpu.is_64_bit()
         && known.circumstances.are_of(vcpu);
     (is_same && space.is_as_settled()).then_some(())?;
-    // SAFETY: RAM that the program may read, mapped one to one: the walk there is among those that hold. Should another core change a byte
-    // meanwhile, one or the other is read.
-    let instruction = unsafe { core::ptr::read_volatile(known.instruction) };
-    (instruction == ENCLU).then_some(())?;
+    // SAFETY: RAM that the program may read, mapped one to one: the walk there is among those that hold.
+    unsafe { is_enclu(known.instruction) }.then_some(())?;
     let (exit_pointer, stack) = (
         vcpu.register(Register::Rcx),
         [rsp, vcpu.register(Register::Rbp)],
@@ -118,10 +137,7 @@ fn enter_space(
     let epoch = precedent.enter(&mut caller, exit_pointer, stack)?;
     Vendor::current().keep_hidden_segments(vcpu);
     // FS and GS that this one left outside are kept with the vCPU, and come back from there.
-    state.thread = Some(Thread {
-        epoch,
-        ..*precedent.thread()
-    });
+    state.thread.insert(*precedent.thread()).epoch = epoch;
     Vendor::current().enter_enclave(vcpu, &known.prepared);
     Vendor::current().use_hidden_segments(vcpu);
     vcpu.set_rip(precedent.target);
@@ -139,12 +155,10 @@ fn leave(core: &'static Core, state: &mut State, vcpu: &mut Vcpu) -> Option<()> 
     let is_exit = vcpu.rax() as u32 == Enclu::Eexit as u32;
     (is_exit && vcpu.is_64_bit() && !thread.debug).then_some(())?;
     let rip = vcpu.rip();
-    (rip % PAGE_SIZE + LENGTH <= PAGE_SIZE).then_some(())?;
-    let instruction = space.exit_at(rip)? as *const [u8; ENCLU.len()];
-    // SAFETY: a translation of the space leads to RAM, mapped one to one, to the end of the page. Should the enclave change a byte
-    // meanwhile, one or the other is read.
-    let instruction = unsafe { core::ptr::read_volatile(instruction) };
-    (instruction == ENCLU).then_some(())?;
+    has_room(rip).then_some(())?;
+    let instruction = space.exit_at(rip)? as *const Code;
+    // SAFETY: a translation of the space leads to RAM, mapped one to one, to the end of the page.
+    unsafe { is_enclu(instruction) }.then_some(())?;
     let target = vcpu.register(Register::Rbx);
     let regime = state.trails.regime()?;
     let mut caller = Caller {
@@ -184,7 +198,9 @@ pub(super) fn note(
         return;
     };
     let memory = CallerMemory::new(caller.vcpu);
-    let precedent = Precedent::of(caller, thread, inside, before.restrictions);
+    // With the first frame, which is how threads enter but to handle exceptions.
+    let precedent = Precedent::of(caller, thread, inside, before.restrictions)
+        .filter(|precedent| precedent.frame() == 0);
     let noted = precedent.and_then(|precedent| {
         let walks = walks(trails, memory, before.rip, &precedent)?;
         let (place, _) = walks.first()?;
@@ -209,9 +225,9 @@ fn walks(
     trails: &Trails,
     memory: CallerMemory,
     rip: u64,
-    precedent: &Precedent<'static>,
+    precedent: &Precedent<'static, Place>,
 ) -> Option<ArrayVec<(GuestPhysical, Walk), WALKS>> {
-    (rip % PAGE_SIZE + LENGTH <= PAGE_SIZE).then_some(())?;
+    has_room(rip).then_some(())?;
     let mut walks = ArrayVec::new();
     walks.push(trails.walk_noted(memory, rip, Kind::Execute)?);
     let thread = precedent.thread();

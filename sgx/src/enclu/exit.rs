@@ -8,7 +8,6 @@ use crate::fault::Fault;
 use crate::leaf::Enclu;
 use crate::machine::{Control, Machine};
 use crate::outcome::Stop;
-use crate::platform::Platform;
 use crate::processor::{Flags, Processor, Register};
 use crate::structures::Exinfo;
 use crate::thread::Thread;
@@ -139,19 +138,13 @@ pub fn asynchronous_exit<'e>(
 pub fn exit_to<'e>(machine: &mut impl Machine<'e>, thread: &Thread, target: u64) -> Option<u64> {
     let platform = machine.platform();
     platform.capabilities.is_canonical(target).then_some(())?;
-    let mut exit_pointer = [0; 8];
-    machine.load(thread.tcs, TCS_AEP, &mut exit_pointer);
-    let_go(machine, platform, thread);
-    Some(u64::from_le_bytes(exit_pointer))
-}
-
-/// Gives the TCS back, last and atomically: whoever has it next sees all that was written before.
-#[inline(always)]
-fn let_go<'e>(machine: &mut impl Machine<'e>, platform: &Platform<'e>, thread: &Thread) {
-    machine.swap(thread.tcs, TCS_STATE, INACTIVE);
+    let tcs = machine.place(thread.tcs)?;
+    let exit_pointer = machine.word(tcs, TCS_AEP);
+    machine.set_word(tcs, TCS_STATE, INACTIVE);
     if let Some(secs) = platform.entry(thread.secs) {
         secs.tracking().leave(thread.epoch);
     }
+    Some(exit_pointer)
 }
 
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
@@ -197,7 +190,11 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if !thread.debug {
             self.processor.flags.set(Flags::TF, thread.single_step);
         }
-        let_go(self.machine, self.platform, thread);
+        // Last, and atomically: whoever has the TCS next sees all that was written before.
+        self.machine.swap(thread.tcs, TCS_STATE, INACTIVE);
+        if let Some(secs) = self.platform.entry(thread.secs) {
+            secs.tracking().leave(thread.epoch);
+        }
     }
 
     fn save_registers(&mut self, thread: &Thread) {

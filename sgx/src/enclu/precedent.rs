@@ -10,23 +10,28 @@
 //!
 //! What must hold: whatever an entry by a precedent does, EENTER would have done; where they might differ there is no entry.
 
-use super::enter::{ACTIVE, INACTIVE, OUTER_STACK, TCS_AEP, TCS_STATE};
+use super::enter::{ACTIVE, INACTIVE, OUTER_STACK, TCS_AEP, TCS_CSSA, TCS_STATE};
 use crate::context::PAGE;
 use crate::epcm::{EpcPage, EpcmEntry};
 use crate::machine::Machine;
-use crate::platform::attribute;
+use crate::platform::{Platform, attribute};
 use crate::processor::{Processor, Register};
 use crate::structures::{SecsHead, tcs_flags};
 use crate::thread::Thread;
 
-/// Offset in a TCS of FLAGS; OSSA, and CSSA with NSSA follow.
+/// Offsets in a TCS of FLAGS and OSSA.
 const TCS_FLAGS: usize = 8;
+const TCS_OSSA: usize = 16;
 
 /// An entry that was found good: by EENTER, in 64-bit mode, of a thread that is not debugged and not stepped.
-#[derive(Clone, Copy, Debug)]
-pub struct Precedent<'e> {
+#[derive(Clone, Copy)]
+pub struct Precedent<'e, P> {
+    platform: &'e Platform<'e>,
     tcs: &'e EpcmEntry,
     secs: &'e EpcmEntry,
+    tcs_place: P,
+    /// The page that ends with GPRSGX.
+    gpr_place: P,
     restrictions: u64,
     flags: u64,
     /// CSSA and NSSA.
@@ -38,11 +43,11 @@ pub struct Precedent<'e> {
     pub target: u64,
 }
 
-impl<'e> Precedent<'e> {
+impl<'e, P: Copy> Precedent<'e, P> {
     /// Of a thread that has just entered by EENTER and begins with the registers of `inside`. `restrictions`: what [`Machine::restrictions`] said
     /// before.
     pub fn of(
-        machine: &impl Machine<'e>,
+        machine: &impl Machine<'e, Place = P>,
         thread: &Thread,
         inside: &Processor,
         restrictions: u64,
@@ -56,7 +61,9 @@ impl<'e> Precedent<'e> {
         } else {
             0
         };
-        let [found, offset, frames] = words(machine, thread.tcs, TCS_FLAGS);
+        let (tcs, gpr) = (machine.place(thread.tcs)?, machine.place(thread.gpr)?);
+        let [found, offset, frames] =
+            [TCS_FLAGS, TCS_OSSA, TCS_CSSA].map(|offset| machine.word(tcs, offset));
         let pages = secs.ssaframesize();
         let before = (u64::from(pages) * PAGE).wrapping_mul(u64::from(frames as u32));
         let frame = thread.base.wrapping_add(offset).wrapping_add(before);
@@ -64,8 +71,11 @@ impl<'e> Precedent<'e> {
         let is_same = found == flags && u64::from(frames as u32) == inside.get(Register::Rax);
         (is_plain && is_same).then_some(())?;
         Some(Self {
+            platform,
             tcs: platform.entry(thread.tcs)?,
             secs: platform.entry(thread.secs)?,
+            tcs_place: tcs,
+            gpr_place: gpr,
             restrictions,
             flags,
             frames,
@@ -103,54 +113,43 @@ impl<'e> Precedent<'e> {
     /// and nothing has changed.
     #[inline(always)]
     #[must_use]
-    pub fn enter(
+    pub fn enter<M: Machine<'e, Place = P>>(
         &self,
-        machine: &mut impl Machine<'e>,
+        machine: &mut M,
         exit_pointer: u64,
-        stack: [u64; 2],
+        [rsp, rbp]: [u64; 2],
     ) -> Option<u64> {
-        let is_canonical = machine.platform().capabilities.is_canonical(exit_pointer);
-        is_canonical.then_some(())?;
+        let capabilities = &self.platform.capabilities;
+        capabilities.is_canonical(exit_pointer).then_some(())?;
         // From here on the TCS stays what it is, and so it has a SECS.
         let _share = self.tcs.share()?;
         (machine.restrictions() == self.restrictions).then_some(())?;
         // Counted, then looked at, as EENTER does.
         let epoch = self.secs.tracking().enter()?;
-        if self.begin(machine).is_none() {
+        if !self.begin(machine) {
             self.secs.tracking().leave(epoch);
             return None;
         }
-        let (tcs, gpr) = (self.thread.tcs, self.thread.gpr);
-        machine.store(tcs, TCS_AEP, &exit_pointer.to_le_bytes());
-        let stack = stack.map(u64::to_le_bytes);
-        machine.store(gpr, OUTER_STACK, stack.as_flattened());
+        machine.set_word(self.tcs_place, TCS_AEP, exit_pointer);
+        machine.set_word(self.gpr_place, OUTER_STACK, rsp);
+        machine.set_word(self.gpr_place, OUTER_STACK + 8, rbp);
         Some(epoch)
     }
 
-    /// Takes the TCS if all is as it was.
+    /// Takes the TCS if all is as it was; whether it was.
     #[inline(always)]
-    fn begin(&self, machine: &mut impl Machine<'e>) -> Option<()> {
-        let tcs = self.thread.tcs;
-        (machine.restrictions() == self.restrictions).then_some(())?;
-        machine
-            .compare_exchange(tcs, TCS_STATE, INACTIVE, ACTIVE)
-            .ok()?;
-        let [flags, _, frames] = words(machine, tcs, TCS_FLAGS);
-        if flags == self.flags && frames == self.frames {
-            return Some(());
+    fn begin<M: Machine<'e, Place = P>>(&self, machine: &mut M) -> bool {
+        let tcs = self.tcs_place;
+        if machine.restrictions() != self.restrictions
+            || !machine.exchange_word(tcs, TCS_STATE, INACTIVE, ACTIVE)
+        {
+            return false;
         }
-        machine.swap(tcs, TCS_STATE, INACTIVE);
-        None
+        let is_same = machine.word(tcs, TCS_FLAGS) == self.flags
+            && machine.word(tcs, TCS_CSSA) == self.frames;
+        if !is_same {
+            machine.set_word(tcs, TCS_STATE, INACTIVE);
+        }
+        is_same
     }
-}
-
-#[inline(always)]
-fn words<'e, const COUNT: usize>(
-    machine: &impl Machine<'e>,
-    page: EpcPage,
-    offset: usize,
-) -> [u64; COUNT] {
-    let mut bytes = [[0; 8]; COUNT];
-    machine.load(page, offset, bytes.as_flattened_mut());
-    bytes.map(u64::from_le_bytes)
 }

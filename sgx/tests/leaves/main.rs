@@ -1,6 +1,7 @@
 //! Every leaf on a machine made of vectors: what succeeds, every error code, every fault, and what an operating system may try.
 
 mod accept;
+mod again;
 mod build;
 mod enter;
 mod evict;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::meter::{median, now, report};
 
 /// Of the memory-bound work.
-const SIZES: [u64; 1] = [8];
+const SIZES: [u64; 2] = [8, 32];
 /// What other work needs at most.
 const SMALL: u64 = 256 << 10;
 const KIB: u64 = 1 << 10;
@@ -26,13 +26,13 @@ pub fn programs(unit: &str) -> Result<()> {
         other => bail!("no unit {other}"),
     };
     compare("compute", unit, |place| {
-        computing(unit, place, SMALL, work::MULTIPLY, [60, 0, 0])
+        computing(unit, place, SMALL, work::MULTIPLY, [30, 0, 0])
     })?;
     for mebibytes in SIZES {
         let size = mebibytes << 20;
         let name = format!("stream-{mebibytes}-mib");
         compare(&name, unit, |place| {
-            computing(unit, place, size, work::STREAM, [size, 64 / mebibytes, 0])
+            computing(unit, place, size, work::STREAM, [size, 32 / mebibytes, 0])
         })?;
         let name = format!("chase-{mebibytes}-mib");
         compare(&name, unit, |place| {
@@ -105,7 +105,7 @@ fn computing(
     wanted: u64,
     operands: [u64; 3],
 ) -> Result<u64> {
-    const ROUNDS: usize = 7;
+    const ROUNDS: usize = 5;
     let mut program = program(place, memory)?;
     // Whatever the work is, the memory is the program's in both places, and holds a way through itself.
     program.run(work::SHUFFLE, [memory, 0, 0])?;

@@ -7,9 +7,9 @@ use super::Step;
 use crate::address::HostPhysical;
 use crate::frames::FrameAllocator;
 
-/// Steps that fit in a page with their count.
-const MOST: usize = 255;
-/// Steps that are compared without a branch between them; a list that has ended has a multiple of these, the last one repeated.
+/// Steps that fit in a page with their count, a multiple of [`AT_ONCE`].
+pub const MOST: usize = 252;
+/// Steps that are compared in a straight line; a list that has ended has a multiple of these, the last one repeated.
 const AT_ONCE: usize = 4;
 /// Steps that are looked for before they are added.
 const MOST_SHARED: usize = 24;
@@ -20,7 +20,7 @@ struct Page {
     steps: [Step; MOST],
 }
 
-const _: () = assert!(size_of::<Page>() == 4096);
+const _: () = assert!(size_of::<Page>() == 4096 && MOST.is_multiple_of(AT_ONCE));
 
 /// There is no room for a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,30 +92,32 @@ impl Journal {
             .checked_sub(1)
             .and_then(|last| page.steps.get(last));
         let last = *last.ok_or(Full)?;
-        while !page.count.is_multiple_of(AT_ONCE) {
-            *page.steps.get_mut(page.count).ok_or(Full)? = last;
-            page.count += 1;
-        }
+        let rest = page.steps.get_mut(page.count..).unwrap_or_default();
+        rest.iter_mut()
+            .take(AT_ONCE - 1)
+            .for_each(|step| *step = last);
+        page.count = page.count.next_multiple_of(AT_ONCE);
         Ok(())
     }
 
-    /// Whether all of them say what they said.
-    #[inline]
+    /// Whether all of them say what they said, of a list that has ended.
+    #[inline(never)]
     pub fn still_holds(&self) -> bool {
         // SAFETY: the page is this list's own while it is not null.
         let Some(page) = (unsafe { self.0.as_ref() }) else {
             return false;
         };
-        let steps = page.steps.get(..page.count).unwrap_or_default();
-        let (several, _) = steps.as_chunks::<AT_ONCE>();
-        several.iter().all(|steps| {
-            let difference = |step: &Step| step.difference();
-            steps
-                .iter()
-                .map(difference)
-                .fold(0, core::ops::BitOr::bitor)
-                == 0
-        })
+        let mut left = page.count;
+        for [a, b, c, d] in page.steps.as_chunks::<AT_ONCE>().0 {
+            if left == 0 {
+                break;
+            }
+            if !(a.still_holds() && b.still_holds() && c.still_holds() && d.still_holds()) {
+                return false;
+            }
+            left -= AT_ONCE;
+        }
+        true
     }
 
     fn page(&mut self) -> Option<&mut Page> {

@@ -129,6 +129,7 @@ pub struct Prepared {
     cr3: u64,
     cr4: u64,
     efer: u64,
+    flush: u32,
     /// Debug registers come along.
     debug: bool,
 }
@@ -144,36 +145,41 @@ pub fn prepare(vcpu: &Vcpu, entry: &EnclaveEntry) -> Prepared {
         cr3: entry.root.value(),
         cr4: outside.cr4 & !(CR4_PROCESS_CONTEXTS | cr4::FIVE_LEVELS | CR4_PERFORMANCE_COUNTERS),
         efer: outside.efer & !EFER_SYSTEM_CALL | efer::NO_EXECUTE_ENABLE,
+        flush: if can_flush_space() {
+            tlb_control::SPACE
+        } else {
+            tlb_control::EVERYTHING
+        },
         debug: entry.debug,
     }
 }
 
 /// Changes to enclave mode. Registers are the caller's to set afterwards.
-#[inline]
+#[inline(always)]
 pub fn enter(vcpu: &mut Vcpu, prepared: &Prepared) {
-    let outside = &vcpu.vmcb().save;
-    let (es, cs, ss, ds) = (outside.es, outside.cs, outside.ss, outside.ds);
-    let (dr6, dr7) = if prepared.debug {
+    exchange(vcpu);
+    // SAFETY: the other control structure is a page of its own, of this vCPU.
+    let outside = unsafe { &(*(vcpu.other_control.value() as *const Vmcb)).save };
+    let vmcb = vcpu.vmcb_mut();
+    vmcb.inject = Event::NONE;
+    vmcb.tlb_control = prepared.flush;
+    vmcb.interrupt_shadow = 0;
+    let save = &mut vmcb.save;
+    save.es = outside.es;
+    save.cs = outside.cs;
+    save.ss = outside.ss;
+    save.ds = outside.ds;
+    save.fs = prepared.fs;
+    save.gs = prepared.gs;
+    save.cr0 = prepared.cr0;
+    save.cr3 = prepared.cr3;
+    save.cr4 = prepared.cr4;
+    save.efer = prepared.efer;
+    (save.dr6, save.dr7) = if prepared.debug {
         (outside.dr6, outside.dr7)
     } else {
         (DR6_AT_RESET, DR7_AT_RESET)
     };
-    let flush = if can_flush_space() {
-        tlb_control::SPACE
-    } else {
-        tlb_control::EVERYTHING
-    };
-    exchange(vcpu);
-    let vmcb = vcpu.vmcb_mut();
-    vmcb.inject = Event::NONE;
-    vmcb.tlb_control = flush;
-    vmcb.interrupt_shadow = 0;
-    let save = &mut vmcb.save;
-    (save.es, save.cs, save.ss, save.ds) = (es, cs, ss, ds);
-    (save.fs, save.gs) = (prepared.fs, prepared.gs);
-    (save.cr0, save.cr3) = (prepared.cr0, prepared.cr3);
-    (save.cr4, save.efer) = (prepared.cr4, prepared.efer);
-    (save.dr6, save.dr7) = (dr6, dr7);
 }
 
 /// Changes back; with `debug` what the breakpoints have to say comes along.

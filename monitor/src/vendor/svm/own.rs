@@ -1,7 +1,7 @@
 //! What VMRUN does not move and the monitor wants for itself all the same: its task register.
 //!
-//! FS, GS, the task register and some model-specific registers stay the guest's at an exit. On the quick way from one guest to another they
-//! stay so throughout: that way is short, and begins on an empty stack. Everything else runs inside [`slowly`]'s detour, with the
+//! FS, GS, the task register and some model-specific registers stay the guest's at an exit. On the quick ways from one guest to another, and
+//! into an enclave and out of it, they stay so throughout: those are short, and begin on an empty stack. Everything else runs inside [`slowly`]'s detour, with the
 //! vCPU's in its control structure and the monitor's own in the CPU, so that a stack that is used up is caught.
 
 use core::arch::{asm, global_asm};

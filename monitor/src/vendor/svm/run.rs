@@ -229,12 +229,11 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
     let vmcb = vcpu.vmcb_mut();
     vmcb.inject = Event::NONE;
     vmcb.tlb_control = tlb_control::NOTHING;
-    let quick = match vmcb.exit_code {
-        ExitCode::VMMCALL => calls::handle_quickly(core, vcpu),
-        UNDEFINED_OPCODE => handle_undefined_quickly(core, vcpu),
-        _ => None,
-    };
-    match quick {
+    if vmcb.exit_code == UNDEFINED_OPCODE {
+        return undefined(core, vcpu);
+    }
+    let is_call = vmcb.exit_code == ExitCode::VMMCALL;
+    match is_call.then(|| calls::handle_quickly(core, vcpu)).flatten() {
         Some(Quick::Kept(next)) => {
             if is_ready(core, next) {
                 return next;
@@ -270,17 +269,22 @@ extern "C" fn give_up_slowly(core: &'static Core, last: *mut Vcpu, next: *mut Vc
     resume_slowly(core, last, next)
 }
 
-/// What may be a leaf of SGX.
-#[inline]
-fn handle_undefined_quickly(core: &'static Core, vcpu: &mut Vcpu) -> Option<Quick> {
-    let is_plain = !vcpu.vmcb().exit_event.is_valid();
-    (is_plain && enclave::quick::handle(core, vcpu)).then(|| {
-        core.count_exit(&Exit::Exception {
-            vector: 6,
-            error: 0,
-        });
-        Quick::Kept(vcpu)
-    })
+/// The exit at an undefined opcode, which may be a leaf of SGX. It saves registers, for which only its own exits pay.
+#[inline(never)]
+fn undefined(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
+    if vcpu.vmcb().exit_event.is_valid() || !enclave::quick::handle(core, vcpu) {
+        // SAFETY: what the loop has called does nothing more than this, and this nothing more than the call.
+        return unsafe { own::slowly(core, vcpu, core::ptr::null_mut(), other_exit) };
+    }
+    core.count_exit(&Exit::Exception {
+        vector: 6,
+        error: 0,
+    });
+    if is_ready(core, vcpu) {
+        return vcpu;
+    }
+    // SAFETY: as above.
+    unsafe { own::slowly(core, vcpu, vcpu, resume_slowly) }
 }
 
 /// What `next` asks for before it runs.

@@ -23,8 +23,32 @@ impl Game {
         } else {
             Enclu::Eenter
         };
-        self.user(leaf, [BASE + enclave + thread, AEP, 0]);
+        let address = BASE + enclave + thread;
+        if leaf == Enclu::Eenter && !self.dice.once_in(3) {
+            self.enter_again(address);
+        } else {
+            self.user(leaf, [address, AEP, 0]);
+        }
         self.cache().clear();
+    }
+
+    /// An EENTER, by a precedent if there is one that fits, which must come to the same.
+    fn enter_again(&mut self, address: u64) {
+        let noted = self.noted.remove(&address);
+        if let Some(noted) = noted
+            && self.world.is_like(&noted)
+        {
+            if self.world.repeat(&noted) {
+                self.seen.repeated += 1;
+                self.noted.insert(address, noted);
+                return;
+            }
+            self.seen.not_repeated += 1;
+        }
+        let (_, noted) = self.world.enter_noting(address);
+        if let Some(noted) = noted {
+            self.noted.insert(address, noted);
+        }
     }
 
     pub fn play_inside(&mut self) {

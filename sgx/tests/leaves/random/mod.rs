@@ -92,6 +92,8 @@ pub struct Game {
     pub enclaves: Vec<Enclave>,
     pub stored: Vec<Stored>,
     rooms: Vec<crate::evict::Out>,
+    /// Entries that may be repeated, by the TCS's address.
+    pub noted: BTreeMap<u64, crate::again::Noted>,
     /// Memory that stays.
     kept: usize,
     pub seen: Seen,
@@ -103,6 +105,9 @@ pub struct Seen {
     pub successes: BTreeMap<String, u64>,
     pub codes: BTreeSet<(String, u64)>,
     pub faults: BTreeSet<(String, u8)>,
+    /// Entries by a precedent, and those for which it would not do.
+    pub repeated: u64,
+    pub not_repeated: u64,
 }
 
 impl Seen {
@@ -120,6 +125,8 @@ impl Seen {
         for (leaf, count) in other.successes {
             *self.successes.entry(leaf).or_default() += count;
         }
+        self.repeated += other.repeated;
+        self.not_repeated += other.not_repeated;
         self.codes.extend(other.codes);
         self.faults.extend(other.faults);
     }
@@ -145,6 +152,7 @@ impl Game {
             enclaves: Vec::new(),
             stored: Vec::new(),
             rooms,
+            noted: BTreeMap::new(),
             kept,
             seen: Seen::default(),
         }
@@ -348,6 +356,11 @@ fn judge(seen: &Seen) {
             seen.successes
         );
     }
+    let repeated = (seen.repeated, seen.not_repeated);
+    assert!(
+        repeated.0 >= 50 && repeated.1 >= 50,
+        "entries were repeated, and not: {repeated:?}"
+    );
     let codes: BTreeSet<u64> = seen.codes.iter().map(|(_, code)| *code).collect();
     use ErrorCode::*;
     let expected = [

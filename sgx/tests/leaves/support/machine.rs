@@ -1,5 +1,6 @@
 //! A machine made of vectors: EPC, other memory, page tables as a map, vector state as bytes.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 pub use adyton_sgx::Mode;
@@ -26,6 +27,15 @@ pub struct Mapping {
     pub user: bool,
 }
 
+/// When another core takes something away from a page.
+#[derive(Clone, Copy, Debug)]
+pub enum Restricts {
+    No,
+    /// Once it was looked how often that has happened.
+    AfterALook,
+    Now,
+}
+
 /// One processor with its memory; cores take turns on it.
 pub struct Model {
     pub platform: &'static Platform<'static>,
@@ -41,6 +51,8 @@ pub struct Model {
     pub forgotten: Vec<EpcPage>,
     /// What another core writes just before the next word is exchanged: where, and the bytes.
     pub meanwhile: Vec<(EpcPage, usize, Vec<u8>)>,
+    /// Whether another core takes something away.
+    pub restricts: Cell<Restricts>,
 }
 
 /// Secrets of one machine; other seeds make other machines.
@@ -82,6 +94,7 @@ impl Model {
             control: None,
             forgotten: Vec::new(),
             meanwhile: Vec::new(),
+            restricts: Cell::new(Restricts::No),
         }
     }
 
@@ -121,6 +134,26 @@ impl Model {
 }
 
 impl Machine<'static> for Model {
+    type Place = EpcPage;
+
+    fn place(&self, page: EpcPage) -> Option<EpcPage> {
+        ((page.0 as usize) < self.epc.len()).then_some(page)
+    }
+
+    fn word(&self, place: EpcPage, offset: usize) -> u64 {
+        let mut bytes = [0; 8];
+        self.load(place, offset, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn set_word(&mut self, place: EpcPage, offset: usize, value: u64) {
+        self.store(place, offset, &value.to_le_bytes());
+    }
+
+    fn exchange_word(&mut self, place: EpcPage, offset: usize, current: u64, new: u64) -> bool {
+        self.compare_exchange(place, offset, current, new).is_ok()
+    }
+
     fn platform(&self) -> &'static Platform<'static> {
         self.platform
     }
@@ -227,7 +260,15 @@ impl Machine<'static> for Model {
     }
 
     fn restrictions(&self) -> u64 {
-        self.forgotten.len() as u64
+        let number = self.forgotten.len() as u64;
+        match self.restricts.get() {
+            Restricts::No => number,
+            Restricts::AfterALook => {
+                self.restricts.set(Restricts::Now);
+                number
+            }
+            Restricts::Now => number + 1,
+        }
     }
 
     fn save_extended(&mut self, xfrm: u64, pages: &[EpcPage]) {
