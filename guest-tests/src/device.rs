@@ -11,6 +11,7 @@ mod chipset;
 mod configuration;
 mod edu;
 mod enclave;
+mod forged;
 mod hidden;
 pub mod load;
 mod tpm;
@@ -61,6 +62,7 @@ pub const TESTS: &[crate::Test] = &[
     ("assigned-refused", configuration::refused),
     ("assigned-configuration", configuration::holder),
     ("assigned-port-stays", behind::port_stays),
+    ("device-forges-init", forged::init),
     ("assigned-bridges-refused", behind::bridges_refused),
     ("configuration-moved", configuration::moved),
     ("host-bridge", configuration::host_bridge),

@@ -127,6 +127,10 @@ impl DeviceEntry {
     const PASS_EXTERNAL: u64 = 1 << (185 - 128);
     const PASS_NON_MASKABLE: u64 = 1 << (186 - 128);
     const FORWARD_FIXED: u64 = 1 << (188 - 128);
+    const LOOK_UP_FIXED: u64 = 2 << (188 - 128);
+    /// Bits 132 to 129: the table of interrupts has [`INTERRUPT_ENTRIES`]; its address stands in bits 179 to 134.
+    const INTERRUPT_TABLE_SIZE: u64 = 11 << (129 - 128);
+    const INTERRUPT_TABLE: u64 = 0x000f_ffff_ffff_ffc0;
 
     /// Every access is blocked.
     #[must_use]
@@ -166,6 +170,16 @@ impl DeviceEntry {
         self
     }
 
+    /// Of interrupts, fixed and arbitrated ones are looked up in the table at this address, and all others refused (section 2.2.5.1, table 19).
+    #[must_use]
+    pub const fn with_table(mut self, table: u64) -> Self {
+        self.interrupts = Self::INTERRUPTS_VALID
+            | Self::INTERRUPT_TABLE_SIZE
+            | table & Self::INTERRUPT_TABLE
+            | Self::LOOK_UP_FIXED;
+        self
+    }
+
     /// Of interrupts, fixed and arbitrated ones pass as they are, non-maskable ones and those of the old interrupt
     /// controller too. INIT and system-management interrupts are refused (section 2.2.5.1, table 19).
     #[must_use]
@@ -175,6 +189,34 @@ impl DeviceEntry {
             | Self::PASS_NON_MASKABLE
             | Self::FORWARD_FIXED;
         self
+    }
+}
+
+/// How many entries a table of interrupts has at most: one for each value of the low eleven bits of a message's data.
+pub const INTERRUPT_ENTRIES: usize = 2048;
+
+/// An entry of a table of interrupts, where units have no guest's interrupt controllers switched on (section 2.2.5.2, table 20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct InterruptEntry(pub u32);
+
+const _: () = assert!(size_of::<InterruptEntry>() == 4);
+
+impl InterruptEntry {
+    /// Nothing is delivered.
+    pub const REFUSED: Self = Self(0);
+    const VALID: u32 = 1 << 0;
+    const DESTINATION_SHIFT: u32 = 8;
+    const VECTOR_SHIFT: u32 = 16;
+
+    /// An ordinary interrupt for the core with this APIC identifier.
+    #[must_use]
+    pub const fn fixed(core: u8, vector: u8) -> Self {
+        Self(
+            Self::VALID
+                | (core as u32) << Self::DESTINATION_SHIFT
+                | (vector as u32) << Self::VECTOR_SHIFT,
+        )
     }
 }
 
@@ -313,6 +355,10 @@ mod tests {
         assert_eq!(entry.translation, 0x6000_0000_0012_3803);
         assert_eq!(entry.domain, 1);
         assert_eq!(DeviceEntry::blocked().translation, 3);
+        assert_eq!(
+            entry.with_table(0x0045_6000).interrupts,
+            0x2000_0000_0045_6017
+        );
     }
 
     #[test]

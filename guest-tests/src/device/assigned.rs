@@ -384,7 +384,7 @@ pub(super) fn messages() -> Result<()> {
 }
 
 /// Interrupts of which the kernel says that it knows no handler.
-fn unknown_interrupts() -> Result<usize> {
+pub(super) fn unknown_interrupts() -> Result<usize> {
     let output = Command::new("dmesg").output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     Ok(text

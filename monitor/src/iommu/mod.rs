@@ -8,6 +8,7 @@
 //! the reserve or are hidden; and a table page that was taken out is not reused before a flush that began later has ended.
 
 pub mod hiding;
+mod interrupts;
 mod unit;
 
 use core::sync::atomic::{Ordering, fence};
@@ -17,6 +18,7 @@ use arrayvec::ArrayVec;
 
 use crate::acpi::IommuUnit;
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::cores;
 use crate::frames::FRAMES;
 use crate::instructions::{cpuid, time_stamp};
 use crate::lock::Lock;
@@ -151,16 +153,19 @@ pub fn start(descriptions: &[IommuUnit]) {
 /// From now on every device reaches what the nested tables with this root show to devices.
 ///
 /// # Panics
-/// If a unit does not answer.
+/// If a unit does not answer, or the reserve is too small.
 pub fn open(root: HostPhysical) {
     let Some(state) = STATE.try_get() else {
         return;
     };
     let translated = DeviceEntry::translated(root.value(), LEVELS, DOMAIN0);
-    let entry = if forwards_interrupts() {
-        translated.without_init()
-    } else {
-        translated
+    let entry = match (forwards_interrupts(), only_core()) {
+        (true, _) => translated.without_init(),
+        (false, Some(core)) => interrupts::look_up(translated, core),
+        (false, None) => {
+            log!("interrupts of devices go past the IOMMU, which QEMU does not forward");
+            translated
+        }
     };
     let mut state = state.lock();
     state.devices.fill(entry);
@@ -272,6 +277,14 @@ fn has_done(number: u64) -> bool {
     STATE
         .try_get()
         .is_none_or(|state| state.lock().has_done(number))
+}
+
+/// The APIC identifier of the machine's only core, if it has one alone.
+fn only_core() -> Option<u8> {
+    match cores::all() {
+        [core] => u8::try_from(core.apic_id).ok(),
+        _ => None,
+    }
 }
 
 /// Whether fixed interrupts can be forwarded while others are refused. QEMU (10 too) delivers forwarded ones with vector 0.
