@@ -8,6 +8,7 @@ mod enclave;
 mod figures;
 mod files;
 mod hostile;
+mod installed;
 mod loader;
 mod machine;
 mod policies;

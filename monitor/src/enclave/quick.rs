@@ -198,7 +198,9 @@ pub(super) fn note(
         return;
     };
     let memory = CallerMemory::new(caller.vcpu);
-    let precedent = Precedent::of(caller, thread, inside, before.restrictions);
+    // With the first frame, which is how threads enter but to handle exceptions.
+    let precedent = Precedent::of(caller, thread, inside, before.restrictions)
+        .filter(|precedent| precedent.frame() == 0);
     let noted = precedent.and_then(|precedent| {
         let walks = walks(trails, memory, before.rip, &precedent)?;
         let (place, _) = walks.first()?;

@@ -191,8 +191,16 @@ impl Space {
                 listed = listed.and_then(|()| journal.add_shared(step));
             }
         }
-        for walk in others {
-            listed = listed.and_then(|()| journal.add(walk.0[UPPER_LEVELS]));
+        for (number, walk) in others.iter().enumerate() {
+            let last = walk.0[UPPER_LEVELS];
+            // A frame of one page is walked to twice.
+            let is_listed = others
+                .iter()
+                .take(number)
+                .any(|walk| walk.0[UPPER_LEVELS] == last);
+            if !is_listed {
+                listed = listed.and_then(|()| journal.add(last));
+            }
         }
         self.for_each_region(|region| listed = listed.and_then(|()| region.list_last(journal)));
         listed.and_then(|()| journal.end())

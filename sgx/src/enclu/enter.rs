@@ -89,21 +89,21 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
             return Err(self.page_fault(page.address, Access::Write));
         }
         let secs = self.secs_head(parent.number);
-        // Taken before it is looked at: whoever was inside by it has left, and what is found stays.
-        let taken = self
-            .machine
-            .compare_exchange(page.number, TCS_STATE, INACTIVE, ACTIVE);
         let tcs = self.tcs(page.number);
-        let entry = self.find::<RESUME>(parent, &secs, &tcs);
-        let entry = match (taken, entry) {
-            (Ok(()), Ok(entry)) => entry,
-            (Ok(()), Err(stop)) => {
-                self.machine.swap(page.number, TCS_STATE, INACTIVE);
-                return Err(stop);
-            }
-            // That somebody else has it comes after everything else (SDM, EENTER and ERESUME).
-            (Err(_), entry) => return Err(entry.err().unwrap_or(Stop::GENERAL_PROTECTION)),
+        self.check_entry(&secs, &tcs)?;
+        let mut entry = if RESUME {
+            self.find_resumption(parent, &secs, &tcs)?
+        } else {
+            self.find_entry(parent, &secs, &tcs)?
         };
+        self.check_target(&entry, &tcs)?;
+        self.machine
+            .compare_exchange(page.number, TCS_STATE, INACTIVE, ACTIVE)
+            .map_err(|_| Stop::GENERAL_PROTECTION)?;
+        if let Err(stop) = self.check_alone::<RESUME>(page, parent, &secs, &tcs, &mut entry) {
+            self.machine.swap(page.number, TCS_STATE, INACTIVE);
+            return Err(stop);
+        }
         let thread = thread.insert(Thread {
             secs: parent.number,
             tcs: page.number,
@@ -134,24 +134,25 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         Ok(())
     }
 
-    /// Everything that is checked of a thread, in the SDM's order.
+    /// Looks again at what another thread may have changed before this one had the TCS: it was inside, and has left with another frame,
+    /// or with other contents of the same.
     #[inline(always)]
-    fn find<const RESUME: bool>(
+    fn check_alone<const RESUME: bool>(
         &mut self,
+        page: Page<'e>,
         parent: Page<'e>,
         secs: &SecsHead,
         tcs: &Tcs,
-    ) -> Result<Entry, Stop> {
-        self.check_entry(secs, tcs)?;
-        let entry = if RESUME {
-            self.find_resumption(parent, secs, tcs)?
-        } else {
-            self.find_entry(parent, secs, tcs)?
-        };
-        self.check_target(&entry, tcs)?;
-        let restores = RESUME && entry.way == Way::Resume;
-        require(!restores || self.is_restorable(&entry.frame, secs.xfrm()))?;
-        Ok(entry)
+        entry: &mut Entry,
+    ) -> Result<(), Stop> {
+        let [frames] = self.words(page.number, TCS_CSSA);
+        require(frames as u32 == tcs.cssa())?;
+        if !RESUME {
+            return Ok(());
+        }
+        *entry = self.find_resumption(parent, secs, tcs)?;
+        self.check_target(entry, tcs)?;
+        require(entry.way != Way::Resume || self.is_restorable(&entry.frame, secs.xfrm()))
     }
 
     /// What concerns the enclave and the mode of the processor.

@@ -5,6 +5,8 @@ use super::*;
 use crate::guest::walk::Kind;
 use crate::memory::Range;
 
+mod settled;
+
 const PAGE: u64 = 4096;
 
 /// Frames, and the operating system's tables: three upper entries and a last table.
