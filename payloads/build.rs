@@ -13,6 +13,8 @@ fn main() {
     ] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
+    // An enclave's base is a multiple of its size.
+    println!("cargo:rustc-link-arg-bin=enclosed=-Wl,--defsym=payload_base=0x40000000");
     println!(
         "cargo:rustc-link-arg-bins=-Wl,-z,max-page-size=4096,-z,noexecstack,--gc-sections,--strip-all"
     );

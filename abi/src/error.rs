@@ -91,8 +91,9 @@ errors! {
     CoreBusy = 31, "domain 0 uses the core, or a thread of it: it must be taken offline first";
     /// There is no such PCI function, or it is not the caller's, or the address does not lead to its registers.
     NotDevice = 36, "there is no such PCI function, or the address does not lead to its registers";
-    /// A bridge, one of several functions of a device, one behind a bridge, or without registers in memory.
-    Unassignable = 37, "a PCI function of this kind cannot be given to a domain";
+    /// A bridge, one of several functions of a device (virtual ones included), one that does not stand alone behind a root port or on bus 0, or without
+    /// registers in memory.
+    Unassignable = 37, "the PCI function is a bridge, one of several, behind a bridge that lets nobody tell it from others, or has no registers in memory";
     /// The function's registers lie where something else does, or nowhere.
     Entangled = 38, "the PCI function's registers lie where something else does";
 }

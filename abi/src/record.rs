@@ -39,6 +39,9 @@ pub enum Topic {
     Offers = 8,
     /// Core ranges that the domain `subject` may run on: first, count.
     Cores = 9,
+    /// Cores that the domain `subject` has as a whole: region, the number of its first thread, threads, 1 if the domain can run
+    /// there now (it is neither on its way nor given on).
+    WholeCores = 10,
 }
 
 impl Topic {
@@ -56,6 +59,7 @@ impl Topic {
             7 => Self::Unowned,
             8 => Self::Offers,
             9 => Self::Cores,
+            10 => Self::WholeCores,
             _ => return None,
         })
     }

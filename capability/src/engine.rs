@@ -14,7 +14,7 @@ use crate::records::Records;
 use crate::seal::Measuring;
 use crate::store::{Counted, Page, Store};
 use crate::survey::Mark;
-use crate::tree::{self, Order, TreeLinks, class};
+use crate::tree::{self, Order, TreeLinks};
 
 /// Units of a [`Budget`](crate::effect::Budget) that one step of the engine costs: about what the steps that take one node out of a
 /// forest of 16,000 come to, each.
@@ -98,18 +98,8 @@ impl<S: Store> Engine<S> {
         let domain = self.first_domain;
         let place = match resource {
             Resource::Memory => Place::memory(base, size)?,
-            Resource::Core => Place {
-                class: class::CORE,
-                start: base,
-                size,
-            },
-            Resource::Device => Place {
-                class: class::DEVICE,
-                start: base,
-                size,
-            },
-            Resource::WholeCore => Place {
-                class: class::WHOLE_CORE,
+            _ => Place {
+                class: tree::class_for(Kind::Root, resource),
                 start: base,
                 size,
             },

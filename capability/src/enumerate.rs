@@ -13,6 +13,7 @@ use crate::node::{Link, Resource, flag};
 use crate::records::Records;
 use crate::store::{Counted, Store};
 use crate::tree::{self, Order, Tree, class, mark};
+use crate::whole_core::is_usable;
 
 /// Things that one call passes by at most.
 const PATIENCE: usize = 16;
@@ -93,7 +94,12 @@ impl<S: Store> Engine<S> {
     ) -> Result<PageNumber, Error> {
         let about_domain = matches!(
             topic,
-            Topic::Children | Topic::Regions | Topic::Measurement | Topic::Account | Topic::Cores
+            Topic::Children
+                | Topic::Regions
+                | Topic::Measurement
+                | Topic::Account
+                | Topic::Cores
+                | Topic::WholeCores
         );
         if !about_domain || subject == 0 || subject == caller.word() {
             return Ok(page);
@@ -127,6 +133,7 @@ impl<S: Store> Engine<S> {
             Topic::Account => single(cursor, self.account_words(subject)),
             Topic::Offers => self.look_offers(caller, cursor),
             Topic::Cores => self.look_cores(subject, cursor),
+            Topic::WholeCores => self.look_whole_cores(subject, cursor),
         })
     }
 
@@ -345,6 +352,15 @@ impl<S: Store> Engine<S> {
         }
         let record = [node.base, node.size, 0, 0, 0, 0];
         Found::Record(record, node.end())
+    }
+
+    fn look_whole_cores(&self, domain: PageNumber, cursor: u64) -> Found {
+        let Some(core) = self.whole_core_at_or_after(domain, cursor) else {
+            return Found::End;
+        };
+        let usable = is_usable(core).into();
+        let record = [core.id.word(), core.base, core.size, usable, 0, 0];
+        Found::Record(record, core.end())
     }
 }
 

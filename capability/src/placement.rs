@@ -10,7 +10,7 @@ use adyton_abi::record::DomainState;
 use adyton_abi::region::Attributes;
 
 use crate::identity::PageNumber;
-use crate::node::{Kind, Link, Resource};
+use crate::node::Link;
 use crate::records::Records;
 use crate::store::Store;
 use crate::tree::{self, Order, Tree, class};
@@ -156,14 +156,8 @@ pub(crate) fn detach<S: Store>(store: &mut S, link: Link) {
 
 fn place_of<S: Store>(store: &S, link: Link) -> Place {
     let node = store.node(link);
-    let (class, size) = match (node.kind, node.resource) {
-        (Kind::Exit, _) => (class::EXIT, 1),
-        (_, Resource::Core) => (class::CORE, node.size),
-        (_, Resource::WholeCore) => (class::WHOLE_CORE, node.size),
-        (Kind::Root, Resource::Device) => (class::DEVICE, node.size),
-        (_, Resource::Device) => (class::MEMORY, node.size),
-        (_, Resource::Memory) => (class::MEMORY, node.size),
-    };
+    let class = tree::class_of(node);
+    let size = if class == class::EXIT { 1 } else { node.size };
     Place {
         class,
         start: node.place,

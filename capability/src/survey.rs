@@ -81,6 +81,8 @@ pub struct Member {
     pub vcpus: u64,
     /// How many ranges of cores follow.
     pub cores: u64,
+    /// How many whole cores are told of at the end.
+    pub whole_cores: u64,
 }
 
 /// What is told of a domain behind its cores.
@@ -114,7 +116,8 @@ pub struct Extent {
 }
 
 /// One thing that a survey tells. They come in this order: `Begin`; for each domain by rising number `Opaque`, or `Domain` with its
-/// `Cores`, its `Holdings`, its `Region`s each with its `Peer`s, its `Devices`, each `Device`, and `Complete`; last `End`.
+/// `Cores`, its `Holdings`, its `Region`s each with its `Peer`s, its `Devices`, each `Device`, its `WholeCores` if it has any, each
+/// `WholeCore`, and `Complete`; last `End`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statement {
     /// How many domains there are.
@@ -135,6 +138,10 @@ pub enum Statement {
     Devices(u64),
     /// The number of one, in the order of their registers' places ([`crate::device`]).
     Device(u64),
+    /// How many whole cores it has to run on: what is on its way to it or from it, or given on, is none.
+    WholeCores(u64),
+    /// The threads of one.
+    WholeCore(u64),
     /// Nothing more of this domain.
     Complete,
     /// Nothing more.
@@ -174,6 +181,8 @@ pub struct Survey {
     peers: u64,
     /// Devices of the member that it is at.
     devices: u64,
+    /// Its whole cores.
+    whole_cores: u64,
     stage: Stage,
 }
 
@@ -201,6 +210,7 @@ impl<S: Store> Engine<S> {
             last_peer: None,
             peers: 0,
             devices: 0,
+            whole_cores: 0,
             stage: Stage::Commander,
         };
         self.meet(&mut survey, page);

@@ -82,8 +82,13 @@ pub(crate) fn key(order: Order, node: &Node) -> Key {
     }
 }
 
-fn class_of(node: &Node) -> u64 {
-    match (node.kind, node.resource) {
+pub(crate) fn class_of(node: &Node) -> u64 {
+    class_for(node.kind, node.resource)
+}
+
+/// The class of what such a node stands for.
+pub(crate) fn class_for(kind: Kind, resource: Resource) -> u64 {
+    match (kind, resource) {
         (Kind::Exit, _) => class::EXIT,
         (_, Resource::Core) => class::CORE,
         (_, Resource::WholeCore) => class::WHOLE_CORE,

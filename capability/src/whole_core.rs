@@ -13,11 +13,11 @@ use adyton_abi::region::Attributes;
 use crate::engine::{Draft, Engine};
 use crate::identity::{ClaimId, DomainId, NodeId, PageNumber};
 use crate::lookup::RegionFacts;
-use crate::node::{Kind, Link, Resource, Stage, flag};
+use crate::node::{Kind, Link, Node, Resource, Stage, flag};
 use crate::operation::Operation;
 use crate::records::Records;
 use crate::store::Store;
-use crate::tree::class;
+use crate::tree::{Order, Tree, class, key};
 
 impl<S: Store> Engine<S> {
     /// Gives the core of which `thread` is one, with all its threads, to a domain that is being composed. The claim's owner loses it
@@ -63,12 +63,23 @@ impl<S: Store> Engine<S> {
     #[must_use]
     pub fn whole_core(&self, domain: DomainId, region: NodeId) -> Option<RegionFacts> {
         let link = self.store.find_node(region)?;
-        let node = self.store.node(link);
-        let usable = node.stage == Stage::Live
-            && !node.has(flag::DYING | flag::QUARANTINED)
-            && node.carves == 0;
         let facts = self.region_facts(region)?;
         let whole = facts.resource == Resource::WholeCore && facts.owner == Some(domain);
-        (whole && usable).then_some(facts)
+        (whole && is_usable(self.store.node(link))).then_some(facts)
     }
+
+    /// The first of the domain's whole cores whose threads begin at or behind `thread`.
+    pub(crate) fn whole_core_at_or_after(&self, domain: PageNumber, thread: u64) -> Option<&Node> {
+        let holdings = self.store.domain(domain).holdings;
+        let holdings = Tree::new(&self.store, Order::Holder, holdings);
+        let node = self
+            .store
+            .node(holdings.at_or_after((class::WHOLE_CORE, thread))?);
+        (key(Order::Holder, node).0 == class::WHOLE_CORE).then_some(node)
+    }
+}
+
+/// Whether its holder can run there now.
+pub(crate) fn is_usable(core: &Node) -> bool {
+    core.stage == Stage::Live && !core.has(flag::DYING | flag::QUARANTINED) && core.carves == 0
 }

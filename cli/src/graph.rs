@@ -57,19 +57,23 @@ fn lines(index: usize, domain: &Domain) -> Vec<String> {
             vec![
                 name.unwrap_or_else(|| "not sealed".into()),
                 format!("{}{subject}", kind(tenant.flags)),
-                own_memory(tenant),
+                own(tenant),
             ]
         }
     }
 }
 
-fn own_memory(tenant: &Tenant) -> String {
-    let own = tenant
+fn own(tenant: &Tenant) -> String {
+    let memory = tenant
         .regions
         .iter()
         .filter(|region| matches!(region.sharing, Sharing::Exclusive | Sharing::Lent));
-    let sum = own.fold(0_u64, |sum, region| sum.saturating_add(region.size));
-    format!("{} of its own", size(sum))
+    let sum = memory.fold(0_u64, |sum, region| sum.saturating_add(region.size));
+    match tenant.whole_cores.len() {
+        0 => format!("{} of its own", size(sum)),
+        1 => format!("{} and a core of its own", size(sum)),
+        cores => format!("{} and {cores} cores of its own", size(sum)),
+    }
 }
 
 /// An edge between two domains, in a word. Command edges carry derivations along, where they run the same way, so that a

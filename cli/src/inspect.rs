@@ -5,7 +5,7 @@ use adyton::listing::Account;
 use crate::Arguments;
 use crate::failure::Failure;
 use crate::show::{
-    BOLD, abilities, attributes, colour, hexadecimal, id, kind, sharing, size, state,
+    BOLD, abilities, attributes, colour, hexadecimal, id, kind, sharing, size, state, threads,
 };
 use crate::snapshot::{self, Domain};
 
@@ -48,7 +48,23 @@ pub fn print(arguments: &Arguments, wanted: &str) -> Result<(), Failure> {
         .cores
         .iter()
         .map(|(first, count)| format!("{first} to {}", first + count - 1));
-    say!("  cores        {}", cores.collect::<Vec<_>>().join(", "));
+    let cores = cores.collect::<Vec<_>>().join(", ");
+    say!(
+        "  cores        {}",
+        if cores.is_empty() {
+            "none that others use"
+        } else {
+            &cores
+        }
+    );
+    for core in &domain.whole_cores {
+        let lent = if core.usable { "" } else { ", lent" };
+        say!(
+            "  whole core   {}, {}{lent}",
+            core.first,
+            threads(core.threads)
+        );
+    }
     say!(
         "  epoch        {} (raised by each offer that it accepted)",
         record.epoch

@@ -13,6 +13,7 @@ mod graph;
 mod identity;
 mod inspect;
 mod list;
+mod loader;
 mod log;
 mod machine;
 mod manual;
@@ -108,6 +109,11 @@ enum Command {
     ///
     /// Exit status: 0 accepted, 2 refused, 1 if nothing could be decided, as where a file is missing.
     Verify(verify::Options),
+    /// Print what a boot loader did on the machine that gave this evidence, as a `[[loader]]` for the anchors of `verify`
+    ///
+    /// For a person to read, who knows what that machine's GRUB should do. Signatures are not checked: that the machine did
+    /// this is proven when `verify` accepts its evidence with these anchors.
+    Loader(loader::Options),
     /// Draw the composition that evidence states, as SVG or DOT; `verify` tells whether to believe it
     Graph(graph::Options),
     /// Print what identifies this machine: its TPM's certificate and attestation key
@@ -162,6 +168,7 @@ fn main() -> miette::Result<ExitCode> {
         Command::Sign(options) => sign::print(&arguments, options).map(done),
         Command::Evidence(options) => evidence::print(&arguments, options).map(done),
         Command::Verify(options) => verify::print(&arguments, options),
+        Command::Loader(options) => loader::print(options).map(done),
         Command::Graph(options) => graph::print(options).map(done),
         Command::Identity => identity::print(&arguments).map(done),
         Command::Activate { challenge } => identity::activate(&arguments, challenge).map(done),

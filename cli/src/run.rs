@@ -48,7 +48,7 @@ pub struct Options {
     /// Give it a PCI function, as `adyton device ls` shows it: 00:04.0
     #[arg(long, value_name = "FUNCTION")]
     function: Option<String>,
-    /// Give it a core of its own that was taken offline before, and run its first vCPU there
+    /// Give it a core of its own that was taken offline before, and run its first vCPU there; with one vCPU it runs nowhere else
     #[arg(long, value_name = "N")]
     core: Option<u64>,
     /// Pass the domain's signature on, as `adyton sign` wrote it: the payload finds it in window 6
@@ -111,6 +111,10 @@ impl Options {
         program.vcpus = self.vcpus.max(1);
         if self.signature.is_some() {
             program.windows[SIGNATURE_WINDOW] = PAGE_SIZE;
+        }
+        if self.core.is_some() && program.vcpus == 1 {
+            // It runs on its core and nowhere else, as evidence then says.
+            program.cores = Some((0, 0));
         }
         if let Some(name) = &self.function {
             program.device = Some(Function::find(name)?.facts()?.kind());

@@ -46,6 +46,12 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
+/// How many threads a core has.
+pub fn threads(count: u64) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} thread{plural}")
+}
+
 /// A domain's id.
 pub fn id(id: u64) -> String {
     format!("{id:x}")

@@ -2,7 +2,7 @@
 //! old at its edges; what vanished meanwhile is left out.
 
 use adyton::abi::record::{DomainState, Sharing};
-use adyton::listing::{self, Account, DomainRecord, RegionRecord};
+use adyton::listing::{self, Account, DomainRecord, RegionRecord, WholeCore};
 use adyton::{Attributes, Claimed, Linux, Pool};
 use serde_json::{Value, json};
 
@@ -29,6 +29,8 @@ pub struct Domain {
     pub account: Option<Account>,
     /// Core ranges.
     pub cores: Vec<(u64, u64)>,
+    /// Cores of its own.
+    pub whole_cores: Vec<WholeCore>,
     /// Domains that it created.
     pub children: Vec<Domain>,
 }
@@ -66,6 +68,7 @@ fn domain(place: &Linux, address: u64, record: DomainRecord, depth: u32) -> Doma
         measurement: listing::measurement(place, address, id).unwrap_or_default(),
         account: listing::account(place, address, id).unwrap_or_default(),
         cores: listing::cores(place, address, id).unwrap_or_default(),
+        whole_cores: listing::whole_cores(place, address, id).unwrap_or_default(),
         children: children
             .map(|record| domain(place, address, record, depth + 1))
             .collect(),
@@ -117,6 +120,7 @@ impl Domain {
             "measurement": self.measurement.as_ref().map(|digest| show::hexadecimal(digest)),
             "memory": { "exclusive": exclusive, "shared": shared, "pool": pool },
             "cores": self.cores,
+            "whole_cores": self.whole_cores.iter().map(whole_core_json).collect::<Vec<_>>(),
             "quota": self.account.map(|account| json!({
                 "limit": account.limit, "used": account.used, "passed": account.passed,
             })),
@@ -125,6 +129,15 @@ impl Domain {
             "children": self.children.iter().map(Domain::json).collect::<Vec<_>>(),
         })
     }
+}
+
+fn whole_core_json(core: &WholeCore) -> Value {
+    json!({
+        "region": core.region.0,
+        "first": core.first,
+        "threads": core.threads,
+        "usable": core.usable,
+    })
 }
 
 fn region_json(region: &RegionRecord) -> Value {

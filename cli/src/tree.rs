@@ -3,7 +3,7 @@
 use crate::Arguments;
 use crate::failure::Failure;
 use crate::show::{
-    BOLD, FAINT, GREEN, YELLOW, attributes, colour, hexadecimal, id, kind, sharing, size,
+    BOLD, FAINT, GREEN, YELLOW, attributes, colour, hexadecimal, id, kind, sharing, size, threads,
 };
 use crate::snapshot::{self, Domain};
 use adyton::Enclave;
@@ -113,6 +113,20 @@ fn domains(all: &[Domain], before: &str) {
                 "{below}{trunk}{:>10} at {place:<12} {who} {}",
                 size(region.size),
                 colour(FAINT, &rights)
+            );
+        }
+        for core in &domain.whole_cores {
+            let name = format!("core {}", core.first);
+            let (who, tint) = if core.usable {
+                ("its own", GREEN)
+            } else {
+                ("lent", YELLOW)
+            };
+            say!(
+                "{below}{trunk}{name:>10} {:<15} {} {}",
+                "as a whole",
+                colour(tint, who),
+                colour(FAINT, &threads(core.threads))
             );
         }
         domains(&domain.children, &below);

@@ -174,6 +174,25 @@ fn keys_and_report_data_are_compared() {
 }
 
 #[test]
+fn cores_of_its_own_are_drawn() {
+    let folder = Folder::new("cores");
+    let mut composition = sample::composition();
+    if let Some(Domain::Tenant(signer)) = composition.domains.first_mut() {
+        signer.whole_cores = vec![2];
+    }
+    let evidence = Monitor::genuine().evidence(sample::NONCE, sample::SUBJECT, &composition);
+    fs::write(folder.0.join("own"), evidence).expect("written");
+    let drawn = text(&folder.verify("own", &[]));
+    assert!(drawn.contains("REFUSED") && drawn.contains("whole-cores"));
+    assert!(drawn.contains("1 core of its own (2 threads)"), "{drawn}");
+    let without = text(&folder.verify("evidence", &[]));
+    assert!(!without.contains("of its own"), "{without}");
+    for arguments in [&["graph", "own"][..], &["graph", "--dot", "own"]] {
+        assert!(text(&folder.run(arguments)).contains("and a core of its own"));
+    }
+}
+
+#[test]
 fn a_graph_shows_every_domain() {
     let folder = Folder::new("graph");
     let svg = text(&folder.run(&["graph", "evidence"]));

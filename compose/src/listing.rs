@@ -274,6 +274,38 @@ pub fn account(
         .next())
 }
 
+/// A core that a domain has as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WholeCore {
+    /// The region.
+    pub region: RegionName,
+    /// The number of its first thread.
+    pub first: u64,
+    /// How many threads it has.
+    pub threads: u64,
+    /// Whether the domain can run there now: it is neither on its way nor given on.
+    pub usable: bool,
+}
+
+/// The cores that the domain `subject` has as a whole.
+///
+/// # Errors
+/// What the monitor refuses.
+pub fn whole_cores(
+    place: &impl Environment,
+    address: u64,
+    subject: u64,
+) -> Result<Vec<WholeCore>, Refusal> {
+    let records = records(place, address, Topic::WholeCores, subject)?;
+    let whole = |[region, first, threads, usable, ..]: [u64; 6]| WholeCore {
+        region: RegionName(region),
+        first,
+        threads,
+        usable: usable == 1,
+    };
+    Ok(records.into_iter().map(whole).collect())
+}
+
 /// Core ranges (first, count) that the domain `subject` may run on.
 ///
 /// # Errors

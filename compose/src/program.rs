@@ -46,7 +46,8 @@ pub struct Program<'data> {
     pub read_only: [bool; WINDOWS],
     /// Pages of monitor memory; `None`: as many as it needs, and a share for its pool.
     pub quota: Option<u64>,
-    /// The cores it may run on, first and count; `None`: all of the caller's.
+    /// The cores on which it may be entered, first and count; `None`: all of the caller's; a count of 0: none, so that it only runs on
+    /// cores of its own.
     pub cores: Option<(u64, u64)>,
     /// A PCI function that it will be given between [`Program::build`] and its seal, at [`Plan::device`].
     pub device: Option<Kind>,
@@ -179,9 +180,12 @@ impl<'data> Program<'data> {
     }
 
     fn allow_cores<E: Environment>(&self, domain: &Domain<E>) -> Result<(), Refusal> {
-        // A count of 0 means all of the caller's.
-        let (first, count) = self.cores.unwrap_or((0, 0));
-        domain.cores(first, count).map(drop)
+        match self.cores {
+            Some((_, 0)) => Ok(()),
+            Some((first, count)) => domain.cores(first, count).map(drop),
+            // To the call, a count of 0 means all of the caller's.
+            None => domain.cores(0, 0).map(drop),
+        }
     }
 
     fn share_windows<E: Environment>(

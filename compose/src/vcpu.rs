@@ -151,10 +151,15 @@ impl<E: Environment> Vcpu<E> {
         self.execute(&request)
     }
 
+    /// Odd numbers from a random one on: never 0, and none used before.
+    #[inline(always)]
+    fn next_token(&mut self) {
+        self.token = self.token.wrapping_add(2);
+    }
+
     #[inline(always)]
     fn request(&mut self, limit: u64) -> Request {
-        // Odd numbers from a random one on: never 0, and none used before.
-        self.token = self.token.wrapping_add(2);
+        self.next_token();
         let Self {
             index,
             sequence,
@@ -186,7 +191,7 @@ impl<E: Environment> Vcpu<E> {
     /// What the monitor refuses: `BUSY` while the vCPU is somewhere else or another runs on that core, `STALE` as for [`Self::enter`],
     /// `NOT_FOUND` where the core is not the domain's.
     pub fn start(&mut self, at: Place) -> Result<(), Refusal> {
-        self.token = self.token.wrapping_add(2);
+        self.next_token();
         let request = whole::start(self.name, self.index, self.sequence, at);
         let request = request.with_token(self.token);
         request.outcome(self.place.call(&request)).map(drop)

@@ -63,10 +63,26 @@ pub struct Loader {
     pub name: String,
     /// Digests of the EFI applications in front of the monitor, in order.
     pub images: Vec<Hash>,
-    /// Digests of its events in PCR 8, in order.
-    pub commands: Vec<Hash>,
-    /// Digests of its events in PCR 9, in order.
-    pub files: Vec<Hash>,
+    /// What it does and reads. Without it nobody knows what such a loader brings in, and it is refused.
+    pub rules: Option<LoaderRules>,
+}
+
+/// What a boot loader does and reads: this, in this order, and nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct LoaderRules {
+    /// Its events in PCR 8.
+    pub commands: Vec<LoaderEvent>,
+    /// Its events in PCR 9.
+    pub files: Vec<LoaderEvent>,
+}
+
+/// A command that a boot loader executes, or a file that it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoaderEvent {
+    /// For people: the command, the file's name, or nothing.
+    pub text: String,
+    /// What is measured of it; this counts.
+    pub digest: Hash,
 }
 
 /// What a monitor started with.

@@ -63,6 +63,8 @@ pub mod domain {
     pub const REGIONS: i64 = 9;
     /// Its devices.
     pub const DEVICES: i64 = 10;
+    /// Cores of its own.
+    pub const WHOLE_CORES: i64 = 11;
 }
 
 /// Keys of an enclave's map.

@@ -86,6 +86,8 @@ pub struct Facts {
     pub vcpus: u64,
     /// How many ranges of cores follow.
     pub cores: u64,
+    /// How many cores of its own are told of at the end.
+    pub whole_cores: u64,
     /// Only of one that is sealed.
     pub signer: Option<Signer>,
 }
@@ -127,7 +129,8 @@ pub struct Writer<S>(Encoder<S>);
 impl<S: Sink> Writer<S> {
     /// Begins a composition of `domains` domains. Each follows, in the order of their indices from 0: [`Writer::opaque`], or
     /// [`Writer::domain`], its [`Writer::cores`], [`Writer::holdings`], a [`Writer::region`] with its [`Writer::peer`]s for each region, and
-    /// [`Writer::devices`] with each [`Writer::device`].
+    /// [`Writer::devices`] with each [`Writer::device`], and where it has cores of its own [`Writer::whole_cores`] with each
+    /// [`Writer::whole_core`].
     ///
     /// # Errors
     /// [`Full`].
@@ -175,7 +178,8 @@ impl<S: Sink> Writer<S> {
         }
         self.0.integer(DOMAIN)?;
         let sealed = facts.measurement.is_some();
-        self.0.map(10 + u64::from(sealed))?;
+        self.0
+            .map(10 + u64::from(sealed) + u64::from(facts.whole_cores > 0))?;
         let kind = if sealed { kind::SEALED } else { kind::BUILDING };
         self.number(key::KIND, kind)?;
         if let Some(measurement) = &facts.measurement {
@@ -234,7 +238,7 @@ impl<S: Sink> Writer<S> {
         self.pair([peer.domain, peer.rights.word()])
     }
 
-    /// How many devices the domain has; they end it.
+    /// How many devices the domain has; they end it, unless it has cores of its own.
     ///
     /// # Errors
     /// [`Full`].
@@ -252,6 +256,23 @@ impl<S: Sink> Writer<S> {
         self.0.unsigned(device.vendor.into())?;
         self.0.unsigned(device.device.into())?;
         self.0.unsigned(device.class.into())
+    }
+
+    /// How many cores of its own the domain has, if it has any; they end it.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn whole_cores(&mut self, cores: u64) -> Result<(), Full> {
+        self.0.integer(key::WHOLE_CORES)?;
+        self.0.array(cores)
+    }
+
+    /// How many threads the next one has.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn whole_core(&mut self, threads: u64) -> Result<(), Full> {
+        self.0.unsigned(threads)
     }
 
     fn number(&mut self, key: i64, value: u64) -> Result<(), Full> {

@@ -13,12 +13,14 @@ mod ear;
 mod enclave;
 mod extract;
 mod json;
+mod loader;
 mod policy;
 
 pub use anchors::read as read_anchors;
 pub use ear::{EarError, token as ear};
 pub use extract::{extract, key_digest};
 pub use json::{hexadecimal, result as json};
+pub use loader::{LoaderError, loader};
 pub use policy::read as read_policy;
 
 /// Why a file cannot be used.

@@ -31,6 +31,17 @@ pub mod kind {
     pub const ACTION: u32 = 0x8000_0007;
 }
 
+/// What GRUB writes in front of a command, a kernel's and a module's command line when it says what it has measured. It is no part of
+/// what the digest is of.
+pub const COMMAND_PREFIXES: [&str; 3] = ["grub_cmd: ", "kernel_cmdline: ", "module_cmdline: "];
+
+/// The command in a text that begins with one of [`COMMAND_PREFIXES`].
+#[must_use]
+pub fn command(text: &str) -> Option<&str> {
+    let mut prefixes = COMMAND_PREFIXES.iter();
+    prefixes.find_map(|prefix| text.strip_prefix(prefix))
+}
+
 /// The log cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
@@ -160,6 +171,21 @@ impl Event<'_> {
     #[must_use]
     pub const fn is_extended(&self) -> bool {
         self.kind != kind::NO_ACTION
+    }
+
+    /// What a boot loader measured as a command, with the word in front, where the digest is that of the command.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        let text = self.text()?;
+        let digest: Hash = Sha256::digest(command(text)?).into();
+        (digest == self.digest).then_some(text)
+    }
+
+    /// What it says as text, without the zero at its end. Nothing proves it.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        let text = core::str::from_utf8(self.data).ok()?;
+        Some(text.strip_suffix('\0').unwrap_or(text))
     }
 
     /// The locality that started the TPM, where the event tells it (section 10.4.5.3): the last byte of what PCR 0 begins with.

@@ -97,6 +97,10 @@ pub struct Rule {
     pub open: bool,
     /// Most vCPUs.
     pub most_vcpus: u64,
+    /// How many cores of its own it must have at least, and may have at most.
+    pub whole_cores: [u64; 2],
+    /// Whether it may also be entered on cores where others run.
+    pub shared_cores: bool,
     /// How many such domains there must be at least, and may be at most.
     pub count: [u64; 2],
 }

@@ -47,6 +47,8 @@ pub enum Machine {
         machine: String,
         /// Its firmware.
         firmware: String,
+        /// The boot loader that started its monitor, unless the firmware did.
+        loader: Option<String>,
         /// Its monitor.
         monitor: String,
         /// What the monitor started with.

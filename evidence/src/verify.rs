@@ -22,7 +22,8 @@ mod boot;
 mod composition;
 mod edges;
 mod enclave;
-mod machine;
+mod loader;
+pub(crate) mod machine;
 
 /// Most bytes of evidence.
 pub const MOST_BYTES: usize = 64 << 20;

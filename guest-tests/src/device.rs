@@ -6,11 +6,14 @@
 //! confidential domain (`device-unprotected`), which shows that it is the IOMMU that keeps it out.
 
 pub mod assigned;
+mod behind;
 mod chipset;
 mod configuration;
 mod edu;
+mod enclave;
 mod hidden;
 pub mod load;
+mod tpm;
 
 use std::fs;
 use std::process::Command;
@@ -35,11 +38,15 @@ pub const TESTS: &[crate::Test] = &[
     ("device-table-of-devices", table_of_devices),
     ("device-registers", registers),
     ("device-unprotected", unprotected),
+    ("device-enclave-memory", enclave::memory),
+    ("device-enclave-unprotected", enclave::unprotected),
     ("device-refused", refused_without_iommu),
     ("device-status", status),
     ("iommu-is-hidden", hidden::is_hidden),
     ("iommu-is-there", hidden::is_there),
     ("device-disk-while-carved", load::disk_while_carved),
+    ("device-tpm-hidden", tpm::hidden),
+    ("device-tpm-reached", tpm::reached),
     ("assigned-driven", assigned::driven),
     ("assigned-reach", assigned::reach),
     ("assigned-in-flight", assigned::in_flight),
@@ -53,6 +60,8 @@ pub const TESTS: &[crate::Test] = &[
     ("assigned-reset-meanwhile", configuration::reset_meanwhile),
     ("assigned-refused", configuration::refused),
     ("assigned-configuration", configuration::holder),
+    ("assigned-port-stays", behind::port_stays),
+    ("assigned-bridges-refused", behind::bridges_refused),
     ("configuration-moved", configuration::moved),
     ("host-bridge", configuration::host_bridge),
     ("chipset-stays", chipset::stays),

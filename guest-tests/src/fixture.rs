@@ -144,6 +144,10 @@ pub enum Selfcheck {
     UseUpStack = 4,
     /// Says how deep its stacks have been used.
     StackDepth = 5,
+    /// Looks at the EPCM.
+    AuditEnclaves = 6,
+    /// Keeps a claim on a page of the EPC (its number and 1), or gives it back (0).
+    HoldPage = 7,
 }
 
 /// The longest time that a call has held this core at one go since the boot, in ticks.

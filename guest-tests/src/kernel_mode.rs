@@ -56,16 +56,30 @@ unsafe extern "C" {
     static kernel_mode_routine_end: u8;
 }
 
-/// Calls `action` with `argument` in kernel mode on this core, interrupts off. It must not fault, nor take long.
+/// Keeps this process's memory where it is, so that nothing faults in kernel mode.
+fn keep_memory() -> bool {
+    // Another core may move locked pages too: to make room for large ones, or to make large ones of them.
+    let settings = ["compact_unevictable_allowed", "compaction_proactiveness"];
+    let stays = settings
+        .iter()
+        .all(|name| fs::write(format!("/proc/sys/vm/{name}"), "0").is_ok());
+    // SAFETY: neither changes what is in memory.
+    stays
+        && unsafe {
+            libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
+                && libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) == 0
+        }
+}
+
+/// Calls `action` with `argument` in kernel mode on this core, interrupts off. It must not fault, nor take long. Several cores may do so at once, if
+/// their threads stay where they are.
 ///
 /// # Errors
 /// If the kernel does not take the module.
 pub fn run(action: extern "C" fn(u64), argument: u64) -> Result<()> {
     // Once: what a test does to its page tables is not for the kernel to look at.
-    static LOCKED: OnceLock<bool> = OnceLock::new();
-    // SAFETY: locks this process's memory, so that nothing faults in kernel mode.
-    let lock = || unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) == 0 };
-    ensure!(*LOCKED.get_or_init(lock), "mlockall: {}", Errno::last());
+    static KEPT: OnceLock<bool> = OnceLock::new();
+    ensure!(*KEPT.get_or_init(keep_memory), "memory: {}", Errno::last());
     let module = module(action as usize as u64, argument)?;
     let none = CString::default();
     // SAFETY: the kernel copies the image, and runs what it was made for.
@@ -135,6 +149,7 @@ const PATCHES: [&str; 12] = [
 fn module(action: u64, argument: u64) -> Result<Vec<u8>> {
     let mut file = Elf(template()?);
     file.drop_signature();
+    file.rename()?;
     let code = routine(action, argument);
     let (section, offset) = file.symbol("init_module")?;
     let text = file.header(section)?;
@@ -189,6 +204,24 @@ impl Elf {
     fn drop_signature(&mut self) {
         let end = self.number(40, 8) as usize + 64 * self.sections();
         self.0.truncate(end);
+    }
+
+    /// Another name on each core: the kernel loads one module of a name at a time.
+    fn rename(&mut self) -> Result<()> {
+        /// Where `struct module` has its name: behind its state and a list's two pointers.
+        const NAME: usize = 24;
+        // SAFETY: asks where this runs.
+        let core = unsafe { libc::sched_getcpu() }.cast_unsigned();
+        for index in 0..self.sections() {
+            let header = self.header(index)?;
+            if self.name(&header) == ".gnu.linkonce.this_module" {
+                let place = header.offset + NAME;
+                ensure!(self.text(&header, NAME) == "brd", "a name elsewhere");
+                self.0[place + 2] = b'0' + (core % 10) as u8;
+                return Ok(());
+            }
+        }
+        bail!("a module without a name")
     }
 
     fn header(&self, index: usize) -> Result<Header> {

@@ -3,14 +3,17 @@
 
 use std::arch::asm;
 use std::mem::offset_of;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use adyton::abi::PAGE_SIZE;
 use adyton::abi::call::Call;
+use adyton::abi::error::Error as Reason;
 use adyton::abi::exit::ExitKind;
 use adyton::convention::PAYLOAD;
 use adyton::tables::{Access, Mapping};
 use adyton::{ALL_RIGHTS, Domain, Entry, Environment, Flags, Placement, policy, tables};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{Signal, kill, raise};
@@ -27,6 +30,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("no-flags-leak-in", flags_of_the_caller),
     ("no-components-leak", no_components_leak),
     ("no-breakpoints-leak", no_breakpoints_leak),
+    ("no-registers-lost-between-cores", no_registers_lost),
 ];
 
 /// The word that the `pattern` payload has in every register.
@@ -169,14 +173,73 @@ fn enter_with(
     sequence: u64,
     registers: &mut Registers,
 ) -> Result<Registers> {
-    let name = domain.name();
-    let [low, high] = name.key.0;
-    registers.set_call(Call::Enter, [name.address, low, high, 0, sequence, 0]);
-    registers.set_token(environment.entropy());
+    set_enter(registers, domain, environment, sequence);
     let before = *registers;
     registers::call_with(registers);
     ensure!(registers.status() == 0, "status {}", registers.status());
     Ok(before)
+}
+
+fn set_enter(
+    registers: &mut Registers,
+    domain: &Domain,
+    environment: &impl Environment,
+    sequence: u64,
+) {
+    let name = domain.name();
+    let [low, high] = name.key.0;
+    registers.set_call(Call::Enter, [name.address, low, high, 0, sequence, 0]);
+    registers.set_token(environment.entropy());
+}
+
+/// Two cores compete for one vCPU, each to enter it in the moment in which the other has left: what it had in FS it finds again, although the
+/// CPU that it left keeps that longer than its other registers.
+fn no_registers_lost() -> Result<()> {
+    const TIME: Duration = Duration::from_secs(8);
+    let running = run("rogue", &["selector"], Flags::CONFIDENTIAL)?;
+    let environment = running.pool.environment().clone();
+    let (sequence, lost) = (AtomicU64::new(0), AtomicU64::new(0));
+    let compete = |core: u32| -> Result<u64> {
+        raw::stay_on(core as usize)?;
+        let mut registers = Registers::default();
+        set_enter(&mut registers, running.domain(), &environment, 0);
+        let (begin, mut entries) = (Instant::now(), 0);
+        // Nothing else between two calls, so that what is looked for happens often.
+        for attempt in 1_u64.. {
+            let mut registers = registers;
+            // Before the other has returned, nobody has told the number of its exit: it is the next.
+            registers.set_sequence(sequence.load(Ordering::Acquire) + (attempt & 1));
+            registers.set_token(attempt << 1 | u64::from(core));
+            registers::call_with(&mut registers);
+            match Reason::from_code(registers.status()) {
+                None => {
+                    let [_, next, payload, _, found, ..] = registers.results();
+                    ensure!(payload == PAYLOAD, "{:x?}", registers.results());
+                    lost.fetch_max(found, Ordering::Relaxed);
+                    sequence.fetch_max(next, Ordering::AcqRel);
+                    entries += 1;
+                }
+                // The other has it, or has had it since.
+                Some(Reason::Busy | Reason::Stale) => {}
+                Some(reason) => bail!("core {core}: {reason:?}"),
+            }
+            if attempt % 256 == 0 && begin.elapsed() > TIME {
+                break;
+            }
+        }
+        Ok(entries)
+    };
+    let [first, second] = std::thread::scope(|scope| {
+        [0, 1]
+            .map(|core| scope.spawn(move || compete(core)))
+            .map(|thread| thread.join().expect("a thread that does not panic"))
+    });
+    let (first, second) = (first?, second?);
+    println!("{first} and {second} entries");
+    ensure!(first > 100 && second > 100, "{first} and {second} entries");
+    let lost = lost.into_inner();
+    ensure!(lost == 0, "FS was another's {lost} times");
+    Ok(())
 }
 
 /// Arithmetic flags and DF.

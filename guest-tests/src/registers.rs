@@ -26,6 +26,11 @@ impl Registers {
         self.general[7..9].copy_from_slice(&[r8, r9]);
     }
 
+    /// R8: argument 4.
+    pub fn set_sequence(&mut self, sequence: u64) {
+        self.general[7] = sequence;
+    }
+
     /// R12.
     pub fn set_token(&mut self, token: u64) {
         self.general[11] = token;

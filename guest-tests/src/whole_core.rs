@@ -6,6 +6,7 @@ mod composed;
 mod hostile;
 mod notice;
 mod running;
+mod told;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
         hostile::TESTS,
         composed::TESTS,
         notice::TESTS,
+        told::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }

@@ -5,6 +5,9 @@ use adyton_x86::apic::{Command, DEFAULT_BASE, base, register};
 use crate::instructions::{read_msr, write_msr};
 use crate::interrupts;
 
+/// In the spurious-interrupt vector register: switched on in software.
+const SWITCHED_ON: u32 = 1 << 8;
+
 /// Whether this core's APIC is driven by MSRs.
 #[must_use]
 pub fn is_extended() -> bool {
@@ -98,10 +101,16 @@ pub fn end_interrupt() {
     unsafe { write(register::END_OF_INTERRUPT, 0) };
 }
 
+/// Whether this core's APIC is switched off in software: then it takes NMIs, INITs and start-ups, and no interrupt (Intel SDM volume 3,
+/// section 11.4.7.2).
+#[must_use]
+pub fn is_off() -> bool {
+    read(register::SPURIOUS) & SWITCHED_ON == 0
+}
+
 /// Does to this core's APIC what an INIT does: nothing pending, everything masked, switched off in software.
 pub fn reset_own() {
     const MASKED: u32 = 1 << 16;
-    const SWITCHED_ON: u32 = 1 << 8;
     // SAFETY: these are the values after a reset (Intel SDM volume 3, section 11.4.7.1).
     unsafe {
         for vector in (register::LOCAL_TIMER..=register::LOCAL_ERROR).step_by(16) {

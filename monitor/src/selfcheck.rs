@@ -26,6 +26,10 @@ const FORGET_FLUSHES: u64 = 3;
 const USE_UP_STACK: u64 = 4;
 /// How deep stacks have been used: [`cores::depth::deepest`].
 const STACK_DEPTH: u64 = 5;
+/// Looks at the EPCM: kind of what is wrong (0: nothing) and the page, or the pages in use, enclaves and threads inside.
+const AUDIT_ENCLAVES: u64 = 6;
+/// Keeps a claim on the page of the EPC before the one that the argument says; 0 gives it back.
+const HOLD_PAGE: u64 = 7;
 
 /// Whether a flush of other cores is left out: the control of tests that attack by stale translations.
 #[must_use]
@@ -57,6 +61,8 @@ pub fn perform(what: u64, argument: u64) -> Result<[u64; 4], Error> {
         }
         USE_UP_STACK => Ok([deeper(u64::MAX), 0, 0, 0]),
         STACK_DEPTH => Ok(stack_depth()),
+        AUDIT_ENCLAVES => audit::enclaves(),
+        HOLD_PAGE => audit::hold(argument),
         _ => Err(Error::Invalid),
     }
 }

@@ -7,11 +7,15 @@
 //! What must hold: a page that is not valid belongs to nobody and its bytes are reachable by nobody; a valid child names
 //! a valid SECS, which counts it.
 
+mod audit;
+
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::fault::Access;
 use crate::structures::secinfo_flags;
 use crate::tracking::Tracking;
+
+pub use audit::{Census, Violation, audit};
 
 /// An EPC page by its number, dense over all sections from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -69,7 +69,7 @@ impl<'e> Tracking<'e> {
                     1 << COUNT_BITS
                 };
                 // Never below zero.
-                (word & one * COUNT != 0).then(|| word - one)
+                (word & (one * COUNT) != 0).then(|| word - one)
             });
     }
 

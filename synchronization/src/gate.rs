@@ -119,15 +119,7 @@ impl<const WORDS: usize> Gate<WORDS> {
     /// Why not; nothing has changed then.
     #[inline]
     pub fn admit(&self, owner: &Owner, core: u32, place: &CorePlace) -> Result<(), Refused> {
-        if !owner.take(core) {
-            return Err(self.refused(Refused::Busy));
-        }
-        // Only now: see the module's text.
-        if self.is_open() && self.may_run_on(*place) {
-            return Ok(());
-        }
-        owner.release();
-        Err(self.refused(Refused::WrongCore))
+        self.take_if(owner, core, || self.may_run_on(*place))
     }
 
     /// Makes `core` the owner of a vCPU of the domain, which has that core as a whole: it needs no right to be entered there.
@@ -135,15 +127,25 @@ impl<const WORDS: usize> Gate<WORDS> {
     /// # Errors
     /// Why not; nothing has changed then.
     pub fn admit_as_a_whole(&self, owner: &Owner, core: u32) -> Result<(), Refused> {
+        self.take_if(owner, core, || true)
+    }
+
+    #[inline]
+    fn take_if(
+        &self,
+        owner: &Owner,
+        core: u32,
+        may_run: impl FnOnce() -> bool,
+    ) -> Result<(), Refused> {
         if !owner.take(core) {
             return Err(self.refused(Refused::Busy));
         }
-        // Only now, as in `admit`.
-        if self.is_open() {
+        // Only now: see the module's text.
+        if self.is_open() && may_run() {
             return Ok(());
         }
         owner.release();
-        Err(self.refused(Refused::Dead))
+        Err(self.refused(Refused::WrongCore))
     }
 
     /// Why a core is refused: what is true of the whole domain comes before `otherwise`.

@@ -8,7 +8,8 @@ adyton run --core 1 hello core 2> /tmp/refused && fail "it ran on a core that is
 grep -q "offline" /tmp/refused || fail "it does not say why: $(cat /tmp/refused)"
 
 echo 0 > $online || fail "core 1 does not go offline"
-adyton run --core 1 hello core > /tmp/said || fail "status $?"
+adyton run --core 1 --evidence /tmp/evidence --nonce 0011223344556677 hello core > /tmp/said || fail "status $?"
+adyton graph --dot /tmp/evidence | grep -q "a core of its own" || fail "the picture does not show the core"
 grep -q core /tmp/said || fail "it said $(cat /tmp/said)"
 echo 1 > $online || fail "core 1 does not come back"
 
@@ -16,6 +17,7 @@ echo 0 > $online || fail "core 1 does not go offline again"
 adyton run --core 1 spin 0 &
 running=$!
 sleep 2
+adyton tree | grep -q "core 1 as a whole .* its own" || fail "tree does not show the core: $(adyton tree)"
 echo 1 2> /dev/null > $online && fail "Linux has started a core that it has not"
 kill $running
 wait $running

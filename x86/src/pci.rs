@@ -16,6 +16,8 @@ pub mod register {
     pub const HEADER: u16 = 0x0c;
     /// The first base address.
     pub const BASE_ADDRESS: u16 = 0x10;
+    /// Of a bridge: the bus that it is on, the one behind it, and the last one behind that, 8 bits each (bridges, section 3.2.5.3).
+    pub const BRIDGE_BUSES: u16 = 0x18;
     /// Of a bridge: where the memory behind it begins and ends, 16 bits each (bridges, section 3.2.5.8).
     pub const BRIDGE_MEMORY: u16 = 0x20;
     /// Of a bridge: the same of prefetchable memory, and the upper halves in the next two registers (section 3.2.5.9).
@@ -102,6 +104,10 @@ pub mod capability {
     /// Of [`MESSAGES`]: there are mask bits.
     pub const MESSAGES_MASK: u16 = 1 << 8;
 
+    /// Of [`EXPRESS`]: offset of what the port is, in bits 7 to 4.
+    pub const EXPRESS_KIND: u16 = 2;
+    /// See [`EXPRESS_KIND`]: the root complex's port to a link.
+    pub const ROOT_PORT: u16 = 4;
     /// Of [`EXPRESS`]: offset of the device's capabilities, whose bit 28 says that the function can be reset.
     pub const DEVICE_CAPABILITIES: u16 = 4;
     /// See [`DEVICE_CAPABILITIES`].
@@ -119,4 +125,34 @@ pub mod capability {
     pub const ADVANCED_RESET: u32 = 1 << 1;
     /// See [`ADVANCED_FEATURES`].
     pub const ADVANCED_CONTROL: u16 = 4;
+}
+
+/// Capabilities in extended configuration space, by number (PCI Express, section 7.6.3), and their registers.
+pub mod extended {
+    /// Access control services (section 7.7.8).
+    pub const ACCESS_CONTROL: u16 = 0x0d;
+    /// Single-root virtualization (section 9.3.3).
+    pub const VIRTUAL_FUNCTIONS: u16 = 0x10;
+    /// A base address of which the size can be changed (section 7.8.6).
+    pub const SIZES: u16 = 0x15;
+    /// The same of virtual functions (section 7.8.7).
+    pub const VIRTUAL_SIZES: u16 = 0x24;
+
+    /// Of [`ACCESS_CONTROL`]: offset of what there is, 16 bits, and of what is on.
+    pub const SERVICES: u16 = 4;
+    /// See [`SERVICES`].
+    pub const SERVICES_ON: u16 = 6;
+    /// Requests are looked at whether they bear a number of a bus behind the port.
+    pub const SOURCE_VALIDATION: u16 = 1 << 0;
+    /// Requests to other devices go by the root complex.
+    pub const REQUEST_REDIRECT: u16 = 1 << 2;
+    /// Their answers too.
+    pub const COMPLETION_REDIRECT: u16 = 1 << 3;
+    /// What comes redirected is passed on upwards.
+    pub const UPSTREAM_FORWARDING: u16 = 1 << 4;
+
+    /// Of [`VIRTUAL_FUNCTIONS`]: offset of the control register, whose bit 0 says that there are such functions.
+    pub const VIRTUAL_CONTROL: u16 = 8;
+    /// See [`VIRTUAL_CONTROL`].
+    pub const VIRTUAL_ENABLE: u16 = 1 << 0;
 }

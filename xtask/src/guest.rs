@@ -9,9 +9,9 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::build::{Monitors, Programs};
-use crate::image::{self, Maintainer, Release};
+use crate::image::{self, APPLICATION, Chain, Maintainer, Release};
 use crate::qemu::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
-use crate::setup::{Emulator, Flavour, Kernel, Software, emulator, kernel};
+use crate::setup::{BootLoader, Emulator, Flavour, Kernel, Software, emulator, kernel};
 use crate::workspace::Workspace;
 
 /// What starts the monitor.
@@ -44,6 +44,8 @@ pub struct Settings {
     pub release: u64,
     /// Whether firmware starts another application before the monitor.
     pub evil_first: bool,
+    /// The boot loader that firmware starts, and that starts the monitor.
+    pub loader: Option<Chain>,
     /// The processor as QEMU takes it.
     pub processor: String,
     /// Domain 0's kernel.
@@ -84,6 +86,7 @@ impl Default for Settings {
             tpm: None,
             release: 1,
             evil_first: false,
+            loader: None,
             processor: "EPYC,+svm".to_owned(),
             kernel: Flavour::Cloud,
             pool: String::new(),
@@ -106,6 +109,7 @@ pub struct Images {
     programs: Programs,
     system: Vec<u8>,
     maintainer: Maintainer,
+    loader: BootLoader,
 }
 
 impl Images {
@@ -118,6 +122,7 @@ impl Images {
             programs,
             system,
             maintainer,
+            loader: BootLoader::place(workspace),
         })
     }
 
@@ -195,8 +200,12 @@ impl Images {
         if settings.firmware == Firmware::Uefi {
             let disk = folder.join("disk");
             let initrd = segments.concat();
-            let release = settings.release;
-            self.write_release(&disk, release, contents, initrd, &settings.command_line())?;
+            let line = settings.command_line();
+            let mut files = self.files(settings.release, contents, initrd, &line)?;
+            if let Some(chain) = settings.loader {
+                chain.put_first(&self.loader, &mut files)?;
+            }
+            image::write_disk(&disk, &files)?;
             let mut disks = vec![disk];
             if settings.evil_first {
                 disks.insert(0, self.write_evil_disk(folder)?);
@@ -273,6 +282,17 @@ impl Images {
         Ok(digests.iter().map(line).collect())
     }
 
+    /// What the boot loader of these settings should do, as anchors; nothing where there is none.
+    pub fn loader_reference(&self, settings: &Settings) -> Result<String> {
+        match settings.loader {
+            Some(chain) => {
+                let application = self.application_of(settings.release)?;
+                chain.reference(&self.loader, &application)
+            }
+            None => Ok(String::new()),
+        }
+    }
+
     /// The names and digests of what is measured when a release starts this kernel: by the firmware the monitor, by the monitor what it
     /// loads, in the order of the events. The initrd, which comes behind the kernel, is missing.
     pub fn digests(
@@ -306,11 +326,22 @@ impl Images {
         initrd: Vec<u8>,
         command_line: &str,
     ) -> Result<()> {
+        image::write_disk(disk, &self.files(release, kernel, initrd, command_line)?)
+    }
+
+    /// The files of such a disk.
+    fn files(
+        &self,
+        release: u64,
+        kernel: Vec<u8>,
+        initrd: Vec<u8>,
+        command_line: &str,
+    ) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let Release {
             application,
             approvals,
         } = self.release(release)?;
-        let files = [
+        Ok(vec![
             (APPLICATION, application),
             (
                 "adyton/configuration",
@@ -319,13 +350,9 @@ impl Images {
             ("adyton/approvals", approvals.into_bytes()),
             ("adyton/kernel", kernel),
             ("adyton/initrd", initrd),
-        ];
-        image::write_disk(disk, &files)
+        ])
     }
 }
-
-/// Where firmware looks for what it shall start.
-const APPLICATION: &str = "EFI/BOOT/BOOTX64.EFI";
 
 /// The monitor's configuration file.
 fn configuration(command_line: &str) -> String {
@@ -336,6 +363,14 @@ impl Settings {
     /// The kernel of these settings, fetched if need be.
     pub fn fetch_kernel(&self, workspace: &Workspace) -> Result<Kernel> {
         kernel(workspace, self.kernel)
+    }
+
+    /// Fetches the boot loader of these settings, if need be.
+    pub fn fetch_loader(&self, workspace: &Workspace) -> Result<()> {
+        match self.loader {
+            Some(_) => BootLoader::place(workspace).fetch(),
+            None => Ok(()),
+        }
     }
 
     /// The emulator of these settings, fetched if need be.

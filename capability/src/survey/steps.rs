@@ -12,6 +12,7 @@ use crate::node::{Kind, Link, Resource};
 use crate::records::Records;
 use crate::store::Store;
 use crate::tree::{Order, Tree, class, key};
+use crate::whole_core::is_usable;
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(crate) enum Stage {
     Begin,
     /// The next member's ranges of cores are counted: behind this core, so many.
     Count(u64, u64),
+    /// Then its whole cores, from this thread on; so many are the ranges of cores.
+    CountWhole(u64, u64),
     /// They are told, behind this core.
     Cores(u64),
     /// The region at or behind this place.
@@ -38,6 +41,8 @@ pub(crate) enum Stage {
     Peers(Option<PageNumber>, u64),
     /// The device at or behind this place.
     Device(u64),
+    /// The whole core at or behind this thread.
+    WholeCore(u64),
     /// The next member.
     Next,
     /// The last statement.
@@ -71,6 +76,7 @@ impl<S: Store> Engine<S> {
                 tell(Statement::Begin(survey.members), self.begin_member(survey))
             }
             Stage::Count(core, count) => self.count_cores(survey, core, count),
+            Stage::CountWhole(thread, cores) => self.count_whole_cores(survey, thread, cores),
             Stage::Cores(core) => match self.next_cores(survey.here, core) {
                 Some([first, count]) => tell(
                     Statement::Cores([first, count]),
@@ -93,6 +99,7 @@ impl<S: Store> Engine<S> {
             }
             Stage::Peers(None, behind) => on(Stage::Region(behind)),
             Stage::Device(place) => self.find_device(survey, place),
+            Stage::WholeCore(thread) => self.find_whole_core(survey, thread),
             Stage::Next => self.next_member(survey),
             Stage::End => tell(Statement::End, Stage::End),
         }
@@ -227,7 +234,7 @@ impl<S: Store> Engine<S> {
         let next = match self.store.domain(survey.here).mark.next {
             Some(next) => {
                 survey.here = next;
-                survey.devices = 0;
+                (survey.devices, survey.whole_cores) = (0, 0);
                 self.begin_member(survey)
             }
             None => Stage::End,
@@ -238,8 +245,18 @@ impl<S: Store> Engine<S> {
     fn count_cores(&self, survey: &Survey, core: u64, count: u64) -> (Step, Stage) {
         match self.next_cores(survey.here, core) {
             Some([first, cores]) => on(Stage::Count(first + cores, count + 1)),
+            None => on(Stage::CountWhole(0, count)),
+        }
+    }
+
+    fn count_whole_cores(&self, survey: &mut Survey, thread: u64, cores: u64) -> (Step, Stage) {
+        match self.whole_core_at_or_after(survey.here, thread) {
+            Some(core) => {
+                survey.whole_cores += u64::from(is_usable(core));
+                on(Stage::CountWhole(core.end(), cores))
+            }
             None => tell(
-                Statement::Domain(self.member(survey.here, count)),
+                Statement::Domain(self.member(survey, cores)),
                 Stage::Cores(0),
             ),
         }
@@ -252,8 +269,8 @@ impl<S: Store> Engine<S> {
         (key(Order::Holder, node).0 == class::CORE).then_some([node.base, node.size])
     }
 
-    fn member(&self, page: PageNumber, cores: u64) -> Member {
-        let record = self.store.domain(page);
+    fn member(&self, survey: &Survey, cores: u64) -> Member {
+        let record = self.store.domain(survey.here);
         Member {
             index: record.mark.index,
             id: record.id,
@@ -261,6 +278,7 @@ impl<S: Store> Engine<S> {
             policy: record.policy,
             vcpus: record.vcpus.into(),
             cores,
+            whole_cores: survey.whole_cores,
         }
     }
 
@@ -285,11 +303,15 @@ impl<S: Store> Engine<S> {
     }
 
     fn find_device(&self, survey: &mut Survey, place: u64) -> (Step, Stage) {
-        if survey.devices == 0 {
-            return on(Stage::Next);
-        }
-        let Some(region) = self.next_region(survey.here, place) else {
-            return on(Stage::Next);
+        let region = match survey.devices {
+            0 => None,
+            _ => self.next_region(survey.here, place),
+        };
+        let Some(region) = region else {
+            return match survey.whole_cores {
+                0 => on(Stage::Next),
+                cores => tell(Statement::WholeCores(cores), Stage::WholeCore(0)),
+            };
         };
         let next = Stage::Device(self.behind(region));
         let node = self.store.node(region);
@@ -298,6 +320,17 @@ impl<S: Store> Engine<S> {
         }
         survey.devices -= 1;
         tell(Statement::Device(node.base), next)
+    }
+
+    fn find_whole_core(&self, survey: &Survey, thread: u64) -> (Step, Stage) {
+        match self.whole_core_at_or_after(survey.here, thread) {
+            Some(core) if is_usable(core) => {
+                let next = Stage::WholeCore(core.end());
+                tell(Statement::WholeCore(core.size), next)
+            }
+            Some(core) => on(Stage::WholeCore(core.end())),
+            None => on(Stage::Next),
+        }
     }
 
     fn tell_region(&self, survey: &mut Survey, region: Link) -> (Step, Stage) {

@@ -1,7 +1,9 @@
 //! A survey tells one state of the engine or says that there is none.
 
 use adyton_abi::error::Error;
-use adyton_capability::survey::{Statement, Step, Survey};
+use adyton_capability::derive::Source;
+use adyton_capability::identity::DomainId;
+use adyton_capability::survey::{Sharing, Statement, Step, Survey};
 
 use crate::support::POOLS;
 use crate::support::scene::{Scene, confidential, data, into, pages, range};
@@ -75,20 +77,89 @@ fn what_is_being_taken_is_told_as_shared() {
         .engine
         .carve(claim, range(POOL + pages(2), 1), target, data())
         .unwrap();
-    let sharing = |scene: &mut Scene| {
-        let mut survey = scene.engine.survey(domain).unwrap();
+    assert_eq!(sharing(&mut scene, domain), (Sharing::Shared, 1));
+    scene.finish(carve).unwrap();
+    assert_eq!(sharing(&mut scene, domain), (Sharing::Exclusive, 0));
+}
+
+/// How the first region of the domain is shared, and with how many.
+fn sharing(scene: &mut Scene, domain: DomainId) -> (Sharing, u64) {
+    let mut survey = scene.engine.survey(domain).unwrap();
+    loop {
+        match next(scene, &mut survey) {
+            Step::Tell(Statement::Region(extent)) => return (extent.sharing, extent.peers),
+            Step::Tell(Statement::End) | Step::Changed => panic!("no region"),
+            _ => {}
+        }
+    }
+}
+
+/// What anybody may still be given is open; then it is shared, also while nobody else has it, and also with those who came before it was
+/// closed.
+#[test]
+fn a_share_is_told_as_open_or_shared() {
+    for others in [0, 1] {
+        let mut scene = Scene::new();
+        let claim = scene.claim(POOL, 32);
+        let channel = scene.carve(claim, range(POOL + pages(8), 1), None, data());
+        let domains: Vec<DomainId> = (0..=others)
+            .map(|index| {
+                let domain = scene.domain(claim, POOL + pages(2 * index), confidential());
+                let source = Source::Region {
+                    region: channel,
+                    offset: 0,
+                    size: pages(1),
+                };
+                let target = into(domain, 0x40_0000);
+                let share = scene.engine.share(claim, source, target, data()).unwrap();
+                scene.finish(share).unwrap();
+                domain
+            })
+            .collect();
+        assert_eq!(sharing(&mut scene, domains[0]), (Sharing::Open, others));
+        scene.engine.close(claim, channel).unwrap();
+        assert_eq!(sharing(&mut scene, domains[0]), (Sharing::Shared, others));
+    }
+}
+
+/// Who has a share of the same bytes is told of, whoever cut it off and wherever it stands below what was shared; who has one of the bytes
+/// beside them is not.
+#[test]
+fn everybody_who_reaches_the_same_bytes_is_told_of() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 32);
+    let domains =
+        [0, 1, 2].map(|index| scene.domain(claim, POOL + pages(2 * index), confidential()));
+    let channel = scene.carve(claim, range(POOL + pages(8), 2), None, data());
+    let [asked, sharer, neighbour] = domains;
+    for (domain, first, count) in [(asked, 0, 1), (sharer, 0, 2), (neighbour, 1, 1)] {
+        let source = Source::Region {
+            region: channel,
+            offset: pages(first),
+            size: pages(count),
+        };
+        let target = into(domain, 0x40_0000);
+        let share = scene.engine.share(claim, source, target, data()).unwrap();
+        scene.finish(share).unwrap();
+    }
+    let told = |scene: &mut Scene, subject| {
+        let mut survey = scene.engine.survey(subject).unwrap();
+        let mut peers = Vec::new();
         loop {
             match next(scene, &mut survey) {
-                Step::Tell(Statement::Region(extent)) => return (extent.sharing, extent.peers),
-                Step::Tell(Statement::End) | Step::Changed => panic!("no region"),
+                Step::Tell(Statement::Peer(index, _)) => peers.push(index),
+                // Of the subject, which is the first.
+                Step::Tell(Statement::Complete) => break,
+                Step::Tell(Statement::End) | Step::Changed => panic!("not complete"),
                 _ => {}
             }
         }
+        let numbered = domains.map(|domain| scene.engine.number(&survey, domain));
+        numbered.map(|number| number.is_some_and(|number| peers.contains(&number)))
     };
-    use adyton_capability::survey::Sharing;
-    assert_eq!(sharing(&mut scene), (Sharing::Shared, 1));
-    scene.finish(carve).unwrap();
-    assert_eq!(sharing(&mut scene), (Sharing::Exclusive, 0));
+    assert_eq!(told(&mut scene, asked), [false, true, false]);
+    assert_eq!(told(&mut scene, sharer), [true, false, true]);
+    assert_eq!(told(&mut scene, neighbour), [false, true, false]);
 }
 
 /// Looks at pages of the store for a survey of `count` domains that share a channel with the first.
@@ -101,7 +172,7 @@ fn looks(count: u64) -> u64 {
         let leaf = scene.domain(claim, at, confidential());
         let channel = scene.carve(claim, range(at + pages(2), 1), None, data());
         for (domain, place) in [(hub, pages(index)), (leaf, 0)] {
-            let source = adyton_capability::derive::Source::Region {
+            let source = Source::Region {
                 region: channel,
                 offset: 0,
                 size: pages(1),

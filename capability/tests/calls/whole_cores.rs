@@ -2,10 +2,12 @@
 
 use adyton_abi::error::Error;
 use adyton_abi::policy::Flags;
+use adyton_abi::record::Topic;
 use adyton_abi::region::Attributes;
 use adyton_capability::effect::Effect;
 use adyton_capability::identity::{ClaimId, DomainId, NodeId};
 use adyton_capability::node::Resource;
+use adyton_capability::survey::{Statement, Step};
 
 use crate::support::POOLS;
 use crate::support::scene::{Scene, confidential, data, into, node, pages, policy, range};
@@ -37,6 +39,27 @@ impl Scene {
         let operation = self.engine.carve_core(claim, thread, to)?;
         self.finish(operation)?;
         Ok(node(operation))
+    }
+
+    /// Threads of each whole core that a survey tells of the domain.
+    fn told(&mut self, domain: DomainId) -> Vec<u64> {
+        let mut survey = self.engine.survey(domain).unwrap();
+        let (mut announced, mut told, mut subject) = ([0; 2], Vec::new(), false);
+        loop {
+            match self.engine.survey_step(&mut survey) {
+                Step::Tell(Statement::Domain(member)) if member.index == 0 => {
+                    (subject, announced[0]) = (true, member.whole_cores);
+                }
+                Step::Tell(Statement::Domain(_)) => subject = false,
+                Step::Tell(Statement::WholeCores(count)) if subject => announced[1] = count,
+                Step::Tell(Statement::WholeCore(threads)) if subject => told.push(threads),
+                Step::Tell(Statement::End) => break,
+                Step::Tell(_) | Step::Onward => {}
+                Step::Changed => panic!("nothing was changed"),
+            }
+        }
+        assert_eq!(announced, [told.len() as u64; 2]);
+        told
     }
 
     fn holders(&self, threads: [u64; 2]) -> [Option<DomainId>; 2] {
@@ -214,4 +237,58 @@ fn a_core_that_does_not_come_back_is_nobody_s() {
     assert_eq!(scene.engine.whole_core(domain, region), None, "nor run on");
     let other = scene.domain(claim, POOLS[0] + pages(2), confidential());
     assert_eq!(scene.carve_core(claim, 10, other), Err(Error::Overlap));
+}
+
+/// Only cores that the domain can run on are told of: neither what is on its way to it or from it, nor what it has given on.
+#[test]
+fn a_survey_tells_of_cores_that_are_there() {
+    let (mut scene, claim, domain) = scene();
+    assert_eq!(scene.told(domain), []);
+    let begun = scene.engine.carve_core(claim, 10, domain).unwrap();
+    assert_eq!(scene.told(domain), [], "on its way");
+    scene.finish(begun).unwrap();
+    let single = scene.carve_core(claim, SINGLE, domain).unwrap();
+    assert_eq!(scene.told(domain), [2, 1]);
+    let back = scene.engine.revoke(claim, single).unwrap();
+    assert_eq!(scene.told(domain), [2], "on its way back");
+    scene.finish(back).unwrap();
+    assert_eq!(scene.told(domain), [2]);
+}
+
+#[test]
+fn a_core_that_was_given_on_is_told_of_who_has_it_now() {
+    let Nest {
+        mut scene,
+        outer,
+        inside,
+        inner,
+        ..
+    } = nest();
+    assert_eq!((scene.told(outer), scene.told(inner)), (vec![2], vec![]));
+    let region = scene.carve_core(inside, 10, inner).unwrap();
+    assert_eq!((scene.told(outer), scene.told(inner)), (vec![], vec![2]));
+    let back = scene.engine.revoke(inside, region).unwrap();
+    scene.finish(back).unwrap();
+    assert_eq!((scene.told(outer), scene.told(inner)), (vec![2], vec![]));
+}
+
+#[test]
+fn the_listing_says_which_cores_a_domain_has() {
+    let Nest {
+        mut scene,
+        outer,
+        inside,
+        inner,
+        ..
+    } = nest();
+    let list = |scene: &Scene, who: DomainId| {
+        let topic = Topic::WholeCores;
+        let listing = scene.engine.enumerate(who, 0, topic, 0, 0).unwrap();
+        assert_eq!(listing.next, 0);
+        listing.record.map(|record| record[1..4].to_vec())
+    };
+    assert_eq!(list(&scene, outer), Some(vec![10, 2, 1]));
+    scene.carve_core(inside, 10, inner).unwrap();
+    assert_eq!(list(&scene, outer), Some(vec![10, 2, 0]), "given on");
+    assert_eq!(list(&scene, inner), Some(vec![10, 2, 1]));
 }

@@ -94,6 +94,9 @@ impl World {
                 }
                 Statement::Devices(count) => here.as_mut().unwrap().announced = count,
                 Statement::Device(device) => here.as_mut().unwrap().devices.push(device),
+                Statement::WholeCores(_) | Statement::WholeCore(_) => {
+                    panic!("nobody is given whole cores here")
+                }
                 Statement::Complete => {
                     let told = here.take().unwrap();
                     all.insert(told.member.index, told);

@@ -8,7 +8,7 @@ use adyton_evidence::composition::{Composition, Domain};
 
 use super::{CAPTION, lines, visible};
 
-const WIDTH: u64 = 170;
+const WIDTH: u64 = 190;
 const HEIGHT: u64 = 64;
 const GAP: u64 = 60;
 const ROW: u64 = HEIGHT + 90;

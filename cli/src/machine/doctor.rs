@@ -6,7 +6,7 @@ use adyton::Monitor;
 use serde_json::json;
 
 use super::findings::{self, Finding, Level};
-use super::{System, configuration::Configuration};
+use super::{System, configuration::Configuration, loader};
 use crate::failure::Failure;
 use crate::show::{BOLD, GREEN, YELLOW, colour};
 
@@ -54,6 +54,7 @@ fn examine(system: &System) -> Vec<Finding> {
             monitor.as_ref().map(|monitor| monitor.device_protection),
         ),
         findings::firmware(system),
+        loader::measures(system),
         findings::secure_boot(system),
         findings::tpm(
             system,

@@ -30,7 +30,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn good(subject: &'static str, seen: impl Into<String>) -> Self {
+    pub(super) fn good(subject: &'static str, seen: impl Into<String>) -> Self {
         Self {
             subject,
             level: Level::Good,
@@ -39,7 +39,11 @@ impl Finding {
         }
     }
 
-    fn weaker(subject: &'static str, seen: impl Into<String>, advice: &'static str) -> Self {
+    pub(super) fn weaker(
+        subject: &'static str,
+        seen: impl Into<String>,
+        advice: &'static str,
+    ) -> Self {
         Self {
             level: Level::Weaker,
             advice,

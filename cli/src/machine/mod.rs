@@ -7,6 +7,7 @@ pub mod configuration;
 pub mod doctor;
 mod findings;
 mod linux;
+mod loader;
 pub mod pool;
 mod volume;
 

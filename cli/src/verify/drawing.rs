@@ -11,7 +11,9 @@ use adyton::{Attributes, Flags};
 
 mod enclave;
 
-use crate::show::{BOLD, FAINT, GREEN, YELLOW, abilities, colour, hexadecimal, kind, short, size};
+use crate::show::{
+    BOLD, FAINT, GREEN, YELLOW, abilities, colour, hexadecimal, kind, short, size, threads,
+};
 
 pub fn print(verdict: &Verdict, policy: &Policy) {
     let answer = if verdict.is_accepted() {
@@ -59,11 +61,15 @@ fn machine(seen: &Seen) {
         Machine::Known {
             machine,
             firmware,
+            loader,
             monitor,
             boot,
         } => {
             say!("machine      {machine}, by its TPM's signature over this nonce");
             say!("  firmware   {firmware}, by PCRs 0, 2 and 7");
+            if let Some(loader) = loader {
+                say!("  loader     {loader}, by PCRs 4, 8 and 9: each of its commands and files");
+            }
             say!(
                 "  monitor    {monitor}, by PCR 4: the last that was started, after nothing unknown"
             );
@@ -96,6 +102,9 @@ fn domains(seen: &Seen, policy: &Policy) {
                 let subject = if index == 0 { ", the subject" } else { "" };
                 say!("{indent}{branch}{name}  {}{subject}", describe(tenant));
                 say!("{indent}     {}", colour(FAINT, &memory(tenant)));
+                if !tenant.whole_cores.is_empty() {
+                    say!("{indent}     {}", colour(FAINT, &own_cores(tenant)));
+                }
             }
         }
     }
@@ -187,6 +196,26 @@ fn memory(tenant: &Tenant) -> String {
         text += &format!(", changed {} times since it was sealed", tenant.epoch);
     }
     text
+}
+
+/// The cores of its own, and what is proven of them.
+fn own_cores(tenant: &Tenant) -> String {
+    let count = tenant.whole_cores.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let each: Vec<_> = tenant
+        .whole_cores
+        .iter()
+        .map(|core| threads(*core))
+        .collect();
+    let elsewhere = if tenant.cores.is_empty() {
+        "it runs nowhere else"
+    } else {
+        "it may also be entered on cores where others run"
+    };
+    format!(
+        "{count} core{plural} of its own ({}): it runs there alone, and no interrupt ends that; {elsewhere}",
+        each.join(", ")
+    )
 }
 
 fn edges(seen: &Seen, policy: &Policy) {

@@ -51,6 +51,8 @@ pub struct Tenant {
     pub regions: Vec<Region>,
     /// Its devices, by rising place of their registers.
     pub devices: Vec<Device>,
+    /// How many threads each core of its own has: it runs there without exits, and nobody else does but whom it enters itself.
+    pub whole_cores: Vec<u64>,
 }
 
 /// A region; fields as in [`Extent`].
@@ -115,6 +117,7 @@ impl Tenant {
             exceptions: self.exceptions,
             vcpus: self.vcpus,
             cores: self.cores.len() as u64,
+            whole_cores: self.whole_cores.len() as u64,
             signer: self.signer,
         };
         writer.domain(index, &facts)?;
@@ -140,7 +143,13 @@ impl Tenant {
         }
         writer.devices(self.devices.len() as u64)?;
         let mut devices = self.devices.iter();
-        devices.try_for_each(|device| writer.device(device))
+        devices.try_for_each(|device| writer.device(device))?;
+        if self.whole_cores.is_empty() {
+            return Ok(());
+        }
+        writer.whole_cores(self.whole_cores.len() as u64)?;
+        let mut cores = self.whole_cores.iter();
+        cores.try_for_each(|threads| writer.whole_core(*threads))
     }
 
     /// Whether nobody sees more of it than it gives away.

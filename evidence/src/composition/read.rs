@@ -100,6 +100,7 @@ struct Reading {
     commanders: Option<Vec<u64>>,
     regions: Option<Vec<Region>>,
     devices: Option<Vec<Device>>,
+    whole_cores: Option<Vec<u64>>,
 }
 
 fn read_record(decoder: &mut Decoder<'_>) -> Result<Domain, Malformed> {
@@ -144,6 +145,9 @@ impl Reading {
                 })?);
             }
             key::DEVICES => self.devices = Some(list(decoder, read_device, |_, _| true)?),
+            key::WHOLE_CORES => {
+                self.whole_cores = Some(list(decoder, read_whole_core, |_, _| true)?);
+            }
             _ if is_domain_information(key) => decoder.skip()?,
             _ => return Err(Malformed::UnknownKey(key)),
         }
@@ -154,6 +158,10 @@ impl Reading {
         let sealed = self.kind == Some(kind::SEALED);
         if sealed != self.measurement.is_some() {
             return Err(Malformed::MissingKey(key::MEASUREMENT));
+        }
+        // None are said by silence alone.
+        if self.whole_cores.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Malformed::NotDeterministic);
         }
         let missing = Malformed::MissingKey;
         Ok(Tenant {
@@ -168,6 +176,7 @@ impl Reading {
             commanders: self.commanders.ok_or(missing(key::COMMANDERS))?,
             regions: self.regions.ok_or(missing(key::REGIONS))?,
             devices: self.devices.ok_or(missing(key::DEVICES))?,
+            whole_cores: self.whole_cores.unwrap_or_default(),
         })
     }
 }
@@ -203,6 +212,13 @@ fn read_cores(decoder: &mut Decoder<'_>) -> Result<[u64; 2], Malformed> {
     match first.checked_add(count) {
         Some(end) if end > first => Ok([first, count]),
         _ => Err(Malformed::Range),
+    }
+}
+
+fn read_whole_core(decoder: &mut Decoder<'_>) -> Result<u64, Malformed> {
+    match decoder.unsigned()? {
+        0 => Err(Malformed::Range),
+        threads => Ok(threads),
     }
 }
 

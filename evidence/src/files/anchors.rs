@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 
 use serde::Deserialize;
 
+use super::loader::{CommandEntry, FileEntry};
 use super::{Digest, FileError, version};
-use crate::anchors::{Anchors, Boot, Firmware, Loader, Machine, Monitor};
+use crate::anchors::{Anchors, Boot, Firmware, Loader, LoaderRules, Machine, Monitor};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -52,8 +53,8 @@ struct FirmwareEntry {
 struct LoaderEntry {
     name: String,
     images: Vec<Digest>,
-    commands: Vec<Digest>,
-    files: Vec<Digest>,
+    commands: Option<Vec<CommandEntry>>,
+    files: Option<Vec<FileEntry>>,
 }
 
 #[derive(Deserialize)]
@@ -73,8 +74,8 @@ struct BootEntry {
 pub fn read(text: &str) -> Result<Anchors, FileError> {
     let file: File = toml::from_str(text)?;
     version(file.version)?;
-    let hashes = |digests: Vec<Digest>| digests.into_iter().map(|digest| digest.0).collect();
     let firmware = file.firmware.into_iter().map(firmware);
+    let loaders = file.loader.into_iter().map(loader);
     let boots = file.boot.into_iter().map(boot);
     Ok(Anchors {
         machines: file
@@ -95,16 +96,7 @@ pub fn read(text: &str) -> Result<Anchors, FileError> {
             })
             .collect(),
         firmware: firmware.collect::<Result<_, _>>()?,
-        loaders: file
-            .loader
-            .into_iter()
-            .map(|entry| Loader {
-                name: entry.name,
-                images: hashes(entry.images),
-                commands: hashes(entry.commands),
-                files: hashes(entry.files),
-            })
-            .collect(),
+        loaders: loaders.collect::<Result<_, _>>()?,
         boots: boots.collect::<Result<_, _>>()?,
     })
 }
@@ -127,6 +119,26 @@ fn firmware(entry: FirmwareEntry) -> Result<Firmware, FileError> {
     } else {
         Err(wrong("PCRs 0, 2 and 7 must have values"))
     }
+}
+
+fn loader(entry: LoaderEntry) -> Result<Loader, FileError> {
+    let wrong = |why| FileError::Values(entry.name.clone(), why);
+    let rules = match (entry.commands, entry.files) {
+        (None, None) => None,
+        (Some(commands), Some(files)) => Some(LoaderRules {
+            commands: commands.into_iter().map(|entry| entry.0).collect(),
+            files: files.into_iter().map(FileEntry::event).collect(),
+        }),
+        _ => return Err(wrong("commands and files go together")),
+    };
+    if entry.images.is_empty() {
+        return Err(wrong("a boot loader has at least one image"));
+    }
+    Ok(Loader {
+        name: entry.name,
+        images: super::digests(entry.images),
+        rules,
+    })
 }
 
 fn boot(entry: BootEntry) -> Result<Boot, FileError> {

@@ -104,6 +104,7 @@ fn of_machine(code: Code) -> Option<(&'static str, i8)> {
         Code::NoMonitorReference
         | Code::UnknownBootEvent
         | Code::CodeAfterMonitor
+        | Code::LoaderWithoutRules
         | Code::LoaderMismatch
         | Code::OldMonitor
         | Code::MonitorEvents

@@ -56,10 +56,11 @@ fn whole(seen: &Seen, policy: &Policy) -> Value {
         Machine::Known {
             machine,
             firmware,
+            loader,
             monitor,
             boot,
         } => json!({
-            "machine": machine, "firmware": firmware, "monitor": monitor, "boot": boot,
+            "machine": machine, "firmware": firmware, "loader": loader, "monitor": monitor, "boot": boot,
         }),
     };
     let domains = seen.composition.domains.iter().zip(&seen.rules);
@@ -138,6 +139,7 @@ fn tenant_record(tenant: &Tenant) -> Value {
         "exceptions": tenant.exceptions,
         "vcpus": tenant.vcpus,
         "cores": tenant.cores,
+        "whole-cores": tenant.whole_cores,
         "epoch": tenant.epoch,
         "still": tenant.still.word(),
         "commanders": tenant.commanders,

@@ -61,6 +61,10 @@ fn one() -> u64 {
     1
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// What domain 0 may be.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -112,6 +116,10 @@ struct DomainEntry {
     open: bool,
     #[serde(default = "one")]
     vcpus: u64,
+    #[serde(default)]
+    whole_cores: [u64; 2],
+    #[serde(default = "yes")]
+    shared_cores: bool,
     #[serde(default = "one")]
     least: u64,
     #[serde(default = "one")]
@@ -316,6 +324,8 @@ fn rule(entry: DomainEntry) -> Result<Rule, FileError> {
         changed: entry.changed,
         open: entry.open,
         most_vcpus: entry.vcpus,
+        whole_cores: entry.whole_cores,
+        shared_cores: entry.shared_cores,
         count: [entry.least, entry.most],
     })
 }

@@ -53,6 +53,7 @@ pub fn tenant(name: &str, commander: u64) -> Tenant {
             window(0x100_0000, 0x4000, commander, commander),
         ],
         devices: vec![],
+        whole_cores: vec![],
     }
 }
 

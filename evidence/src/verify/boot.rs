@@ -8,8 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::machine::Replayed;
-use super::{Question, Refused, refuse};
-use crate::Hash;
+use super::{Question, Refused, loader, refuse};
 use crate::anchors::{Anchors, Firmware};
 use crate::log::{Event, kind};
 use crate::platform::{EVENTS, LOADER_PCRS, MONITOR_PCR, QUOTED, STARTED_PCR, Values};
@@ -21,6 +20,7 @@ use crate::{anchors, hash};
 /// What the anchors call what was found.
 pub struct Names {
     pub firmware: String,
+    pub loader: Option<String>,
     pub monitor: String,
     pub boot: String,
 }
@@ -36,7 +36,8 @@ pub fn examine(
     let of = |pcr| events.get(&pcr).map_or(&[][..], Vec::as_slice);
     let anchors = question.anchors;
     let firmware = firmware(values, anchors)?;
-    let monitor = started(of(STARTED_PCR), &LOADER_PCRS.map(of), anchors)?;
+    let (monitor, images) = started(of(STARTED_PCR), anchors)?;
+    let loader = loader::examine(&images, &LOADER_PCRS.map(of), &anchors.loaders)?;
     let least = question.policy.security_version;
     if monitor.security_version < least || token.security_version != monitor.security_version {
         let versions = [token.security_version, monitor.security_version];
@@ -46,6 +47,7 @@ pub fn examine(
     let boot = started_with(of(MONITOR_PCR), key, question)?;
     Ok(Names {
         firmware,
+        loader,
         monitor: monitor.name.clone(),
         boot,
     })
@@ -106,12 +108,11 @@ fn classify(event: &Event<'_>) -> Started {
     }
 }
 
-/// The monitor, which must be the last that the firmware started, after nothing that is unknown.
-fn started<'a>(
-    events: &[Event<'_>],
-    loader: &[&[Event<'_>]; 2],
+/// The monitor, which must be the last that the firmware started, and what was started before it.
+fn started<'a, 'b>(
+    events: &[Event<'b>],
     anchors: &'a Anchors,
-) -> Result<&'a anchors::Monitor, Refused> {
+) -> Result<(&'a anchors::Monitor, Vec<Event<'b>>), Refused> {
     if anchors.monitors.is_empty() {
         return Err(refuse(Code::NoMonitorReference, ""));
     }
@@ -138,45 +139,8 @@ fn started<'a>(
     if let Some(event) = rest.get(1) {
         return Err(refuse(Code::CodeAfterMonitor, short(&event.digest)));
     }
-    let images: Vec<_> = images.iter().filter(is_odd).copied().collect();
-    loaded(&images, loader, anchors)?;
-    Ok(found)
-}
-
-/// A boot loader, where there is one, with all that it did.
-fn loaded(
-    images: &[Event<'_>],
-    [commands, files]: &[&[Event<'_>]; 2],
-    anchors: &Anchors,
-) -> Result<(), Refused> {
-    if images.is_empty() {
-        return match commands.iter().chain(*files).next() {
-            None => Ok(()),
-            Some(event) => Err(refuse(Code::LoaderMismatch, short(&event.digest))),
-        };
-    }
-    let same = |events: &[Event<'_>], digests: &[Hash]| {
-        events.iter().map(|event| &event.digest).eq(digests)
-    };
-    let is_application = |event: &&Event<'_>| event.kind != kind::APPLICATION;
-    let odd = images.iter().find(is_application);
-    let started = |loader: &&anchors::Loader| same(images, &loader.images);
-    let mut known = anchors.loaders.iter().filter(started).peekable();
-    match (odd, known.peek(), images.first()) {
-        (Some(event), _, _) | (None, None, Some(event)) => {
-            Err(refuse(Code::UnknownBootEvent, short(&event.digest)))
-        }
-        _ => {
-            let right = |loader: &anchors::Loader| {
-                same(commands, &loader.commands) && same(files, &loader.files)
-            };
-            if known.any(right) {
-                Ok(())
-            } else {
-                Err(refuse(Code::LoaderMismatch, "commands or files"))
-            }
-        }
-    }
+    let images = images.iter().filter(is_odd).copied();
+    Ok((found, images.collect()))
 }
 
 /// The five events of the monitor.

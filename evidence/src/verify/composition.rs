@@ -188,6 +188,20 @@ fn member(rule: &Rule, index: u64, tenant: &Tenant, findings: &mut Findings) {
         let detail = format!("{name}: {}, at most {}", tenant.vcpus, rule.most_vcpus);
         findings.add(Code::TooManyVcpus, about, detail);
     }
+    cores(rule, index, tenant, findings);
+}
+
+/// Where it runs.
+fn cores(rule: &Rule, index: u64, tenant: &Tenant, findings: &mut Findings) {
+    let [least, most] = rule.whole_cores;
+    let (about, own) = (About::Domain(index), tenant.whole_cores.len() as u64);
+    if own < least || own > most {
+        let detail = format!("{}: {own} of {least} to {most}", rule.name);
+        findings.add(Code::WholeCores, about, detail);
+    }
+    if !tenant.cores.is_empty() && !rule.shared_cores {
+        findings.add(Code::SharedCores, about, rule.name.as_str());
+    }
 }
 
 /// Nobody can be given what the domain shares later on.

@@ -47,6 +47,7 @@ pub fn examine(
     Ok(Machine::Known {
         machine,
         firmware: names.firmware,
+        loader: names.loader,
         monitor: names.monitor,
         boot: names.boot,
     })
@@ -108,7 +109,8 @@ fn quote(platform: &Platform<'_>, qualifying: &[u8; 32], resets: [u32; 2]) -> Re
 /// The events of each quoted PCR, in order, once they lead to its value.
 pub type Replayed<'a> = BTreeMap<u32, Vec<Event<'a>>>;
 
-fn replay<'a>(log: &'a [u8], values: &Values) -> Result<Replayed<'a>, Refused> {
+/// Replays a log.
+pub fn replay<'a>(log: &'a [u8], values: &Values) -> Result<Replayed<'a>, Refused> {
     let broken = |_| refuse(Code::MalformedLog, "");
     let mut events = Replayed::new();
     let mut locality = 0;

@@ -118,6 +118,44 @@ fn more_vcpus_are_refused() {
 }
 
 #[test]
+fn cores_of_ones_own_need_permission_and_can_be_demanded() {
+    let own = changed(0, |signer| signer.whole_cores = vec![1, 2]);
+    refused(&ask(&own), Code::WholeCores);
+    let cores =
+        |from: &str| policy_with("name = \"signer\"", &format!("name = \"signer\"\n{from}"));
+    accepted(&ask_with(&own, &cores("whole-cores = [0, 2]")));
+    let demanding = cores("whole-cores = [2, 2]");
+    accepted(&ask_with(&own, &demanding));
+    accepted(&ask(&composition()));
+    refused(&ask_with(&composition(), &demanding), Code::WholeCores);
+    let one = changed(0, |signer| signer.whole_cores = vec![2]);
+    refused(&ask_with(&one, &demanding), Code::WholeCores);
+    refused(
+        &ask_with(&own, &cores("whole-cores = [0, 1]")),
+        Code::WholeCores,
+    );
+}
+
+#[test]
+fn cores_where_others_run_can_be_refused() {
+    let alone = policy_with(
+        "name = \"signer\"",
+        "name = \"signer\"\nwhole-cores = [1, 1]\nshared-cores = false",
+    );
+    let both = changed(0, |signer| signer.whole_cores = vec![1]);
+    refused(&ask_with(&both, &alone), Code::SharedCores);
+    let own = changed(0, |signer| {
+        signer.whole_cores = vec![1];
+        signer.cores = vec![];
+    });
+    accepted(&ask_with(&own, &alone));
+    // The parser's cores are its own affair.
+    let mut strict = alone;
+    strict.domains[1].shared_cores = false;
+    refused(&ask_with(&own, &strict), Code::SharedCores);
+}
+
+#[test]
 fn an_extra_sharing_edge_is_refused() {
     let mut third = composition();
     // A third domain that the policy does not know of, reached through the parser.

@@ -106,8 +106,8 @@ fn with_pair(key: i64, value: u64) -> Vec<u8> {
 #[test]
 fn unknown_keys_are_refused_unless_they_are_for_information() {
     assert_eq!(
-        Composition::decode(&with_pair(11, 0)).err(),
-        Some(Malformed::UnknownKey(11))
+        Composition::decode(&with_pair(12, 0)).err(),
+        Some(Malformed::UnknownKey(12))
     );
     assert_eq!(
         Composition::decode(&with_pair(-1, 0)).err(),
@@ -159,6 +159,19 @@ fn regions_that_contradict_themselves_are_refused() {
         composition.encode(&mut bytes).expect("memory");
         assert_eq!(Composition::decode(&bytes).err(), Some(Malformed::Range));
     }
+    // A core without threads; and none are not written.
+    let mut bytes = std::vec![];
+    let one = changed(2, |parser| parser.whole_cores = std::vec![1]);
+    one.encode(&mut bytes).expect("memory");
+    assert_eq!(Composition::decode(&bytes), Ok(one));
+    assert_eq!(bytes[bytes.len() - 3..], [11, 0x81, 1]);
+    bytes.pop();
+    bytes.push(0);
+    assert_eq!(Composition::decode(&bytes).err(), Some(Malformed::Range));
+    bytes.truncate(bytes.len() - 2);
+    bytes.push(0x80);
+    let empty = Composition::decode(&bytes).err();
+    assert_eq!(empty, Some(Malformed::NotDeterministic));
     let overlapping = changed(0, |signer| signer.regions[0].size = 1 << 30);
     let mut bytes = std::vec![];
     overlapping.encode(&mut bytes).expect("memory");

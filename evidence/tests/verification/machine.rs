@@ -30,6 +30,7 @@ fn genuine_evidence_is_accepted_and_named() {
     let Some(Machine::Known {
         machine,
         firmware,
+        loader,
         monitor,
         boot,
     }) = verdict.seen.map(|seen| seen.machine)
@@ -37,6 +38,7 @@ fn genuine_evidence_is_accepted_and_named() {
         panic!("the machine is known");
     };
     let names = [machine, firmware, monitor, boot];
+    assert_eq!(loader, None);
     assert_eq!(names, ["machine 1", "firmware 1", "monitor 1", "boot 1"]);
 }
 

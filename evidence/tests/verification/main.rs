@@ -8,6 +8,8 @@ mod enclave;
 mod figures;
 mod files;
 mod hostile;
+mod installed;
+mod loader;
 mod machine;
 mod policies;
 mod scene;

@@ -1,6 +1,6 @@
 //! Checks evidence of a machine whose boot was measured: see [`adyton_guest_tests::evidence`].
 
-use adyton_guest_tests::evidence::whole;
+use adyton_guest_tests::evidence::{loader, whole};
 use anyhow::{Result, bail};
 
 fn main() -> Result<()> {
@@ -11,7 +11,11 @@ fn main() -> Result<()> {
         ["forgeries"] => whole::forgeries(),
         ["bit-flips"] => whole::bit_flips(),
         ["evil-first"] => whole::evil_first(),
+        ["known-loader"] => loader::known(),
+        ["changed-loader"] => loader::changed(),
         ["slices"] => whole::slices(),
-        _ => bail!("evidence chain | forgeries | bit-flips | evil-first | slices"),
+        _ => bail!(
+            "evidence chain | forgeries | bit-flips | evil-first | known-loader | changed-loader | slices"
+        ),
     }
 }

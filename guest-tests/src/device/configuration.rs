@@ -34,7 +34,7 @@ pub(super) fn read(file: &File, offset: u64) -> Result<u32> {
     Ok(u32::from_le_bytes(bytes))
 }
 
-fn write(file: &File, offset: u64, value: u32) -> Result<()> {
+pub(super) fn write(file: &File, offset: u64, value: u32) -> Result<()> {
     Ok(file.write_all_at(&value.to_le_bytes(), offset)?)
 }
 

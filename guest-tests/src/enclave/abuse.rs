@@ -36,7 +36,7 @@ const GENERAL_PROTECTION: u16 = 13;
 pub(super) struct Victim {
     /// The enclave.
     pub enclave: Enclave,
-    function: u64,
+    pub function: u64,
 }
 
 impl Victim {
@@ -114,7 +114,7 @@ impl Victim {
 }
 
 /// Every page of the EPC, as CPUID says where it is (leaf 12h).
-fn epc_pages() -> Result<Vec<u64>> {
+pub(super) fn epc_pages() -> Result<Vec<u64>> {
     let mut pages = Vec::new();
     for subleaf in 2.. {
         let found = std::arch::x86_64::__cpuid_count(0x12, subleaf);

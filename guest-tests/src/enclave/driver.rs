@@ -2,13 +2,14 @@
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::libc;
 
-use super::image::{Image, PAGE};
+use super::image::{HEAP_FLAGS, Image, PAGE};
 use super::signature;
 
 const DEVICE: &str = "/dev/sgx_enclave";
@@ -27,7 +28,8 @@ pub struct Enclave {
     pub base: u64,
     /// Bytes of its address space.
     pub size: u64,
-    reserved: u64,
+    /// What is kept free for it.
+    reserved: Range<u64>,
 }
 
 #[repr(C, align(4096))]
@@ -46,32 +48,29 @@ impl Enclave {
     pub fn build(image: &Image) -> Result<Self> {
         let device = OpenOptions::new().read(true).write(true).open(DEVICE);
         let device = device.context("the driver's device")?;
-        let reserved = 2 * image.size;
-        // SAFETY: an anonymous reservation at a place of the kernel's choice.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                reserved as usize,
-                libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        ensure!(start != libc::MAP_FAILED, "no addresses for the enclave");
-        let base = (start as u64).next_multiple_of(image.size);
+        let reserved = reserve(image)?;
+        let base = image
+            .base
+            .unwrap_or(reserved.start.next_multiple_of(image.size));
         let enclave = Self {
             device,
             base,
             size: image.size,
-            reserved: start as u64,
+            reserved,
         };
         enclave.create(image)?;
         for (page, number) in image.pages.iter().zip(0..) {
-            enclave.add(number, &page.bytes, page.flags)?;
+            enclave.add(number, &page.bytes, page.flags, MEASURE)?;
+        }
+        let heap = image.heap_pages();
+        for number in heap.clone() {
+            enclave.add(number, &[0; PAGE], HEAP_FLAGS, 0)?;
         }
         for (page, number) in image.pages.iter().zip(0..) {
             enclave.map(number, 1, protection(page.flags))?;
+        }
+        if image.heap > 0 {
+            enclave.map(heap.start, image.heap, protection(HEAP_FLAGS))?;
         }
         Ok(enclave)
     }
@@ -91,7 +90,7 @@ impl Enclave {
             .context("the enclave is created")
     }
 
-    fn add(&self, number: u64, bytes: &[u8; PAGE], flags: u64) -> Result<()> {
+    fn add(&self, number: u64, bytes: &[u8; PAGE], flags: u64, measured: u64) -> Result<()> {
         let source = Box::new(Aligned(*bytes));
         let mut secinfo = Box::new(Aligned([0; PAGE]));
         secinfo.0[..8].copy_from_slice(&flags.to_le_bytes());
@@ -100,7 +99,7 @@ impl Enclave {
             number * PAGE as u64,
             PAGE as u64,
             &raw const *secinfo as u64,
-            MEASURE,
+            measured,
             0,
         ];
         self.command(ADD_PAGES, &mut arguments)
@@ -176,9 +175,31 @@ impl Enclave {
 
 impl Drop for Enclave {
     fn drop(&mut self) {
+        let Range { start, end } = self.reserved;
         // SAFETY: the reservation is this enclave's, and no reference points into it.
-        unsafe { libc::munmap(self.reserved as *mut libc::c_void, 2 * self.size as usize) };
+        unsafe { libc::munmap(start as *mut libc::c_void, (end - start) as usize) };
     }
+}
+
+/// Addresses that nothing else gets, with room for the image.
+fn reserve(image: &Image) -> Result<Range<u64>> {
+    let (wanted, size, fixed) = match image.base {
+        Some(base) => (base, image.size, libc::MAP_FIXED_NOREPLACE),
+        None => (0, 2 * image.size, 0),
+    };
+    // SAFETY: an anonymous reservation, where nothing is yet.
+    let start = unsafe {
+        libc::mmap(
+            wanted as *mut libc::c_void,
+            size as usize,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | fixed,
+            -1,
+            0,
+        )
+    };
+    ensure!(start != libc::MAP_FAILED, "no addresses for the enclave");
+    Ok(start as u64..start as u64 + size)
 }
 
 /// How a page with these SECINFO flags is mapped.

@@ -1,5 +1,7 @@
 //! An enclave before it is loaded: its pages, and the measurement that they must have (Intel SDM volume 3D, section 37.4.1).
 
+use std::ops::Range;
+
 use sha2::{Digest, Sha256};
 
 /// Bytes of a page.
@@ -61,29 +63,51 @@ pub struct Page {
 pub struct Image {
     /// Bytes of address space: a power of two.
     pub size: u64,
+    /// Where it must lie; `None` if anywhere will do.
+    pub base: Option<u64>,
     /// Pages of an SSA frame.
     pub frame_pages: u32,
     /// What it says of itself.
     pub attributes: Attributes,
     /// Its pages.
     pub pages: Vec<Page>,
+    /// How many pages of zeros come behind them, whose contents are not measured.
+    pub heap: u64,
 }
 
+/// SECINFO.FLAGS of pages of zeros.
+pub const HEAP_FLAGS: u64 = secinfo::REGULAR | secinfo::READ | secinfo::WRITE;
+
 impl Image {
+    /// The numbers of the pages of zeros.
+    pub fn heap_pages(&self) -> Range<u64> {
+        let first = self.pages.len() as u64;
+        first..first + self.heap
+    }
+
     /// MRENCLAVE.
     pub fn measurement(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let (frame, size) = (self.frame_pages.to_le_bytes(), self.size.to_le_bytes());
         hash.update(header(b"ECREATE\0", &[&frame, &size]));
+        let added = |number: u64, flags: u64| {
+            let offset = number * PAGE as u64;
+            header(
+                b"EADD\0\0\0\0",
+                &[&offset.to_le_bytes(), &flags.to_le_bytes()],
+            )
+        };
         for (page, number) in self.pages.iter().zip(0_u64..) {
             let offset = number * PAGE as u64;
-            let flags = page.flags.to_le_bytes();
-            hash.update(header(b"EADD\0\0\0\0", &[&offset.to_le_bytes(), &flags]));
+            hash.update(added(number, page.flags));
             for (part, chunk) in page.bytes.chunks(256).zip(0_u64..) {
                 let place = offset + 256 * chunk;
                 hash.update(header(b"EEXTEND\0", &[&place.to_le_bytes()]));
                 hash.update(part);
             }
+        }
+        for number in self.heap_pages() {
+            hash.update(added(number, HEAP_FLAGS));
         }
         hash.finalize().into()
     }

@@ -7,12 +7,16 @@ pub mod code;
 pub mod driver;
 mod evidence;
 pub mod image;
+pub mod instructions;
+pub mod program;
+mod random;
 mod running;
 pub mod signature;
 mod tables;
 
 use code::Command;
 use image::{Attributes, Image, PAGE, Page, secinfo};
+pub(crate) use tables::physical_pages;
 
 /// The tests, which need an EPC.
 pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
@@ -23,6 +27,7 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
         again::TESTS,
         evidence::TESTS,
         tables::TESTS,
+        random::TESTS,
     ];
     rooms.into_iter().flatten().copied()
 }
@@ -47,7 +52,7 @@ pub mod place {
 pub fn image(attributes: Attributes) -> Image {
     let mut pages = Vec::new();
     for tcs in [place::TCS, place::SECOND_TCS] {
-        pages.push(control(tcs + 1));
+        pages.push(control(tcs + 1, place::CODE, place::DATA));
         pages.push(data(0));
         pages.push(data(0));
     }
@@ -60,9 +65,11 @@ pub fn image(attributes: Attributes) -> Image {
     pages.extend((0..place::DATA_PAGES).map(|number| data(number + 1)));
     Image {
         size: 32 * PAGE as u64,
+        base: None,
         frame_pages: 1,
         attributes,
         pages,
+        heap: 0,
     }
 }
 
@@ -78,8 +85,8 @@ fn data(word: u64) -> Page {
     }
 }
 
-/// A TCS whose frames begin in this page (Intel SDM volume 3D, table 35-4).
-fn control(frames: u64) -> Page {
+/// A TCS whose frames, first instruction, and FS and GS begin in these pages (Intel SDM volume 3D, table 35-4).
+fn control(frames: u64, entry: u64, segments: u64) -> Page {
     let mut bytes = [0; PAGE];
     let mut put = |place: usize, value: u64| {
         bytes[place..place + 8].copy_from_slice(&value.to_le_bytes());
@@ -87,9 +94,9 @@ fn control(frames: u64) -> Page {
     put(16, frames * PAGE as u64);
     // CSSA 0, NSSA 2.
     put(24, 2 << 32);
-    put(32, place::CODE * PAGE as u64);
-    put(48, place::DATA * PAGE as u64);
-    put(56, place::DATA * PAGE as u64);
+    put(32, entry * PAGE as u64);
+    put(48, segments * PAGE as u64);
+    put(56, segments * PAGE as u64);
     // FSLIMIT and GSLIMIT.
     put(64, 0x0fff_0000_0fff);
     Page {

@@ -292,7 +292,7 @@ extern "C" fn look(argument: u64) {
 }
 
 /// The physical pages of an enclave's first pages, once the kernel has mapped them.
-fn physical_pages(enclave: &Enclave, first: u64, count: u64) -> Result<Vec<u64>> {
+pub(crate) fn physical_pages(enclave: &Enclave, first: u64, count: u64) -> Result<Vec<u64>> {
     const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
     for number in first..first + count {
         // A touch from outside reads ones, and maps the page.

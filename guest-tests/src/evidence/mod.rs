@@ -2,6 +2,7 @@
 
 mod honest;
 mod hostile;
+pub mod loader;
 mod local;
 pub mod whole;
 

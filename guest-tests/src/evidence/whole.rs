@@ -16,17 +16,17 @@ use crate::fixture::longest_call;
 use crate::measured;
 
 /// The policy of a witness on a machine that is measured. Which IOMMU it has is not what this is about.
-fn policy(witness: &Witness) -> String {
+pub(super) fn policy(witness: &Witness) -> String {
     with(&witness.policy(), "unmeasured = true", "unmeasured = false")
 }
 
-fn anchors() -> Result<(String, Anchors)> {
+pub(super) fn anchors() -> Result<(String, Anchors)> {
     let text = measured::anchors_text()?;
     let anchors = files::read_anchors(&text)?;
     Ok((text, anchors))
 }
 
-const WANTED: Wanted<'static> = Wanted {
+pub(super) const WANTED: Wanted<'static> = Wanted {
     report: Some(REPORT),
     key: Some(KEY),
 };

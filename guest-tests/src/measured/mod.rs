@@ -247,9 +247,18 @@ pub fn anchors_text() -> Result<String> {
     Ok(format!(
         "version = 1\n\n{}\n\
          [[monitor]]\nname = \"this one\"\nimage = \"{monitor}\"\nsecurity-version = 1\n\n\
-         [[boot]]\nname = \"this disk\"\nconfiguration = \"{configuration}\"\n",
-        machine_anchors()?
+         [[boot]]\nname = \"this disk\"\nconfiguration = \"{configuration}\"\n\n{}",
+        machine_anchors()?,
+        loader_anchors()?
     ))
+}
+
+/// What a boot loader should do that starts this machine's monitor; nothing where there should be none.
+///
+/// # Errors
+/// If there are no reference values.
+pub fn loader_anchors() -> Result<String> {
+    Ok(fs::read_to_string("/adyton/loader")?)
 }
 
 /// The firmware has started so many applications, and the monitor last.

@@ -414,6 +414,7 @@ fn state(statement: Statement, sink: impl Sink) -> Result<(), Full> {
                 exceptions: member.policy.exceptions,
                 vcpus: member.vcpus,
                 cores: member.cores,
+                whole_cores: member.whole_cores,
                 signer: signer(&member),
             },
         ),
@@ -440,6 +441,8 @@ fn state(statement: Statement, sink: impl Sink) -> Result<(), Full> {
         Statement::Peer(domain, rights) => writer.peer(&Peer { domain, rights }),
         Statement::Devices(devices) => writer.devices(devices),
         Statement::Device(number) => writer.device(&kind(devices::identity(number))),
+        Statement::WholeCores(cores) => writer.whole_cores(cores),
+        Statement::WholeCore(threads) => writer.whole_core(threads),
         Statement::Complete => Ok(()),
     }
 }

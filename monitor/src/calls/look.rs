@@ -133,9 +133,15 @@ pub(super) fn enumerate(request: &Request<'_>) -> Result<Results, Refusal> {
     let listing =
         engine::lock().enumerate(naming::caller(request), place, topic, subject, cursor)?;
     let mut words = [listing.next, 0, 0, 0, 0, 0, 0, 0];
-    if let Some(record) = listing.record {
+    if let Some(mut record) = listing.record {
         if topic == Topic::Claims && !is_visible(request, address, place, record[0])? {
             return Ok(Results::of(&words));
+        }
+        if topic == Topic::WholeCores {
+            // The engine numbers threads as their APICs do.
+            let mut cores = cores::all().iter();
+            let first = cores.find(|core| u64::from(core.apic_id) == record[1]);
+            record[1] = first.map_or(u64::MAX, |core| core.index.into());
         }
         words[1] = 1;
         words[2..].copy_from_slice(&record);

@@ -94,22 +94,30 @@ impl Request<'_> {
     }
 }
 
-/// The calling instruction was executed: the two calls that make a round trip, in the cases that are common. Returns the vCPU
-/// that runs next; `None` if [`handle`] must judge, and then nothing was changed.
+/// What an exit came to that is dealt with, with the vCPU that runs next.
+pub enum Quick {
+    /// The core keeps what exited: it goes on, or has entered another.
+    Kept(*mut Vcpu),
+    /// It was an `exit`: what exited is to be given up once all of its registers are in its control structure.
+    Left(*mut Vcpu),
+}
+
+/// The calling instruction was executed: the two calls that make a round trip, in the cases that are common. `None` if [`handle`]
+/// must judge, and then nothing was changed.
 #[inline]
-pub fn handle_quickly(core: &Core, vcpu: &mut Vcpu) -> Option<*mut Vcpu> {
+pub fn handle_quickly(core: &Core, vcpu: &mut Vcpu) -> Option<Quick> {
     if !vcpu.is_64_bit() {
         return None;
     }
     let number = vcpu.rax();
     if number == Call::Enter as u64 {
-        enter::enter_quickly(core, vcpu)
+        enter::enter_quickly(core, vcpu).map(Quick::Kept)
     } else if number == Call::Exit as u64
         && vcpu.owner() == Owner::Domain
         && !vcpu.seat.exits_slowly
     {
         complete(vcpu, SUCCESS);
-        Some(enter::leave_quickly(vcpu))
+        Some(Quick::Left(enter::leave_quickly(vcpu)))
     } else {
         None
     }

@@ -55,7 +55,7 @@ impl Core {
             return Attended::Begin(self.wait_for_startup(next));
         }
         if self.attention.take(OFFER) {
-            self.consider_offer(next);
+            self.consider_offer(next, apic::is_off());
         }
         // Nothing is delivered in the middle of a step; that ends with an exit.
         if self.attention.has(NMI) && !private_view::is_active(self) {

@@ -1,20 +1,22 @@
 //! Cores that are not domain 0's for a while: how one is known to be offline, taken, told what to run, and given back.
 //!
 //! A core can be taken where domain 0's vCPU waits for a start-up, which is state of the monitor's own. Linux takes a core offline
-//! otherwise: its vCPU halts with interrupts off, and only INIT and a start-up bring it back. HLT of domain 0's does not exit, so that is
-//! asked for: the core is kicked, and from there on the next HLT of its vCPU exits. One with interrupts on, or a vCPU that is found with
-//! interrupts on or in user mode, is in use, and so is one that does not halt before the patience is over. One with interrupts off becomes what an
-//! INIT makes: it waits for a start-up (design note 012).
+//! otherwise: its vCPU rests, in one of the ways of [`Rest`], so that only INIT and a start-up bring it back. None of them exits, so that is
+//! asked for: the core is kicked, and from there on the next such instruction of its vCPU exits. One that interrupts can wake, or a vCPU that
+//! is found in user mode, or where interrupts reach it, is in use, and so is one that does not rest before the patience is over. One that rests
+//! for good becomes what an INIT makes: it waits for a start-up (design note 012).
 //!
 //! What must hold: who asks, takes, gives back or begins a job holds the engine's lock; the core itself answers and ends its job.
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use adyton_synchronization::attention::{OFFER, STARTUP};
 
 use super::{Core, all, park};
+use crate::apic;
 use crate::instructions::{hold_interrupts, let_interrupts};
 use crate::vcpu::Vcpu;
+use crate::vendor::Io;
 
 /// RFLAGS.IF.
 const INTERRUPT: u64 = 1 << 9;
@@ -36,6 +38,8 @@ pub(super) struct Whole {
     /// Who asked, by the token of the call, and when.
     asker: AtomicU64,
     since: AtomicU64,
+    /// Whether every access to a port exits, until the next one.
+    ports: AtomicBool,
     /// The vCPU that was started here, null if none; with [`ENDS`] and [`LEAVES`].
     job: AtomicPtr<Vcpu>,
 }
@@ -46,7 +50,43 @@ impl Whole {
             question: AtomicU64::new(0),
             asker: AtomicU64::new(0),
             since: AtomicU64::new(0),
+            ports: AtomicBool::new(false),
             job: AtomicPtr::new(core::ptr::null_mut()),
+        }
+    }
+}
+
+/// What domain 0's vCPU has come to when it exits that it may rest by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// HLT.
+    Halt,
+    /// MWAIT.
+    Wait,
+    /// A byte is read from a port: so ACPI's idle states are entered that are no instruction (ACPI 6.5, section 8.4.1).
+    Port,
+    /// None: another access to a port.
+    Other,
+}
+
+impl Rest {
+    /// What this access is.
+    pub const fn of_port(access: Io) -> Self {
+        if access.input && access.size == 1 && !access.string {
+            Self::Port
+        } else {
+            Self::Other
+        }
+    }
+
+    /// Whether only NMI, INIT and start-up end it, `interrupts` being RFLAGS.IF; `off` says that the core's APIC is, as Linux leaves it.
+    /// Stores to memory end MWAIT too, and interrupts that are masked may; and ports are read for other ends.
+    const fn is_for_good(self, interrupts: bool, off: bool) -> bool {
+        match self {
+            Self::Halt => off || !interrupts,
+            Self::Wait => off,
+            Self::Port => off && !interrupts,
+            Self::Other => false,
         }
     }
 }
@@ -171,13 +211,25 @@ impl Core {
         self.startup.load(Ordering::SeqCst) == park::TAKEN
     }
 
-    /// Sees to it that the question is answered which domain 0's vCPU was kicked for.
-    pub(super) fn consider_offer(&self, vcpu: &mut Vcpu) {
-        if vcpu.is_inside() || vcpu.cpl() == 3 || vcpu.rflags() & INTERRUPT != 0 {
+    /// Sees to it that the question is answered which domain 0's vCPU was kicked for; `off` says that this core's APIC is.
+    pub(super) fn consider_offer(&self, vcpu: &mut Vcpu, off: bool) {
+        let woken = vcpu.rflags() & INTERRUPT != 0 && !off;
+        if vcpu.is_inside() || vcpu.cpl() == 3 || woken {
             self.refuse_offer();
         } else {
-            vcpu.intercept_halt(true);
+            self.watch(vcpu, true, off);
         }
+    }
+
+    fn watch(&self, vcpu: &mut Vcpu, rests: bool, ports: bool) {
+        vcpu.intercept_rest(rests);
+        vcpu.intercept_all_ports(ports);
+        self.whole.ports.store(ports, Ordering::Relaxed);
+    }
+
+    /// Whether every access to a port exits.
+    pub fn watches_ports(&self) -> bool {
+        self.whole.ports.load(Ordering::Relaxed)
     }
 
     fn refuse_offer(&self) {
@@ -192,13 +244,21 @@ impl Core {
         }
     }
 
-    /// Domain 0's vCPU is about to halt, and somebody has asked.
-    pub fn halted(&self, vcpu: &mut Vcpu) {
-        vcpu.intercept_halt(false);
-        if vcpu.rflags() & INTERRUPT != 0 {
+    /// Domain 0's vCPU is about to rest, and somebody has asked.
+    pub fn rests(&self, vcpu: &mut Vcpu, rest: Rest) {
+        self.rests_with(vcpu, rest, apic::is_off());
+    }
+
+    fn rests_with(&self, vcpu: &mut Vcpu, rest: Rest, off: bool) {
+        self.watch(vcpu, false, false);
+        let interrupts = vcpu.rflags() & INTERRUPT != 0;
+        if vcpu.cpl() == 3 || !rest.is_for_good(interrupts, off) {
             self.refuse_offer();
-            // Anything may wake a core that halts. To let it halt now could lose an interrupt that came between STI and here.
-            vcpu.advance(1);
+            if rest == Rest::Halt {
+                // Anything may wake a core that halts. To let it halt now could lose an interrupt that came between STI and here.
+                vcpu.advance(1);
+            }
+            // An MWAIT that is executed again does not wait: the exit has ended what MONITOR began.
             return;
         }
         let question = self.whole.question.load(Ordering::SeqCst);
@@ -317,20 +377,63 @@ mod tests {
     }
 
     #[test]
-    fn a_halt_with_interrupts_on_refuses_and_one_with_interrupts_off_waits() {
+    fn who_rests_for_good_is_offline_and_who_can_be_woken_is_not() {
         use crate::vcpu::Owner;
-        for (flags, expected) in [(INTERRUPT, Offline::No), (0, Offline::Yes)] {
-            let core = core_at(1, 1);
-            core.set_running();
-            let vcpu = Vcpu::on_host(Owner::Domain0);
-            assert_eq!(ask(&core, TOKEN, 0), Offline::Asked);
-            vcpu.set_rflags(0);
-            core.consider_offer(vcpu);
-            vcpu.set_rflags(flags);
-            vcpu.set_rip(0x1000);
-            core.halted(vcpu);
-            assert_eq!(ask(&core, TOKEN, 1), expected);
-            assert_eq!(vcpu.rip() - 0x1000, flags >> 9, "woken, or still there");
+        let (on, off) = ((false, INTERRUPT), (true, INTERRUPT));
+        let (on_masked, off_masked) = ((false, 0), (true, 0));
+        for (rest, for_good, woken) in [
+            (Rest::Halt, &[on_masked, off, off_masked][..], &[on][..]),
+            (Rest::Wait, &[off, off_masked], &[on, on_masked]),
+            (Rest::Port, &[off_masked], &[on, on_masked, off]),
+            (Rest::Other, &[], &[on, on_masked, off, off_masked]),
+        ] {
+            let expected = for_good.iter().map(|state| (state, Offline::Yes));
+            let others = woken.iter().map(|state| (state, Offline::No));
+            for ((is_off, flags), expected) in expected.chain(others) {
+                let core = core_at(1, 1);
+                core.set_running();
+                let vcpu = Vcpu::on_host(Owner::Domain0);
+                assert_eq!(ask(&core, TOKEN, 0), Offline::Asked);
+                vcpu.set_rflags(0);
+                core.consider_offer(vcpu, *is_off);
+                assert_eq!(core.watches_ports(), *is_off);
+                vcpu.set_rflags(*flags);
+                vcpu.set_rip(0x1000);
+                core.rests_with(vcpu, rest, *is_off);
+                assert!(!core.watches_ports());
+                let state = (rest, is_off, flags);
+                assert_eq!(ask(&core, TOKEN, 1), expected, "{state:?}");
+                let skipped = rest == Rest::Halt && expected == Offline::No;
+                let there = vcpu.rip() - 0x1000;
+                assert_eq!(there, u64::from(skipped), "{state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_read_may_be_a_rest_and_no_other_access() {
+        let read = Io {
+            port: 0x414,
+            size: 1,
+            input: true,
+            string: false,
+            repeat: false,
+            next_rip: 0,
+        };
+        assert_eq!(Rest::of_port(read), Rest::Port);
+        let others = [
+            Io {
+                input: false,
+                ..read
+            },
+            Io { size: 2, ..read },
+            Io {
+                string: true,
+                ..read
+            },
+        ];
+        for access in others {
+            assert_eq!(Rest::of_port(access), Rest::Other, "{access:?}");
         }
     }
 
@@ -342,8 +445,11 @@ mod tests {
         let vcpu = Vcpu::on_host(Owner::Domain0);
         assert_eq!(ask(&core, TOKEN, 0), Offline::Asked);
         vcpu.set_rflags(INTERRUPT);
-        core.consider_offer(vcpu);
+        core.consider_offer(vcpu, false);
         assert_eq!(ask(&core, TOKEN, 0), Offline::No);
+        assert_eq!(ask(&core, TOKEN, 0), Offline::Asked);
+        core.consider_offer(vcpu, true);
+        assert_eq!(ask(&core, TOKEN, 0), Offline::Asked, "none reaches it");
     }
 
     #[test]

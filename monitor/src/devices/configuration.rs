@@ -1,7 +1,7 @@
 //! Configuration space, as the monitor itself reads and writes it: by the window that the firmware describes, never by the two ports
 //! that domain 0 uses meanwhile.
 
-use adyton_x86::pci::{ABSENT, HAS_CAPABILITIES, register};
+use adyton_x86::pci::{ABSENT, HAS_CAPABILITIES, header, register};
 
 use crate::acpi::Segment;
 use crate::address::PAGE_SIZE;
@@ -11,6 +11,8 @@ use crate::memory::Range;
 const MAPPED: u64 = 512 << 30;
 /// More capabilities than fit into configuration space.
 const MOST_CAPABILITIES: usize = 48;
+/// The same of extended ones, which take eight bytes at least.
+const MOST_EXTENDED: usize = 480;
 
 impl Segment {
     /// Where its buses are mapped, if domain 0's stores there are looked at, and carried out by the monitor: those of the first group, to which
@@ -69,6 +71,35 @@ pub trait Configuration {
         }
         None
     }
+
+    /// Where the function's first extended capability of this kind stands.
+    fn extended_capability(&self, function: u16, kind: u16) -> Option<u16> {
+        let mut offset = register::EXTENDED;
+        for _ in 0..MOST_EXTENDED {
+            let header = self.read(function, offset);
+            if header == ABSENT {
+                return None;
+            }
+            if header as u16 == kind {
+                return Some(offset);
+            }
+            offset = (header >> 20) as u16 & !3;
+            if offset < register::EXTENDED {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+/// The kind of the function's header.
+pub fn header(space: &impl Configuration, function: u16) -> u8 {
+    space.read8(function, register::HEADER + 2)
+}
+
+/// Whether it leads to another bus.
+pub fn is_bridge(space: &impl Configuration, function: u16) -> bool {
+    header(space, function) & !header::MORE_FUNCTIONS == header::BRIDGE
 }
 
 /// The window of the first segment group.

@@ -1,14 +1,16 @@
 //! Whether a function can be given to a domain, judged by what configuration space says at that moment.
 //!
 //! What must hold of one that is given: its accesses carry its own number, so that the IOMMU tells them from others' (it stands on
-//! bus 0, behind no bridge); no other function of its device could reach it without passing the IOMMU (it has no
-//! others); and its registers are nobody else's addresses, neither memory's nor another function's.
+//! bus 0, or alone behind a root port); no other function of its device could reach it without passing the IOMMU (it has no
+//! others, virtual ones included); and its registers are nobody else's addresses, neither memory's nor another function's, and its port's alone.
 
 use adyton_abi::error::Error;
-use adyton_x86::pci::{BRIDGES, header, register};
+use adyton_x86::pci::{BRIDGES, extended, header, register};
 
-use super::configuration::Configuration;
-use super::registers::{self, AllRegisters, FUNCTIONS, Sizes};
+use super::configuration::{self, Configuration, is_bridge};
+use super::known::Known;
+use super::registers::{self, AllRegisters, FUNCTIONS};
+use super::root_port;
 use crate::memory::Range;
 
 /// What a function is, and where its registers lie.
@@ -18,29 +20,31 @@ pub struct Findings {
     pub identity: u64,
     /// Its registers.
     pub registers: AllRegisters,
+    /// The root port behind which it stands.
+    pub port: Option<u16>,
 }
 
 /// Looks at the function. `forbidden` says of a range whether it is anything but free for devices.
 ///
 /// # Errors
-/// `NotDevice` (none of bus 0 that was there when the machine booted), `Unassignable` (a bridge, one of several functions, without registers in memory),
-/// `Entangled` (its registers lie where something else lies, or nowhere).
+/// `NotDevice` (none that was there when the machine booted), `Unassignable` (a bridge, one of several functions, behind anything but a root port, without
+/// registers in memory), `Entangled` (its registers lie where something else lies, or nowhere).
 pub fn inspect(
     space: &impl Configuration,
-    sizes: &[Sizes; FUNCTIONS],
+    known: &Known,
     function: u16,
     forbidden: impl Fn(Range) -> bool,
 ) -> Result<Findings, Error> {
-    let known = sizes.get(usize::from(function)).ok_or(Error::NotDevice)?;
-    if !known.known || !space.is_present(function) {
+    let (sizes, port) = known.of(space, function)?;
+    if !space.is_present(function) {
         return Err(Error::NotDevice);
     }
     let class = space.read(function, register::CLASS) >> 8;
-    let single = registers::header(space, function) == header::ORDINARY && function & 7 == 0;
-    if (class >> 16) as u8 == BRIDGES || !single {
+    let single = configuration::header(space, function) == header::ORDINARY && function & 7 == 0;
+    if (class >> 16) as u8 == BRIDGES || !single || has_virtual_functions(space, function) {
         return Err(Error::Unassignable);
     }
-    let registers = known.locate(space, function).ok_or(Error::Entangled)?;
+    let registers = sizes.locate(space, function).ok_or(Error::Entangled)?;
     if registers.is_empty() {
         return Err(Error::Unassignable);
     }
@@ -51,7 +55,8 @@ pub fn inspect(
     let mut others = (0..FUNCTIONS as u16).filter(|other| *other != function);
     if overlaps_itself
         || registers.iter().any(|found| forbidden(found.range))
-        || !others.all(|other| is_apart(space, sizes, other, &registers))
+        || port.is_some_and(|port| !is_passed_on(space, port, &registers))
+        || !others.all(|other| is_apart(space, known, (other, port), &registers))
     {
         return Err(Error::Entangled);
     }
@@ -59,18 +64,38 @@ pub fn inspect(
     Ok(Findings {
         identity,
         registers,
+        port,
     })
 }
 
-/// Whether nothing that the other function answers to, or passes on, lies in these ranges. One that has come since the machine booted is
-/// not known well enough.
+/// Whether there are functions of its that are not in its header.
+fn has_virtual_functions(space: &impl Configuration, function: u16) -> bool {
+    let place = space.extended_capability(function, extended::VIRTUAL_FUNCTIONS);
+    place.is_some_and(|place| {
+        let control = space.read16(function, place + extended::VIRTUAL_CONTROL);
+        control & extended::VIRTUAL_ENABLE != 0
+    })
+}
+
+/// Whether all of it lies in what its port passes on.
+fn is_passed_on(space: &impl Configuration, port: u16, registers: &AllRegisters) -> bool {
+    let windows = root_port::windows(registers::bridged(space, port));
+    registers.iter().all(|found| {
+        let inside =
+            |window: &Range| window.start <= found.range.start && found.range.end <= window.end;
+        windows.iter().any(inside)
+    })
+}
+
+/// Whether nothing that the other function answers to, or passes on, lies in these ranges, if it is not the port of their own. One that has come since
+/// the machine booted is not known well enough.
 fn is_apart(
     space: &impl Configuration,
-    sizes: &[Sizes; FUNCTIONS],
-    other: u16,
+    known: &Known,
+    (other, port): (u16, Option<u16>),
     registers: &AllRegisters,
 ) -> bool {
-    let Some(known) = sizes.get(usize::from(other)) else {
+    let Some(known) = known.on_first_bus(other) else {
         return true;
     };
     if !known.known {
@@ -84,7 +109,8 @@ fn is_apart(
     if registers::rom(space, other).is_some_and(overlaps) {
         return false;
     }
-    let is_bridge = registers::header(space, other) & !header::MORE_FUNCTIONS == header::BRIDGE;
-    let passes = is_bridge && registers::bridged(space, other).into_iter().any(overlaps);
+    let passes = port != Some(other)
+        && is_bridge(space, other)
+        && registers::bridged(space, other).into_iter().any(overlaps);
     !passes && !known.possible(space, other).any(overlaps)
 }

@@ -10,13 +10,16 @@
 mod change;
 mod chipset;
 pub mod configuration;
+pub mod controller_hub;
 mod inspection;
 mod kept;
+mod known;
 pub mod permission;
 pub mod ports;
 mod quiet;
 mod registers;
 mod registry;
+mod root_port;
 #[cfg(test)]
 mod tests;
 
@@ -33,8 +36,8 @@ use adyton_x86::{apic, tpm};
 use configuration::{Configuration, Window};
 use inspection::{Findings, inspect};
 use kept::KEPT;
+use known::Known;
 use permission::Write;
-use registers::{FUNCTIONS, Sizes};
 use registry::{Entry, REGISTRY};
 
 pub use change::{Step, block, lead, reset, silence_all};
@@ -60,7 +63,7 @@ static MACHINE_DEVICES: Once<MachineDevices> = Once::new();
 /// What was found while booting.
 struct MachineDevices {
     window: Window,
-    sizes: [Sizes; FUNCTIONS],
+    known: Known,
 }
 
 /// What others may know of a function.
@@ -89,23 +92,15 @@ pub enum Holder {
     Domain(DomainId),
 }
 
-/// Looks at all functions of bus 0, which nobody uses yet. Only where there is an IOMMU and a window to configuration space: otherwise
+/// Looks at all functions of bus 0 and behind its root ports, which nobody uses yet. Only where there is an IOMMU and a window to configuration space: otherwise
 /// none is ever given away.
 pub fn find(machine: &Machine) {
     ports::find_chipset();
     let Some(mut window) = Window::find(&machine.segments).filter(|_| iommu::is_active()) else {
         return;
     };
-    let mut sizes = [Sizes::default(); FUNCTIONS];
-    for (function, sizes) in (0..).zip(&mut sizes) {
-        if ports::is_host_bridge(function) {
-            // What a host bridge decodes is the machine's memory map, which is not found in base addresses.
-            *sizes = Sizes::nothing();
-        } else if window.is_present(function) {
-            *sizes = registers::measure(&mut window, function);
-        }
-    }
-    MACHINE_DEVICES.set(MachineDevices { window, sizes });
+    let known = Known::find(&mut window, ports::is_host_bridge);
+    MACHINE_DEVICES.set(MachineDevices { window, known });
 }
 
 /// Where configuration space is mapped, if functions can be given away.
@@ -155,7 +150,7 @@ pub fn facts(function: u16) -> Result<Facts, Error> {
     let registry = REGISTRY.lock();
     let Some(entry) = registry.entry(function) else {
         drop(registry);
-        let findings = inspect(&machine.window, &machine.sizes, function, is_taken)?;
+        let findings = examine(machine, &machine.window, function)?;
         return Ok(describe(&findings, Holder::System));
     };
     let holder = match entry.holder {
@@ -164,6 +159,22 @@ pub fn facts(function: u16) -> Result<Facts, Error> {
         _ => Holder::Nobody,
     };
     Ok(describe(&entry.findings, holder))
+}
+
+/// Whether the function can be given away, as `space` shows the machine.
+fn examine(
+    machine: &MachineDevices,
+    space: &impl Configuration,
+    function: u16,
+) -> Result<Findings, Error> {
+    let findings = inspect(space, &machine.known, function, is_taken)?;
+    let others = (0..=u8::MAX).map(|bus| u16::from(bus) << 8 | function & 0xff);
+    let mut taken_for_it = others.filter(|other| *other > 0xff && *other != function);
+    let alike = iommu::ignores_buses() && findings.port.is_some();
+    if alike && taken_for_it.any(|other| space.is_present(other)) {
+        return Err(Error::Unassignable);
+    }
+    Ok(findings)
 }
 
 fn describe(findings: &Findings, holder: Holder) -> Facts {
@@ -199,11 +210,12 @@ pub fn begin(function: u16, first_domain: DomainId) -> Result<Facts, Error> {
     if registry.entries.is_full() {
         return Err(Error::Exhausted);
     }
-    ports::freeze();
+    ports::freeze(function);
     // Judged by what may be put back: domain 0 could reset functions meanwhile.
     let space = KEPT.over(machine.window);
-    let findings =
-        inspect(&space, &machine.sizes, function, is_taken).inspect_err(|_| ports::thaw())?;
+    let findings = examine(machine, &space, function)
+        .and_then(|findings| behind_port(machine, function, findings))
+        .inspect_err(|_| ports::thaw(function))?;
     let facts = describe(&findings, Holder::System);
     registry.entries.push(Entry {
         function,
@@ -216,6 +228,26 @@ pub fn begin(function: u16, first_domain: DomainId) -> Result<Facts, Error> {
         since: 0,
     });
     Ok(facts)
+}
+
+/// Prepares the port behind which the function stands, if it does: it keeps devices apart from here on. Another device could have been plugged in there since
+/// the machine booted, so that what it decodes is found out again.
+fn behind_port(
+    machine: &MachineDevices,
+    function: u16,
+    findings: Findings,
+) -> Result<Findings, Error> {
+    let Some(port) = findings.port else {
+        return Ok(findings);
+    };
+    let mut window = machine.window;
+    let (known, _) = machine.known.of(&window, function)?;
+    let measured = ports::exclusively(|| registers::measure(&mut window, function));
+    if measured != *known {
+        return Err(Error::Entangled);
+    }
+    root_port::separate(&mut window, port);
+    Ok(findings)
 }
 
 /// Nothing came of [`begin`].

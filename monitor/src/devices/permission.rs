@@ -9,11 +9,10 @@
 //! Who drives a function may switch it on and let it send interrupts as messages; that is all that it needs. It cannot move its
 //! registers, answer at ports, use its interrupt pin, which others share, or reset it, which would lose its base addresses.
 
-use adyton_x86::pci::{capability, command, header, register};
+use adyton_x86::pci::{capability, command, extended, header, register};
 
-use super::configuration::Configuration;
+use super::configuration::{self, Configuration};
 use super::kept::Kept;
-use super::registers;
 
 /// A write of `width` bytes at `offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +38,13 @@ impl Write {
 }
 
 /// Extended capabilities that decide about addresses: single-root virtualization, and sizes that can be changed (of a function,
-/// and of virtual ones).
-const MOVING: [u16; 3] = [0x10, 0x15, 0x24];
+/// and of virtual ones); and what a port lets through between devices.
+const MOVING: [u16; 4] = [
+    extended::VIRTUAL_FUNCTIONS,
+    extended::SIZES,
+    extended::VIRTUAL_SIZES,
+    extended::ACCESS_CONTROL,
+];
 
 /// Whether the write lands in an extended capability that decides about addresses: in one that begins at most as far before it as
 /// such a capability is long.
@@ -85,7 +89,7 @@ pub(super) fn moves_nothing(
 
 /// Whether the function is an ordinary one behind a bridge: whatever it answers to lies in what the bridge passes on.
 fn is_behind_a_bridge(space: &impl Configuration, function: u16) -> bool {
-    let kind = registers::header(space, function) & !header::MORE_FUNCTIONS;
+    let kind = configuration::header(space, function) & !header::MORE_FUNCTIONS;
     function > u16::from(u8::MAX) && kind == header::ORDINARY
 }
 

@@ -8,9 +8,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use adyton_x86::pci::{HOST_BRIDGE, register};
 
-use super::chipset;
 use super::kept::KEPT;
 use super::permission::{self, Write};
+use super::{chipset, controller_hub};
 use crate::instructions::{input32, output32};
 use crate::iommu::hiding;
 use crate::lock::Lock;
@@ -34,6 +34,8 @@ const FIRST_BUS: usize = 256 / 64;
 static WITHDRAWN: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 /// Host bridges, of bus 0.
 static HOST_BRIDGES: [AtomicU64; FIRST_BUS] = [const { AtomicU64::new(0) }; FIRST_BUS];
+/// Functions behind bridges that are not to be moved, for they are given away.
+static HELD: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 /// Functions because of which nothing is to be moved.
 static FROZEN: AtomicU32 = AtomicU32::new(0);
 
@@ -81,7 +83,7 @@ pub(super) fn writes(value: u32, port: u16, width: u8) -> Option<[Write; 2]> {
 
 /// Notes which functions of bus 0 are host bridges, and which have registers that stay as the firmware left them. While booting: nobody else uses the ports.
 pub(super) fn find_chipset() {
-    let mut kept = chipset::Functions::new();
+    let (mut kept, mut has_hub) = (chipset::Functions::new(), false);
     for function in 0..=u8::MAX {
         let function = u16::from(function);
         // SAFETY: reading headers has no effect, and domain 0 does not run yet.
@@ -95,11 +97,13 @@ pub(super) fn find_chipset() {
         if identity as u16 != u16::MAX && class == HOST_BRIDGE {
             set(&HOST_BRIDGES, function, true);
         }
+        has_hub |= controller_hub::tells(function, identity);
         if let Some(registers) = chipset::registers(function, identity, class) {
             kept.push((function, registers));
         }
     }
     chipset::FUNCTIONS.set(kept);
+    controller_hub::set(has_hub);
     choose(0);
 }
 
@@ -136,6 +140,9 @@ fn is_kept(function: u16, write: Write) -> bool {
 /// Whether a store of domain 0's to the function's configuration space goes through.
 fn permits(function: u16, write: Write, value: Option<u32>) -> bool {
     if has(&WITHDRAWN, function) || is_host_bridge(function) || is_kept(function, write) {
+        return false;
+    }
+    if has(&HELD, function) && write.moves_addresses() {
         return false;
     }
     if FROZEN.load(Ordering::Acquire) == 0 {
@@ -195,10 +202,12 @@ pub fn with_chosen(port: u16, width: u8, written: u32, write: impl FnOnce()) {
     }
 }
 
-/// From now on nothing in the machine is moved to other addresses, once for each call of [`thaw`].
-pub(super) fn freeze() {
+/// From now on nothing in the machine is moved to other addresses, once for each call of [`thaw`], because of this function.
+pub(super) fn freeze(function: u16) {
     let _guard = CHOOSING.lock();
     FROZEN.fetch_add(1, Ordering::AcqRel);
+    // Other functions behind bridges keep their freedom.
+    set(&HELD, function, function > u16::from(u8::MAX));
     if is_delicate(chosen()) {
         svm::maps::trap_ports(DATA, DATA_SIZE);
     }
@@ -208,8 +217,15 @@ pub(super) fn freeze() {
 }
 
 /// Ends what [`freeze`] began.
-pub(super) fn thaw() {
+pub(super) fn thaw(function: u16) {
+    set(&HELD, function, false);
     FROZEN.fetch_sub(1, Ordering::AcqRel);
+}
+
+/// Does something to configuration space that domain 0 must not get in between of.
+pub(super) fn exclusively<T>(perform: impl FnOnce() -> T) -> T {
+    let _guard = CHOOSING.lock();
+    perform()
 }
 
 /// The function is not domain 0's any more. If it is chosen, nothing is.

@@ -7,7 +7,7 @@
 use adyton_x86::pci::{base_address, command, header, register};
 use arrayvec::ArrayVec;
 
-use super::configuration::Configuration;
+use super::configuration::{Configuration, header};
 use crate::address::PAGE_SIZE;
 use crate::memory::Range;
 
@@ -49,11 +49,6 @@ const fn count(kind: u8) -> usize {
 
 const fn place(index: usize) -> u16 {
     register::BASE_ADDRESS + 4 * index as u16
-}
-
-/// The kind of the function's header.
-pub fn header(space: &impl Configuration, function: u16) -> u8 {
-    space.read8(function, register::HEADER + 2)
 }
 
 /// Finds how much each base address decodes. The function answers nowhere meanwhile, and must not be in use.

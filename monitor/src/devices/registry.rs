@@ -99,7 +99,7 @@ impl Registry {
         if let Some(place) = place {
             self.entries.swap_remove(place);
             ports::give_back(function);
-            ports::thaw();
+            ports::thaw(function);
         }
     }
 

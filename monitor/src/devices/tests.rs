@@ -1,5 +1,6 @@
 //! Functions that are a table of bytes: what is found of them, who may write what, and how one comes to rest.
 
+mod behind;
 mod frozen;
 
 use std::cell::RefCell;
@@ -10,9 +11,10 @@ use adyton_x86::pci::{ABSENT, capability, command, register};
 
 use super::configuration::Configuration;
 use super::inspection::inspect;
+use super::known::Known;
 use super::permission::{Write, holder_writes, moves_extended};
 use super::quiet::{self, Reset};
-use super::registers::{self, FUNCTIONS, Sizes};
+use super::registers;
 use super::{registers::extent, registry::part_of};
 use crate::memory::Range;
 
@@ -117,22 +119,12 @@ fn space() -> Space {
     space
 }
 
-fn measured(space: &mut Space) -> [Sizes; FUNCTIONS] {
-    let mut sizes = [Sizes::default(); FUNCTIONS];
-    for (function, sizes) in (0..).zip(&mut sizes) {
-        if space.is_present(function) {
-            *sizes = registers::measure(space, function);
-        }
-    }
-    sizes
+fn measured(space: &mut Space) -> Known {
+    Known::find(space, |_| false)
 }
 
-fn judge(
-    space: &impl Configuration,
-    sizes: &[Sizes; FUNCTIONS],
-    function: u16,
-) -> Result<u64, Error> {
-    let findings = inspect(space, sizes, function, |range| range.start < 0x1000_0000)?;
+fn judge(space: &impl Configuration, known: &Known, function: u16) -> Result<u64, Error> {
+    let findings = inspect(space, known, function, |range| range.start < 0x1000_0000)?;
     Ok(findings.identity)
 }
 
@@ -142,7 +134,11 @@ fn base_addresses_are_measured_and_stay() {
     let before: Vec<u8> = space.functions[&DISK].bytes.clone();
     let sizes = measured(&mut space);
     assert_eq!(space.functions[&DISK].bytes, before);
-    let found = sizes[usize::from(DISK)].locate(&space, DISK).unwrap();
+    let found = sizes
+        .on_first_bus(DISK)
+        .unwrap()
+        .locate(&space, DISK)
+        .unwrap();
     let ranges: Vec<_> = found
         .iter()
         .map(|found| {

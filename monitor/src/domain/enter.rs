@@ -151,6 +151,8 @@ pub(super) fn error(refused: Refused) -> Error {
 }
 
 /// The vCPU's `exit` has been completed: its caller gets the words and runs next. Not if it [exits slowly](super::seat::Seat::exits_slowly).
+///
+/// The vCPU is not given up here: some of its registers are still in the CPU.
 #[inline]
 pub fn leave_quickly(vcpu: &mut Vcpu) -> *mut Vcpu {
     let caller = vcpu.seat.caller;
@@ -160,7 +162,6 @@ pub fn leave_quickly(vcpu: &mut Vcpu) -> *mut Vcpu {
     report::record_exit(vcpu, ExitKind::Call, sequence, words);
     // SAFETY: this core owns the whole chain, and the caller is another vCPU than this one.
     answer(unsafe { &mut *caller }, ExitKind::Call, sequence, words);
-    vcpu.seat.owner.release();
     caller
 }
 

@@ -3,7 +3,7 @@
 use adyton_x86::apic::DEFAULT_BASE;
 
 use super::apic::LocalApic;
-use super::{carved, configuration, io_apic, store};
+use super::{carved, configuration, controller_hub, io_apic, store};
 use crate::cores::Core;
 use crate::vcpu::Vcpu;
 use crate::vendor::NestedFault;
@@ -23,7 +23,7 @@ pub(super) fn handle(
             store::emulate(vcpu, &device, device.offset(fault.address));
             return vcpu;
         }
-        if configuration::store(vcpu, fault.address) {
+        if configuration::store(vcpu, fault.address) || controller_hub::store(vcpu, fault.address) {
             return vcpu;
         }
     }

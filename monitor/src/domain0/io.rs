@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::acpi::{Fixed, Register as Place, Reset, SleepType};
-use crate::devices::ports;
+use crate::devices::{controller_hub, ports};
 use crate::instructions::{input8, input16, input32, output8, output16, output32};
 use crate::machine::{self, Machine};
 use crate::platform::{KEYBOARD_COMMAND, RESET_CONTROL};
@@ -45,6 +45,9 @@ pub(super) fn trap(machine: &Machine) {
         KEYBOARD_DATA,
     ] {
         svm::maps::trap_ports(port, 1);
+    }
+    if controller_hub::is_present() {
+        svm::maps::trap_ports(controller_hub::INDEX, 2);
     }
     let Some(fixed) = machine.fixed else { return };
     if let Some(port) = fixed.smi_command {
@@ -89,6 +92,12 @@ fn write(access: Io, value: u32) {
         Verdict::Pass if is_configuration_data(access) => {
             ports::with_chosen(access.port, access.size, value, || output(access, value));
         }
+        Verdict::Pass if is_power_management(access) && controller_hub::is_present() => {
+            let (index, data) = chosen_and_written(access, value);
+            if !controller_hub::write_ports(index, data, || output(access, value)) {
+                log!("write of {value:#x} to power management dropped");
+            }
+        }
         Verdict::Pass => output(access, value),
         Verdict::Ends => {
             log!("domain 0 ends by port {:#x}", access.port);
@@ -101,7 +110,24 @@ fn write(access: Io, value: u32) {
 
 /// Whether it reaches the register by which configuration space is accessed. It exits only while that must be looked at.
 const fn is_configuration_data(access: Io) -> bool {
-    access.port < ports::DATA + 4 && access.port + access.size as u16 > ports::DATA
+    reaches(access, ports::DATA, 4)
+}
+
+/// Whether it reaches the ports of AMD's controller hubs by which power management's registers are accessed.
+const fn is_power_management(access: Io) -> bool {
+    reaches(access, controller_hub::INDEX, 2)
+}
+
+/// Which register of power management's it chooses, if it chooses one, and whether it writes to the one that is chosen then.
+fn chosen_and_written(access: Io, value: u32) -> (Option<u8>, bool) {
+    let byte = |port| part(access, value, port, 1).map(|byte| byte as u8);
+    let written = byte(controller_hub::DATA);
+    (byte(controller_hub::INDEX), written.is_some())
+}
+
+/// Whether it reaches one of the `count` ports from `first` on.
+const fn reaches(access: Io, first: u16, count: u16) -> bool {
+    access.port < first + count && access.port.saturating_add(access.size as u16) > first
 }
 
 fn verdict(access: Io, value: u32, fixed: Option<&Fixed>, power_off: Option<SleepType>) -> Verdict {
@@ -255,16 +281,39 @@ mod tests {
         hardware_reduced: false,
     };
 
-    fn judge(port: u16, size: u8, value: u32) -> Verdict {
-        let access = Io {
+    fn output_of(port: u16, size: u8) -> Io {
+        Io {
             port,
             size,
             input: false,
             string: false,
             repeat: false,
             next_rip: 0,
-        };
-        verdict(access, value, Some(&FIXED), Some(SleepType { a: 5, b: 0 }))
+        }
+    }
+
+    fn judge(port: u16, size: u8, value: u32) -> Verdict {
+        let power_off = Some(SleepType { a: 5, b: 0 });
+        verdict(output_of(port, size), value, Some(&FIXED), power_off)
+    }
+
+    #[test]
+    fn power_management_s_registers_are_chosen_and_written_by_accesses_of_any_width() {
+        for (port, size, value, expected) in [
+            (0xcd6, 1, 0x62, (Some(0x62), false)),
+            (0xcd7, 1, 0x62, (None, true)),
+            (0xcd6, 2, 0x0862, (Some(0x62), true)),
+            (0xcd4, 4, 0x0862_0000, (Some(0x62), true)),
+            (0xcd5, 2, 0x6200, (Some(0x62), false)),
+            (0xcd7, 4, 0x08, (None, true)),
+        ] {
+            let access = output_of(port, size);
+            assert!(is_power_management(access), "{port:#x}");
+            assert_eq!(chosen_and_written(access, value), expected, "{port:#x}");
+        }
+        for (port, size) in [(0xcd5, 1), (0xcd4, 2), (0xcd8, 1), (0xcd2, 4)] {
+            assert!(!is_power_management(output_of(port, size)), "{port:#x}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod apic;
 mod carved;
 mod configuration;
+mod controller_hub;
 mod cpuid;
 mod fault;
 mod io;
@@ -17,6 +18,7 @@ mod tables;
 
 use crate::address::HostPhysical;
 use crate::cores::Core;
+use crate::cores::whole::Rest;
 use crate::domain::engine;
 use crate::enclave;
 use crate::instructions::write_back_caches;
@@ -89,6 +91,7 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
         Exit::Cpuid => cpuid::emulate(vcpu),
         Exit::ReadMsr => msr::read(core, vcpu),
         Exit::WriteMsr => msr::write(core, vcpu),
+        Exit::Io(access) if core.watches_ports() => core.rests(vcpu, Rest::of_port(access)),
         Exit::Io(access) => io::emulate(vcpu, access),
         Exit::NestedFault(fault) => return fault::handle(core, vcpu, fault),
         Exit::Exception {
@@ -101,7 +104,8 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
         Exit::Interrupt | Exit::Nmi => {}
         // A physical INIT where the hardware can be told to exit: no INIT starts or stops a core here.
         Exit::Init => {}
-        Exit::Halt => core.halted(vcpu),
+        Exit::Halt => core.rests(vcpu, Rest::Halt),
+        Exit::MonitorWait => core.rests(vcpu, Rest::Wait),
         Exit::InterruptReturn => vcpu.unmask_nmi(),
         Exit::InvalidateCaches => {
             // Dropping what is in the caches would undo writes of the monitor's.
@@ -115,8 +119,7 @@ pub fn handle(core: &'static Core, vcpu: &'static mut Vcpu, exit: Exit) -> &'sta
         | Exit::Call
         | Exit::SetExtendedControl
         | Exit::TimeStamp
-        | Exit::PerformanceCounter
-        | Exit::MonitorWait => vcpu.inject_undefined(),
+        | Exit::PerformanceCounter => vcpu.inject_undefined(),
         Exit::Other(code) => {
             log!("core {}: unknown exit {code:#x} of domain 0", core.index);
             vcpu.inject_general_protection();

@@ -2,7 +2,7 @@
 //! filter says.
 
 use crate::guest::fetch::FetchError;
-use crate::guest::instruction::{Direction, Instruction, Transfer};
+use crate::guest::instruction::{Direction, Instruction, Register, Transfer};
 use crate::guest::walk::Fault;
 use crate::vcpu::Vcpu;
 
@@ -57,5 +57,47 @@ fn carry_out(vcpu: &mut Vcpu, device: &impl Registers, offset: u64, transfer: Tr
             device.write(offset, value);
         }
         Direction::Load(_) => {}
+    }
+}
+
+/// Carries out the store of up to four bytes at RIP, which goes to `address`, as far as `judge` does what it is given, with the width and the value.
+pub(super) fn narrow(vcpu: &mut Vcpu, address: u64, judge: impl FnOnce(u8, u32, &dyn Fn())) {
+    let Some(instruction) = fetched(vcpu) else {
+        return;
+    };
+    // Systems use nothing but moves of up to four bytes here.
+    if let Some((value, width)) = instruction
+        .transfer()
+        .and_then(|transfer| stored(vcpu, transfer))
+    {
+        judge(width, value, &|| perform(address, width, value));
+    }
+    vcpu.advance(instruction.length().into());
+}
+
+/// What a store stores, and how many bytes of it.
+fn stored(vcpu: &Vcpu, transfer: Transfer) -> Option<(u32, u8)> {
+    let value = match transfer.direction {
+        Direction::Store(Register { number, high_byte }) => {
+            vcpu.register_by_number(number) >> if high_byte { 8 } else { 0 }
+        }
+        Direction::StoreImmediate(value) => value,
+        Direction::Exchange(_) | Direction::Load(_) => return None,
+    };
+    matches!(transfer.width, 1 | 2 | 4).then_some((value as u32, transfer.width))
+}
+
+fn perform(address: u64, width: u8, value: u32) {
+    if !address.is_multiple_of(width.into()) {
+        return;
+    }
+    // SAFETY: registers of the machine's that are mapped one to one (`Segment::watched`, and below 4 GiB) and domain 0's; what must not get
+    // there was held back.
+    unsafe {
+        match width {
+            1 => (address as *mut u8).write_volatile(value as u8),
+            2 => (address as *mut u16).write_volatile(value as u16),
+            _ => (address as *mut u32).write_volatile(value),
+        }
     }
 }

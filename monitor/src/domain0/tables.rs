@@ -1,6 +1,7 @@
 //! Domain 0's nested tables: all of the machine, one to one, but what is the monitor's: its memory, and the TPM.
 
 use crate::address::{GuestPhysical, HostPhysical, PAGE_SIZE};
+use crate::devices::controller_hub;
 use crate::frames::FRAMES;
 use crate::iommu;
 use crate::log;
@@ -58,6 +59,11 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
     identity(&mut tables, ring, Rights::READ);
     show_to_devices(&mut tables, machine);
     watch_configuration(&mut tables, machine);
+    if controller_hub::is_present() {
+        let start = controller_hub::PAGE;
+        let end = start + PAGE_SIZE;
+        identity(&mut tables, Range { start, end }, Rights::READ);
+    }
     hide_units(&mut tables, machine, all);
     VIEW.set(tables.view());
     iommu::open(tables.root());

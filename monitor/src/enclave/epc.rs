@@ -92,7 +92,7 @@ impl Place {
     #[inline(always)]
     #[must_use]
     pub fn word(self, offset: usize) -> &'static AtomicU64 {
-        let offset = offset as u64 % PAGE_SIZE & !7;
+        let offset = (offset as u64 % PAGE_SIZE) & !7;
         // SAFETY: it lies in the EPC, which is RAM, mapped one to one, and nothing else of the monitor's; it is aligned, and only ever used as
         // an atomic word.
         unsafe { &*((self.0.value() + offset) as *const AtomicU64) }

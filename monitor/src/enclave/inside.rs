@@ -141,6 +141,9 @@ fn load(state: &mut State, vcpu: &Vcpu, address: u64, kind: Kind) -> Result<(), 
     else {
         return Err(Fault::general_protection().into());
     };
+    if space.attach(thread, address, kind) {
+        return Ok(());
+    }
     let memory = CallerMemory::new(vcpu);
     // Those of the moment: WRPKRU inside and the vector state that ERESUME loads change them.
     let regime = regime.with_protection_keys(vcpu.protection_keys());

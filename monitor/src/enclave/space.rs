@@ -10,6 +10,7 @@
 //!   an older one ([`Space::clear`]).
 //! - Every frame of a space is reachable from its root or its records, and goes back where it came from.
 
+mod attachment;
 mod journal;
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,8 @@ const UPPER_LEVELS: usize = 3;
 const ROOT_LEVEL: u8 = 3;
 /// Words of a bitmap over a table.
 const WORDS: usize = ENTRIES / 64;
+/// How often a region is judged before what was not touched in between is dropped: by then judging has cost as much as loading anew.
+const JUDGEMENTS: u32 = 64;
 /// What an entry of an upper table says beside the address: its leaves alone decide.
 const TABLE: u64 = Entry::PRESENT | Entry::WRITABLE | Entry::USER | Entry::ACCESSED;
 
@@ -86,10 +89,15 @@ struct Region {
     loaded: [u64; WORDS],
     /// A bit for each word of `loaded` that is not zero.
     used: u64,
+    /// The entry that names `table`, present while the region is attached ([`attachment`]).
+    slot: *const AtomicU64,
+    /// The EPCM's restrictions when it was last asked about all translations; newer ones were allowed later.
+    asked: u64,
+    judgements: u32,
 }
 
 /// Regions of a page of records.
-const REGIONS: usize = 24;
+const REGIONS: usize = 23;
 
 #[repr(C, align(4096))]
 struct Records {
@@ -109,6 +117,9 @@ pub struct Space {
     root: HostPhysical,
     records: *mut Records,
     pages: usize,
+    regions: usize,
+    /// What regions that are new note as theirs.
+    asked: u64,
     journal: Journal,
     /// The journal is of what is in the space now.
     is_settled: bool,
@@ -125,6 +136,8 @@ impl Space {
             root: frames.allocate()?,
             records: core::ptr::null_mut(),
             pages: 0,
+            regions: 0,
+            asked: 0,
             journal: Journal::NONE,
             is_settled: false,
         })
@@ -142,6 +155,13 @@ impl Space {
     #[must_use]
     pub fn pages(&self) -> usize {
         self.pages
+    }
+
+    /// Parts of 2 MiB in which it has had any.
+    #[inline]
+    #[must_use]
+    pub fn regions(&self) -> usize {
+        self.regions
     }
 
     /// Drops every translation whose notes no longer hold; how many.
@@ -166,7 +186,7 @@ impl Space {
 
     /// Puts all that its translations depend on into one list, and the steps of other walks with them. Whether there was room.
     pub fn settle(&mut self, frames: &FrameAllocator, others: &[Walk]) -> bool {
-        self.is_settled = self.list(frames, others).is_ok();
+        self.is_settled = self.pages <= journal::MOST && self.list(frames, others).is_ok();
         self.is_settled
     }
 
@@ -273,7 +293,7 @@ impl Space {
             }
         }
         self.records = core::ptr::null_mut();
-        self.pages = 0;
+        (self.pages, self.regions) = (0, 0);
     }
 
     fn for_each_region(&mut self, mut each: impl FnMut(&mut Region)) {
@@ -319,7 +339,7 @@ impl Space {
             self.records = page;
         }
         let copies = frames.allocate().ok_or(OutOfFrames)?;
-        let Ok(table) = self.last_table(frames, start) else {
+        let Ok((table, named_by)) = self.last_table(frames, start) else {
             // SAFETY: just allocated.
             unsafe { frames.free(copies) };
             return Err(OutOfFrames);
@@ -328,6 +348,7 @@ impl Space {
         let records = unsafe { &mut *self.records };
         let slot = records.regions.get_mut(records.count).ok_or(OutOfFrames)?;
         records.count += 1;
+        self.regions += 1;
         *slot = Region {
             start,
             table,
@@ -336,16 +357,25 @@ impl Space {
             upper: [Step::NONE; UPPER_LEVELS],
             loaded: [0; WORDS],
             used: 0,
+            slot: named_by,
+            asked: self.asked,
+            judgements: 0,
         };
         Ok(slot)
     }
 
-    /// The table for the last level at `start`, made where there is none.
-    fn last_table(&self, frames: &FrameAllocator, start: u64) -> Result<HostPhysical, OutOfFrames> {
+    /// The table for the last level at `start`, made where there is none, and the entry that names it.
+    fn last_table(
+        &self,
+        frames: &FrameAllocator,
+        start: u64,
+    ) -> Result<(HostPhysical, &'static AtomicU64), OutOfFrames> {
         let mut place = self.root;
+        let mut slot = &table(place)[0];
         for level in (1..=ROOT_LEVEL).rev() {
             let entry = &table(place)[index(start, level)];
             let word = entry.load(Ordering::Relaxed);
+            slot = entry;
             place = if word == 0 {
                 let below = frames.allocate().ok_or(OutOfFrames)?;
                 entry.store(below.value() | TABLE, Ordering::Relaxed);
@@ -354,11 +384,16 @@ impl Space {
                 HostPhysical(word & Entry::ADDRESS)
             };
         }
-        Ok(place)
+        Ok((place, slot))
     }
 }
 
 impl Region {
+    fn slot(&self) -> &AtomicU64 {
+        // SAFETY: an entry of a table of the same space, which is freed only with all of its regions.
+        unsafe { &*self.slot }
+    }
+
     /// Drops what no longer holds; how many.
     #[inline]
     fn judge(&mut self) -> usize {
@@ -372,19 +407,25 @@ impl Region {
             return 0;
         }
         let (table, copies) = (table(self.table), table(self.copies));
+        self.judgements = self.judgements.wrapping_add(1);
+        let ages = self.judgements.is_multiple_of(JUDGEMENTS);
         let mut dropped = 0;
         let mut words = self.used;
         while words != 0 {
             let word = words.trailing_zeros() as usize % WORDS;
             words &= words - 1;
             let (base, mut left) = (64 * word, self.loaded[word]);
+            if left == u64::MAX && !ages && self.all_hold(base) {
+                continue;
+            }
             while left != 0 {
                 let bit = left.trailing_zeros() as usize;
                 left &= left - 1;
                 let number = (base + bit) % ENTRIES;
                 // SAFETY: the table is a page of domain 0's memory in this generation, and the number is below its length.
                 let now = unsafe { &*self.original.add(number) }.load(Ordering::Relaxed);
-                if now != copies[number].load(Ordering::Relaxed) {
+                let is_old = ages && !touched(&table[number]);
+                if is_old || now != copies[number].load(Ordering::Relaxed) {
                     table[number].store(0, Ordering::Relaxed);
                     self.forget(number);
                     dropped += 1;
@@ -422,6 +463,19 @@ impl Region {
         Ok(())
     }
 
+    /// Whether all of 64 entries say what was noted.
+    #[inline]
+    fn all_hold(&self, first: usize) -> bool {
+        // SAFETY: the table is a page of domain 0's memory in this generation.
+        let originals = unsafe { &*self.original.cast::<Table>() };
+        let pairs = originals.iter().zip(table(self.copies));
+        // One look at the end takes fewer instructions than one at each.
+        let difference = pairs.skip(first).take(64).fold(0, |all, (now, noted)| {
+            all | (now.load(Ordering::Relaxed) ^ noted.load(Ordering::Relaxed))
+        });
+        difference == 0
+    }
+
     fn retain(&mut self, keep: &mut impl FnMut(u64, u64) -> bool) -> usize {
         let table = table(self.table);
         let mut dropped = 0;
@@ -456,7 +510,8 @@ impl Region {
         let original = new
             .last
             .map_or(core::ptr::null(), |last| last.entry.wrapping_sub(number));
-        let is_same = self.original == original
+        let is_same = self.is_attached()
+            && self.original == original
             && self
                 .upper
                 .iter()
@@ -467,6 +522,7 @@ impl Region {
         } else {
             self.retain(&mut |_, _| false)
         };
+        self.attach();
         self.original = original;
         self.upper = new.upper;
         if let Some(last) = new.last {
@@ -485,6 +541,13 @@ fn table(place: HostPhysical) -> &'static Table {
     // SAFETY: called with frames of the space's own only, which are mapped one to one, live until they are freed, and are accessed by
     // atomic words alone.
     unsafe { &*(place.value() as *const Table) }
+}
+
+/// Whether the processor has used a translation since this was asked last, while the thread is not inside.
+fn touched(entry: &AtomicU64) -> bool {
+    let word = entry.load(Ordering::Relaxed);
+    entry.store(word & !Entry::ACCESSED, Ordering::Relaxed);
+    Entry(word).has(Entry::ACCESSED)
 }
 
 /// Frees a table at this level and all below it.

@@ -13,14 +13,17 @@ use super::quick::Known;
 use super::space::{OutOfFrames, Space, Translation, Walk};
 use super::{RECORDS, RESTRICTIONS, judgement};
 use crate::address::{HostPhysical, PAGE_SIZE};
+use crate::guest::walk::Kind;
 use crate::once::Once;
 
 /// Spaces beyond the two of each core.
 const MORE: usize = 62;
 /// How many places a thread's space is looked for in.
 const PROBES: usize = 8;
-/// The most translations that are judged at an entry, which must be short.
-const MOST_JUDGED: usize = 4096;
+/// The most translations that are judged at an entry: of a larger space each part is, when it is touched.
+const MOST_JUDGED: usize = 256;
+/// The most such parts of a space, of 2 MiB each: an entry must be short.
+const MOST_PARTS: usize = 2048;
 
 static SPACES: Once<&'static [Slot]> = Once::new();
 
@@ -130,16 +133,17 @@ pub(super) fn take(key: Key, thread: &Thread, generation: u64) -> Option<Taken> 
     let kept = taken.kept();
     let restrictions = RESTRICTIONS.load(Ordering::SeqCst);
     let is_same = kept.key == Some(key) && kept.generation == generation;
-    if !is_same || kept.space.pages() > MOST_JUDGED {
+    if !is_same || kept.space.regions() > MOST_PARTS {
         kept.space.clear(&RECORDS);
         kept.key = Some(key);
         kept.generation = generation;
+    }
+    if kept.space.pages() > MOST_JUDGED {
+        kept.space.detach(restrictions);
     } else {
-        kept.space.judge();
-        if kept.restrictions != restrictions {
-            kept.space
-                .retain(|address, word| judgement::is_still_allowed(thread, address, word));
-        }
+        kept.space.renew(restrictions, |address, word| {
+            judgement::is_still_allowed(thread, address, word)
+        });
     }
     kept.restrictions = restrictions;
     Some(taken)
@@ -196,7 +200,7 @@ impl Taken {
         let kept = self.kept();
         let (page, place) = kept.exit;
         if page == address / PAGE_SIZE && kept.space.is_settled() {
-            return Some(place | address % PAGE_SIZE);
+            return Some(place + address % PAGE_SIZE);
         }
         self.find_exit(address)
     }
@@ -207,6 +211,18 @@ impl Taken {
         let place = kept.space.translate(address)?;
         kept.exit = (address / PAGE_SIZE, place & !(PAGE_SIZE - 1));
         Some(place)
+    }
+
+    /// Whether an access goes on, because all that was missing is that its part of the space is judged now.
+    ///
+    /// Ordering: as in [`take`]; what is restricted from here on waits for this thread to leave.
+    pub(super) fn attach(&self, thread: &Thread, address: u64, kind: Kind) -> bool {
+        let space = &mut self.kept().space;
+        let restrictions = RESTRICTIONS.load(Ordering::SeqCst);
+        let was_detached = space.attach(address, restrictions, |address, word| {
+            judgement::is_still_allowed(thread, address, word)
+        });
+        was_detached && space.permits(address, kind)
     }
 
     /// Loads a translation; where frames are short, in place of all others, and then of those of threads that are not inside.

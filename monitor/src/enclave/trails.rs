@@ -17,7 +17,7 @@ use crate::address::{GuestPhysical, GuestVirtual, PAGE_SIZE};
 use crate::guest::walk::{Access, Fault, Kind, Regime};
 use crate::vcpu::Vcpu;
 
-/// Trails of a core: a power of two.
+/// Trails of a core to data: a power of two.
 const TRAILS: usize = 8;
 /// Levels of a walk that can be kept.
 const LEVELS: usize = 4;
@@ -84,7 +84,8 @@ impl Default for Trail {
 pub(super) struct Trails {
     circumstances: Circumstances,
     regime: Option<Regime>,
-    trails: [Trail; TRAILS],
+    /// The last one leads to the instruction, whose page lies anywhere: it must not be in the way of the others.
+    trails: [Trail; TRAILS + 1],
 }
 
 impl Trails {
@@ -132,7 +133,11 @@ impl Trails {
     #[inline]
     fn trail(&self, address: u64, kind: Kind) -> (u64, &Trail) {
         let page = address & !(PAGE_SIZE - 1) | kind as u64;
-        (page, &self.trails[(address / PAGE_SIZE) as usize % TRAILS])
+        let number = match kind {
+            Kind::Execute => TRAILS,
+            Kind::Read | Kind::Write => (address / PAGE_SIZE) as usize % TRAILS,
+        };
+        (page, &self.trails[number])
     }
 
     /// Where an access of the program's leads.

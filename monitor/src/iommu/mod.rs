@@ -189,15 +189,38 @@ fn change(function: u16, entry: impl FnOnce(&State) -> DeviceEntry) -> bool {
         return true;
     };
     let mut state = state.lock();
-    if !state.units.iter().all(|unit| unit.has_room(FLUSH_COMMANDS)) {
+    let all = entries(function);
+    if !state
+        .units
+        .iter()
+        .all(|unit| unit.has_room(all.len() as u64 + 1))
+    {
         return false;
     }
     let entry = entry(&state);
-    if let Some(place) = state.devices.get_mut(usize::from(function)) {
-        replace(place, entry);
+    for function in &all {
+        if let Some(place) = state.devices.get_mut(usize::from(*function)) {
+            replace(place, entry);
+        }
     }
-    state.command(&[Command::invalidate_device(function)]);
+    let commands: ArrayVec<_, 2> = all.into_iter().map(Command::invalidate_device).collect();
+    state.command(&commands);
     true
+}
+
+/// The entries by which units judge the function's accesses.
+fn entries(function: u16) -> ArrayVec<u16, 2> {
+    let mut all = ArrayVec::from_iter([function]);
+    if function > u16::from(u8::MAX) && ignores_buses() {
+        all.push(function & 0xff);
+    }
+    all
+}
+
+/// Whether a function behind a bridge is taken for the one with the same number on bus 0, as by QEMU (10 too).
+#[must_use]
+pub fn ignores_buses() -> bool {
+    is_emulated()
 }
 
 /// Whether devices are kept out of what is not their domain's.
@@ -253,13 +276,17 @@ fn has_done(number: u64) -> bool {
 
 /// Whether fixed interrupts can be forwarded while others are refused. QEMU (10 too) delivers forwarded ones with vector 0.
 fn forwards_interrupts() -> bool {
+    !is_emulated()
+}
+
+/// Whether this is QEMU's IOMMU.
+fn is_emulated() -> bool {
     const HYPERVISOR: u32 = 1 << 31;
     const LEAF: u32 = 0x4000_0000;
-    let emulated = cpuid(1, 0).ecx & HYPERVISOR != 0 && {
+    cpuid(1, 0).ecx & HYPERVISOR != 0 && {
         let name = cpuid(LEAF, 0);
         [name.ebx, name.ecx, name.edx].map(u32::to_le_bytes) == [*b"TCGT", *b"CGTC", *b"GTCG"]
-    };
-    !emulated
+    }
 }
 
 fn page() -> HostPhysical {

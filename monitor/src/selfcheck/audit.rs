@@ -5,17 +5,21 @@
 //! only the memory that the engine knows is compared, and that the monitor's own is not in them. Takes long, under the engine's
 //! lock.
 
+use adyton_abi::error::Error;
 use adyton_abi::region::Attributes;
 use adyton_capability::node::Resource;
 use adyton_capability::reach::Reach;
 use adyton_capability::{Engine, Violation};
+use adyton_sgx::epcm::{self, Claim, EpcmEntry};
 
 use crate::address::{GuestPhysical, PAGE_SIZE};
 use crate::devices;
 use crate::domain::context::Context;
 use crate::domain::engine;
 use crate::domain::store::{FrameStore, WORDS};
+use crate::enclave;
 use crate::frames::FRAMES;
+use crate::lock::Lock;
 use crate::machine;
 use crate::memory::Range;
 use crate::nested::{Rights, View};
@@ -71,6 +75,31 @@ pub(super) fn everything() -> Findings {
         }
     }
     findings
+}
+
+/// Looks at the EPCM.
+pub(super) fn enclaves() -> Result<[u64; 4], Error> {
+    let epcm = epcm().ok_or(Error::Invalid)?;
+    Ok(match epcm::audit(epcm, enclave::epc::load) {
+        Ok(census) => [0, census.valid, census.enclaves, census.threads],
+        Err((page, violation)) => [violation as u64, page.0.into(), 0, 0],
+    })
+}
+
+fn epcm() -> Option<&'static [EpcmEntry]> {
+    enclave::is_offered().then(|| enclave::platform().epcm)
+}
+
+/// As if a leaf had forgotten to give its page back.
+pub(super) fn hold(number: u64) -> Result<[u64; 4], Error> {
+    static HELD: Lock<Option<Claim<'static>>> = Lock::new(None);
+    let mut held = HELD.lock();
+    *held = None;
+    if let Some(number) = number.checked_sub(1) {
+        let entry = epcm().and_then(|epcm| epcm.get(usize::try_from(number).ok()?));
+        *held = entry.ok_or(Error::Invalid)?.claim();
+    }
+    Ok([held.is_some().into(), 0, 0, 0])
 }
 
 /// Compares one domain.

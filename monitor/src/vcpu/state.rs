@@ -101,8 +101,10 @@ state! {
     fn reset_to_real_mode(&mut self, page: u8);
     /// Puts it into flat 32-bit mode without paging, as the Linux boot protocol wants.
     fn reset_to_flat_mode(&mut self, rip: u64);
-    /// Sees to it that the next HLT exits, or does not.
-    fn intercept_halt(&mut self, intercept: bool);
+    /// Sees to it that domain 0's next HLT or MWAIT exits, or does not.
+    fn intercept_rest(&mut self, intercept: bool);
+    /// Sees to it that domain 0's next access to any port exits, or only to those that always do.
+    fn intercept_all_ports(&mut self, intercept: bool);
     /// Sees to it that the next IRET exits, or does not.
     fn intercept_interrupt_return(&mut self, intercept: bool);
 }

@@ -2,7 +2,8 @@
 //!
 //! Argument `instructions`: executes what a domain must not, and reports each attempt (word 1: its number; word 2: the vector of the
 //! exception that it raised, [`NOTHING`] for none). `tables`: switches to page tables of its own making; the second argument says which.
-//! `storm`: exceptions whose handlers raise the next one. `pattern`: fills all registers and exits, again and again.
+//! `storm`: exceptions whose handlers raise the next one. `pattern`: fills all registers and exits, again and again. `selector`: has another
+//! selector in FS at each exit, and reports how often it did not find that afterwards.
 
 #![no_std]
 #![no_main]
@@ -37,6 +38,7 @@ fn main(domain: &mut Domain) -> u64 {
         (Some("tables"), Some(kind)) => tables(kind),
         (Some("storm"), _) => storm(),
         (Some("pattern"), _) => pattern(),
+        (Some("selector"), _) => selector(),
         _ => return 1,
     }
     0
@@ -157,5 +159,24 @@ fn pattern() {
             exit = const adyton_runtime::abi::call::Call::Exit as u32,
             options(noreturn),
         );
+    }
+}
+
+/// Word 1 of each exit: how many there were; word 2: how often FS was not what it had been at the exit before.
+fn selector() {
+    let stack: u16;
+    // SAFETY: reads a selector.
+    unsafe { asm!("mov {:x}, ss", out(reg) stack, options(nomem, nostack)) };
+    let (mut number, mut lost) = (0_u64, 0_u64);
+    loop {
+        number += 1;
+        let given = if number % 2 == 0 { 0 } else { stack };
+        let found: u16;
+        // SAFETY: nothing here uses FS, and the selectors are the null one and one that is loaded already.
+        unsafe { asm!("mov fs, {:x}", in(reg) given, options(nomem, nostack)) };
+        call_parent([PAYLOAD, number, lost, 0, 0, 0]);
+        // SAFETY: reads a selector.
+        unsafe { asm!("mov {:x}, fs", out(reg) found, options(nomem, nostack)) };
+        lost += u64::from(found != given);
     }
 }

@@ -59,6 +59,9 @@ pub fn run(workspace: &Workspace, images: &Images, chosen: &Chosen) -> BootResul
         }
         other => other,
     };
+    if let Err(error) = boot.settings.fetch_loader(workspace) {
+        return unreachable(&error, "Debian's packages");
+    }
     if let Some(software) = boot.settings.software
         && let Err(error) = software.download(workspace)
     {
@@ -117,9 +120,11 @@ impl<'boot> Run<'boot> {
         let settings = &self.boot.settings;
         let plan = plan(self.boot);
         let reference = images.reference(settings, &kernel.image)?;
+        let loader = images.loader_reference(settings)?;
         let files = [
             ("adyton/plan", plan.as_str()),
             ("adyton/reference", &reference),
+            ("adyton/loader", &loader),
         ];
         let mut start = software;
         start.push(image::host_programs(&settings.host_programs)?);

@@ -10,6 +10,7 @@ mod exits;
 mod kvm;
 mod meter;
 mod network;
+mod programs;
 mod scale;
 mod sizes;
 mod throughput;
@@ -38,6 +39,7 @@ fn measure(words: &[&str]) -> Result<()> {
         }
         ["carve"] => devices::carve(),
         ["enclaves"] => enclaves::enclaves(),
+        ["programs", unit] => programs::programs(unit),
         ["disk"] => devices::disk(),
         ["network"] => network::network(),
         ["message"] => devices::message(),

@@ -8,7 +8,7 @@ use crate::address::HostPhysical;
 use crate::frames::FrameAllocator;
 
 /// Steps that fit in a page with their count, a multiple of [`AT_ONCE`].
-const MOST: usize = 252;
+pub const MOST: usize = 252;
 /// Steps that are compared in a straight line; a list that has ended has a multiple of these, the last one repeated.
 const AT_ONCE: usize = 4;
 /// Steps that are looked for before they are added.

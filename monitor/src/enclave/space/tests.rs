@@ -1,6 +1,7 @@
 //! Spaces over a small memory, with operating-system tables that change under them.
 
 use super::*;
+use crate::guest::walk::Kind;
 use crate::memory::Range;
 
 mod settled;
@@ -184,4 +185,124 @@ fn pages_of_one_table_are_dropped_one_by_one() {
             assert_eq!((space.pages(), space.translate(*page)), (left, None));
         }
     }
+}
+
+/// Like the processor, for as long as the thread is inside.
+fn touch(space: &Space, address: u64) {
+    let mut place = space.root;
+    for level in (1..=ROOT_LEVEL).rev() {
+        let word = table(place)[index(address, level)].load(Ordering::Relaxed);
+        place = HostPhysical(word & Entry::ADDRESS);
+    }
+    table(place)[index(address, 0)].fetch_or(Entry::ACCESSED, Ordering::Relaxed);
+}
+
+#[test]
+fn what_is_detached_is_judged_before_it_translates_again() {
+    let world = World::new(64);
+    let mut space = Space::new(&world.frames).unwrap();
+    let [first, second] = [0x40_0000, 0x80_0000];
+    space.renew(1, |_, _| panic!("nothing there"));
+    for page in 0..4 {
+        world.load(&mut space, first + page * PAGE, 0x10_0000 + page * PAGE);
+    }
+    world.load(&mut space, second, 0x20_0000);
+    space.renew(1, |_, _| panic!("loaded since"));
+    let mut asked = 0;
+    space.detach(2);
+    assert_eq!(space.translate(first), None);
+    assert!(!space.permits(first, Kind::Read));
+    // The system takes one away, the EPCM another.
+    world.last[index(first + PAGE, 0)].store(5, Ordering::Relaxed);
+    let keep = |address, _| {
+        asked += 1;
+        address != first + 2 * PAGE
+    };
+    assert!(space.attach(first + 8, 2, keep));
+    assert_eq!(asked, 3);
+    assert_eq!(space.translate(first), Some(0x10_0000));
+    assert_eq!(space.translate(first + PAGE), None);
+    assert_eq!(space.translate(first + 2 * PAGE), None);
+    assert_eq!(space.translate(second), None);
+    assert_eq!(space.pages(), 3);
+    // Attached already, and never there.
+    assert!(!space.attach(first, 2, |_, _| panic!("not again")));
+    assert!(!space.attach(0xc0_0000, 2, |_, _| panic!("nothing there")));
+    // A whole judgement brings everything back that was detached.
+    space.detach(2);
+    space.renew(2, |address, _| address == second);
+    assert_eq!(space.translate(first), Some(0x10_0000));
+    assert_eq!(space.translate(second), Some(0x20_0000));
+}
+
+#[test]
+fn what_is_loaded_into_a_detached_part_leaves_nothing_unjudged_in_reach() {
+    let world = World::new(64);
+    let mut space = Space::new(&world.frames).unwrap();
+    world.load(&mut space, 0x40_0000, 0x10_0000);
+    space.detach(1);
+    world.load(&mut space, 0x40_1000, 0x10_1000);
+    assert_eq!(space.translate(0x40_0000), None);
+    assert_eq!(space.translate(0x40_1000), Some(0x10_1000));
+    assert_eq!(space.pages(), 1);
+}
+
+#[test]
+fn an_access_is_permitted_by_what_stands_there() {
+    let world = World::new(64);
+    let mut space = Space::new(&world.frames).unwrap();
+    let mut load = |address, rights| {
+        let mut new = world.translation(address, 0x10_0000);
+        new.word |= rights;
+        space.load(&world.frames, &new).unwrap();
+    };
+    load(0x40_0000, Entry::NO_EXECUTE);
+    load(0x40_1000, Entry::WRITABLE);
+    let mut permitted = |address| {
+        let kinds = [Kind::Read, Kind::Write, Kind::Execute];
+        kinds.map(|kind| space.permits(address, kind))
+    };
+    let [first, second, third] = [0x40_0000, 0x40_1000, 0x40_2000].map(&mut permitted);
+    assert_eq!(first, [true, false, false]);
+    assert_eq!(second, [true, true, true]);
+    assert_eq!(third, [false; 3]);
+}
+
+#[test]
+fn what_was_not_touched_for_long_is_dropped() {
+    let world = World::new(64);
+    let mut space = Space::new(&world.frames).unwrap();
+    for address in [0x40_0000, 0x40_1000] {
+        world.load(&mut space, address, 0x10_0000 + address);
+        touch(&space, address);
+    }
+    for _ in 0..JUDGEMENTS {
+        space.judge();
+    }
+    // Both were touched since they were loaded.
+    assert_eq!(space.pages(), 2);
+    for _ in 0..JUDGEMENTS {
+        touch(&space, 0x40_1000);
+        space.judge();
+    }
+    assert_eq!(space.pages(), 1);
+    assert_eq!(space.translate(0x40_1000), Some(0x50_1000));
+}
+
+#[test]
+fn of_many_together_the_one_that_changed_is_dropped() {
+    let world = World::new(64);
+    let mut space = Space::new(&world.frames).unwrap();
+    for page in 0..ENTRIES as u64 {
+        world.load(&mut space, 0x40_0000 + page * PAGE, page * PAGE);
+    }
+    space.judge();
+    assert_eq!(space.pages(), ENTRIES);
+    for changed in [0, 63, 64, 300, 511] {
+        world.last[changed].fetch_xor(1 << 63, Ordering::Relaxed);
+        space.judge();
+        let address = 0x40_0000 + changed as u64 * PAGE;
+        assert_eq!(space.translate(address), None);
+    }
+    assert_eq!(space.pages(), ENTRIES - 5);
 }

@@ -72,6 +72,17 @@ fn a_page_is_taken_for_no_other_page_and_no_other_access() {
 }
 
 #[test]
+fn an_instruction_is_in_the_way_of_no_data() {
+    let trails = trails();
+    let tables = Tables::new();
+    for kind in [Kind::Read, Kind::Execute] {
+        assert!(trails.walk(&tables, 0x10, kind).is_ok());
+    }
+    let kept = |page: u64| trails.trails.iter().any(|trail| trail.page.get() == page);
+    assert!(kept(Kind::Read as u64) && kept(Kind::Execute as u64));
+}
+
+#[test]
 fn other_circumstances_end_all_trails() {
     let mut trails = trails();
     let tables = Tables::new();

@@ -1,7 +1,7 @@
 //! What domain 0's vCPUs intercept.
 //!
 //! As little as keeps the monitor in control: interrupts, HLT, MWAIT, control registers and the time-stamp counter are
-//! domain 0's own.
+//! domain 0's own (the first HLT or MWAIT after somebody has asked for the core excepted, see [`crate::cores::whole`]).
 
 use adyton_x86::svm::{Intercept1, Intercept2};
 

@@ -1,7 +1,7 @@
 //! What VMRUN does not move and the monitor wants for itself all the same: its task register.
 //!
-//! FS, GS, the task register and some model-specific registers stay the guest's at an exit. On the quick way from one guest to another they
-//! stay so throughout: that way is short, and begins on an empty stack. Everything else runs inside [`slowly`]'s detour, with the
+//! FS, GS, the task register and some model-specific registers stay the guest's at an exit. On the quick ways from one guest to another, and
+//! into an enclave and out of it, they stay so throughout: those are short, and begin on an empty stack. Everything else runs inside [`slowly`]'s detour, with the
 //! vCPU's in its control structure and the monitor's own in the CPU, so that a stack that is used up is caught.
 
 use core::arch::{asm, global_asm};
@@ -37,12 +37,17 @@ svm_slowly:
     call rcx
     mov rcx, [rsp + 16 + {core}]
     mov word ptr [rcx + {gate}], {stays}
-    // As the loop expects them: the last vCPU's, which it saves if another runs next.
+    add rsp, 8
+    cmp rax, rbx
+    jne 2f
     mov rdx, rax
     mov rax, [rbx + {control}]
     vmload rax
     mov rax, rdx
-    add rsp, 8
+    ret
+2:  // The last vCPU may be another core's by now, so nothing is saved there again: what the loop saves is what the CPU has, the
+    // monitor's own.
+    lea rbx, [rcx + {own} - {control}]
     ret
 .text
 "#,
@@ -57,7 +62,7 @@ svm_slowly:
 );
 
 unsafe extern "C" {
-    fn svm_slowly(core: u64, last: u64, next: u64, handler: Handler) -> u64;
+    fn svm_slowly(core: *const u8, last: *mut u8, next: *mut u8, handler: Handler) -> *mut u8;
 }
 
 /// What handles an exit of the second, and may know already what is to run next; it says what does.
@@ -76,5 +81,5 @@ pub unsafe fn slowly(
     handler: Handler,
 ) -> *mut Vcpu {
     // SAFETY: as the caller warrants.
-    unsafe { svm_slowly(&raw const *core as u64, last as u64, next as u64, handler) as *mut Vcpu }
+    unsafe { svm_slowly((&raw const *core).cast(), last.cast(), next.cast(), handler).cast() }
 }

@@ -13,7 +13,9 @@ use core::mem::offset_of;
 use adyton_x86::svm::{Event, ExitCode, Vmcb, vmcb::tlb_control};
 
 use super::own;
-use crate::cores::{Attended, Core, EPOCH, StackEnd};
+use crate::calls::Quick;
+use crate::cores::{Attended, Core, EPOCH, STACK_END_SIZE, STACK_SIZE, StackEnd};
+use crate::domain::seat::Seat;
 use crate::vcpu::{Owner, Register, Vcpu, components};
 use crate::vendor::Exit;
 use crate::{calls, domain0, enclave, interrupts};
@@ -41,6 +43,7 @@ macro_rules! run_loop {
     mov rax, [rdi + {control}]
     vmload rax
 3:"#,
+            concat!($name, "_loaded: // rdi: the vCPU that runs next, another than the last."),
             $load,
             r#"
 4:  mov rax, [rdi + {control}]
@@ -163,7 +166,35 @@ run_loop!(
     ""
 );
 
+// A vCPU is another core's to enter as soon as nobody owns it, so that is said last, after what VMSAVE moves.
+global_asm!(
+    r#"
+.section .text.run, "ax"
+// rdi: the vCPU that is given up; rsi: the one that runs next. Goes on in the loop, with its stack.
+svm_give_up:
+    mov rax, [rdi + {control}]
+    vmsave rax
+    mov dword ptr [rdi + {owner}], 0
+    mov rdi, rsi
+    mov rax, [rdi + {control}]
+    vmload rax
+    or rsp, {stack_mask}
+    sub rsp, {end_size} - 1
+    cmp dword ptr [rdi + {all}], 0
+    jne svm_run_extended_loaded
+    jmp svm_run_plain_loaded
+.text
+"#,
+    control = const offset_of!(Vcpu, control),
+    owner = const offset_of!(Vcpu, seat) + offset_of!(Seat, owner),
+    all = const offset_of!(Vcpu, all_components),
+    stack_mask = const STACK_SIZE - 1,
+    end_size = const STACK_END_SIZE,
+);
+
 unsafe extern "C" {
+    /// Says that nobody has the first vCPU any more, and runs the second.
+    fn svm_give_up(last: *mut u8, next: *mut u8) -> *mut u8;
     /// The addresses of a [`StackEnd`] and of a [`Vcpu`].
     fn svm_run_extended(stack_end: u64, first: u64) -> !;
     /// The same on a CPU without XSAVE.
@@ -201,32 +232,55 @@ extern "C" fn exit(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
     if vmcb.exit_code == UNDEFINED_OPCODE {
         return undefined(core, vcpu);
     }
-    if vmcb.exit_code == ExitCode::VMMCALL
-        && let Some(next) = calls::handle_quickly(core, vcpu)
-    {
-        // SAFETY: this core owns it, and has no other reference to it.
-        if !core.has_attention() && unsafe { &*next }.announce(core) {
-            return next;
+    let is_call = vmcb.exit_code == ExitCode::VMMCALL;
+    match is_call.then(|| calls::handle_quickly(core, vcpu)).flatten() {
+        Some(Quick::Kept(next)) => {
+            if is_ready(core, next) {
+                return next;
+            }
+            // SAFETY: the loop has called this, and it does nothing more.
+            return unsafe { own::slowly(core, vcpu, next, resume_slowly) };
         }
-        // SAFETY: the loop has called this, and it does nothing more.
-        return unsafe { own::slowly(core, vcpu, next, resume_slowly) };
+        Some(Quick::Left(next)) => {
+            if is_ready(core, next) {
+                // SAFETY: as above; `next` was announced, and nothing else of `vcpu` is to be done.
+                return unsafe { svm_give_up((&raw mut *vcpu).cast(), next.cast()).cast() };
+            }
+            // SAFETY: as above.
+            return unsafe { own::slowly(core, vcpu, next, give_up_slowly) };
+        }
+        None => {}
     }
     // SAFETY: as above.
     unsafe { own::slowly(core, vcpu, core::ptr::null_mut(), other_exit) }
 }
 
-/// What may be a leaf of SGX.
+/// Whether a vCPU of this core's can run without more ado.
+#[inline]
+fn is_ready(core: &Core, next: *mut Vcpu) -> bool {
+    // SAFETY: this core owns it, and has no other reference to it.
+    !core.has_attention() && unsafe { &*next }.announce(core)
+}
+
+/// `last` has exited, and all of its registers are put away. What `next` asks for before it runs.
+extern "C" fn give_up_slowly(core: &'static Core, last: *mut Vcpu, next: *mut Vcpu) -> *mut Vcpu {
+    // SAFETY: this core owns it until here, and it was attached.
+    unsafe { &*last }.seat.owner.release();
+    resume_slowly(core, last, next)
+}
+
+/// The exit at an undefined opcode, which may be a leaf of SGX. It saves registers, for which only its own exits pay.
 #[inline(never)]
-extern "C" fn undefined(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
+fn undefined(core: &'static Core, vcpu: &'static mut Vcpu) -> *mut Vcpu {
     if vcpu.vmcb().exit_event.is_valid() || !enclave::quick::handle(core, vcpu) {
-        // SAFETY: the loop has called `exit`, which has gone on here and does nothing more.
+        // SAFETY: what the loop has called does nothing more than this, and this nothing more than the call.
         return unsafe { own::slowly(core, vcpu, core::ptr::null_mut(), other_exit) };
     }
     core.count_exit(&Exit::Exception {
         vector: 6,
         error: 0,
     });
-    if !core.has_attention() && vcpu.announce(core) {
+    if is_ready(core, vcpu) {
         return vcpu;
     }
     // SAFETY: as above.

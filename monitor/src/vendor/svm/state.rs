@@ -6,9 +6,9 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use adyton_x86::svm::vmcb::tlb_control;
-use adyton_x86::svm::{Event, Intercept1, Segment, Vmcb};
+use adyton_x86::svm::{Event, Intercept1, Intercept2, Segment, Vmcb};
 
-use super::{can_flush_space, exit, has_next_rip};
+use super::{can_flush_space, exit, has_next_rip, maps};
 use crate::address::HostPhysical;
 use crate::instructions::cpuid;
 use crate::vcpu::{Register, Vcpu};
@@ -198,8 +198,19 @@ pub(crate) fn set_nested_root(vcpu: &mut Vcpu, root: HostPhysical, space: u32) {
     vmcb.asid = space;
 }
 
-pub(crate) fn intercept_halt(vcpu: &mut Vcpu, intercept: bool) {
-    vcpu.vmcb_mut().intercept1.set(Intercept1::HALT, intercept);
+pub(crate) fn intercept_rest(vcpu: &mut Vcpu, intercept: bool) {
+    let vmcb = vcpu.vmcb_mut();
+    vmcb.intercept1.set(Intercept1::HALT, intercept);
+    vmcb.intercept2.set(Intercept2::MWAIT, intercept);
+}
+
+pub(crate) fn intercept_all_ports(vcpu: &mut Vcpu, intercept: bool) {
+    let map = if intercept {
+        maps::all_io()
+    } else {
+        maps::domain0_io()
+    };
+    vcpu.vmcb_mut().io_map = map.value();
 }
 
 pub(crate) fn intercept_interrupt_return(vcpu: &mut Vcpu, intercept: bool) {

@@ -1,6 +1,6 @@
 //! What must be true after every step.
 
-use adyton_sgx::epcm::{Attributes, PageType};
+use adyton_sgx::epcm::{Attributes, PageType, audit};
 use adyton_sgx::structures::Secs;
 use adyton_sgx::{EpcPage, EpcmEntry, Thread};
 
@@ -9,6 +9,13 @@ use super::{Cached, Game, PAGES};
 impl Game {
     pub fn check(&self) {
         let threads = self.threads();
+        let epcm = self.world.machine.platform.epcm;
+        let census = audit(epcm, |page, offset, bytes| {
+            let contents = &self.world.machine.epc[page.0 as usize];
+            bytes.copy_from_slice(&contents[offset..offset + bytes.len()]);
+        });
+        let inside = census.map(|census| census.threads);
+        assert_eq!(inside, Ok(threads.len() as u64));
         let mut children = [0; PAGES as usize];
         for number in 0..PAGES {
             let page = EpcPage(number);
