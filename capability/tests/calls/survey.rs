@@ -1,6 +1,7 @@
 //! A survey tells one state of the engine or says that there is none.
 
 use adyton_abi::error::Error;
+use adyton_abi::region::Attributes;
 use adyton_capability::derive::Source;
 use adyton_capability::identity::DomainId;
 use adyton_capability::survey::{Sharing, Statement, Step, Survey};
@@ -91,6 +92,58 @@ fn sharing(scene: &mut Scene, domain: DomainId) -> (Sharing, u64) {
             Step::Tell(Statement::End) | Step::Changed => panic!("no region"),
             _ => {}
         }
+    }
+}
+
+/// What a domain has cut something out of for domains of its own is told as lent, until that is back.
+#[test]
+fn what_is_carved_away_is_told_as_lent() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 32);
+    let outer = scene.domain(claim, POOL, confidential());
+    let attributes = data() | Attributes::POOL | Attributes::CLEAN;
+    let source = range(POOL + pages(8), 8);
+    scene.carve(claim, source, into(outer, 0), attributes);
+    scene.seal(claim, outer);
+    assert_eq!(sharing(&mut scene, outer), (Sharing::Exclusive, 0));
+    let inner_claim = scene.engine.claim(outer, 0, pages(8), [3, 4]).unwrap();
+    let clean = data() | Attributes::CLEAN;
+    let away = scene.carve(inner_claim, range(POOL + pages(10), 1), None, clean);
+    assert_eq!(sharing(&mut scene, outer), (Sharing::Lent, 0));
+    let back = scene.engine.revoke(inner_claim, away).unwrap();
+    scene.finish(back).unwrap();
+    assert_eq!(sharing(&mut scene, outer), (Sharing::Exclusive, 0));
+    // Prepared for sharing, and nobody has it yet.
+    scene.share(inner_claim, range(POOL + pages(10), 1), None, data());
+    assert_eq!(sharing(&mut scene, outer), (Sharing::Shared, 0));
+}
+
+/// A domain that is being destroyed has the measurement that it had, if it was sealed.
+#[test]
+fn the_dying_keep_their_measurement() {
+    for sealed in [true, false] {
+        let mut scene = Scene::new();
+        let claim = scene.claim(POOL, 32);
+        let domain = scene.domain(claim, POOL, confidential());
+        let region = range(POOL + pages(4), 1);
+        scene.carve(claim, region, into(domain, 0), data() | Attributes::CLEAN);
+        if sealed {
+            scene.seal(claim, domain);
+        }
+        let measured = |scene: &mut Scene| {
+            let mut survey = scene.engine.survey(domain).unwrap();
+            loop {
+                match next(scene, &mut survey) {
+                    Step::Tell(Statement::Domain(member)) => return member.measurement,
+                    Step::Tell(Statement::End) | Step::Changed => panic!("not told of"),
+                    _ => {}
+                }
+            }
+        };
+        let before = measured(&mut scene);
+        assert_eq!(before.is_some(), sealed);
+        let _begun = scene.engine.destroy(claim, domain).unwrap();
+        assert_eq!(measured(&mut scene), before);
     }
 }
 
