@@ -58,17 +58,18 @@ unsafe extern "C" {
 
 /// Keeps this process's memory where it is, so that nothing faults in kernel mode.
 fn keep_memory() -> bool {
-    // Another core may move locked pages too: to make room for large ones, or to make large ones of them.
-    let settings = ["compact_unevictable_allowed", "compaction_proactiveness"];
+    // Another core may move locked pages too: to make room for large ones, or to make large ones of them. What is large already stays so; to
+    // have none by `prctl` would be for this process alone, and would have the pool's faults answered with SIGBUS.
+    let settings = [
+        ("/proc/sys/vm/compact_unevictable_allowed", "0"),
+        ("/proc/sys/vm/compaction_proactiveness", "0"),
+        ("/sys/kernel/mm/transparent_hugepage/enabled", "never"),
+    ];
     let stays = settings
         .iter()
-        .all(|name| fs::write(format!("/proc/sys/vm/{name}"), "0").is_ok());
-    // SAFETY: neither changes what is in memory.
-    stays
-        && unsafe {
-            libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
-                && libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) == 0
-        }
+        .all(|(file, value)| fs::write(file, value).is_ok());
+    // SAFETY: changes nothing in memory.
+    stays && unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) == 0 }
 }
 
 /// Calls `action` with `argument` in kernel mode on this core, interrupts off. It must not fault, nor take long. Several cores may do so at once, if

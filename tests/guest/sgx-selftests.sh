@@ -5,7 +5,7 @@
 
 cd /selftests || fail "they are not there"
 for try in 1 2 3; do
-    "./$1" > /tmp/selftests
+    "./$1" > /tmp/selftests 2>&1
     cat /tmp/selftests
     grep -q '^# Totals: pass:16 fail:0 xfail:0 xpass:0 skip:0 error:0' /tmp/selftests && exit 0
     # Anything but that answer is a failure at once.

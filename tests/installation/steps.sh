@@ -109,6 +109,8 @@ domain0() {
     step not-a-tenant refuses as_alice adyton --device /dev/dax0.0 run hello alice
 }
 
+. /root/evidence.sh
+
 case $stage in
 install)
     step boot-loader install_boot_loader
@@ -125,6 +127,9 @@ install)
 domain0)
     domain0
     if [ -d /sys/firmware/efi ]; then
+        step loader loader
+        # The log, for evidence/tests/verification/debian.log.
+        base64 /root/parts/log
         step initrd-update update_initrd
         step kernel-update update_kernel
         leave updated reboot
@@ -136,6 +141,7 @@ updated)
     step updated grep -q kernel-99.0-test /boot/efi/adyton/configuration
     step one-kernel test ! -e "/boot/efi/adyton/kernel-$(uname -r)"
     domain0
+    step loader-changed loader_changed
     step removal dpkg -r adyton
     leave plain reboot
     ;;

@@ -12,11 +12,12 @@ use nix::libc;
 
 use super::code::{self, Command, Entered, Leaf, enter, enter_by_vdso};
 use super::driver::Enclave;
-use super::image::{Attributes, PAGE};
+use super::image::{Attributes, Image, PAGE};
 use super::{image, place};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("enclave-pages-exchanged", pages_exchanged),
+    ("enclave-pages-of-many-exchanged", pages_of_many_exchanged),
     ("enclave-entry-exchanged", entry_exchanged),
     ("enclave-page-of-plain-memory", page_of_plain_memory),
     ("enclave-memory-outside", memory_outside),
@@ -176,6 +177,57 @@ fn pages_exchanged() -> Result<()> {
             Ok(true)
         })?;
         ensure!(mended.result == 1, "the page reads {:#x}", mended.result);
+    }
+    Ok(())
+}
+
+/// The same where so many pages are in use that none is looked at before it is touched; and a right that is taken away.
+fn pages_of_many_exchanged() -> Result<()> {
+    const MANY: u64 = 600;
+    let image = Image {
+        size: 1024 * PAGE as u64,
+        heap: MANY,
+        ..image(Attributes::PLAIN)
+    };
+    let victim = Victim::of(Enclave::load(&image)?)?;
+    let pages = image.heap_pages();
+    for number in pages.clone() {
+        let stored = victim.ask(Command::Store, victim.enclave.page(number), number);
+        ensure!(stored.run.function == 4, "page {number}: {stored:?}");
+    }
+    let (number, other) = (pages.start + 3, pages.start + 500);
+    let address = victim.enclave.page(number);
+    let strange = victim.find_physical(other)?;
+    for lie in [Some(strange), None] {
+        // The control: the translation is kept from the entry before.
+        ensure!(victim.word(address)? == number, "before the lie");
+        match lie {
+            Some(page) => put_physical(page, Some(address)).map(drop)?,
+            None => put_anonymous(address, 99)?,
+        }
+        let mut refusals = 0;
+        let mended = victim.ask_and_mend(Command::Load, [address, 0], |met| {
+            ensure!(is_refused(met), "a page in another's place: {met:?}");
+            refusals += 1;
+            victim.restore(number)?;
+            Ok(true)
+        })?;
+        ensure!(
+            (refusals, mended.result) == (1, number),
+            "refused {refusals} times, then {:#x}",
+            mended.result
+        );
+    }
+    victim.enclave.protect(number, 1, libc::PROT_READ)?;
+    ensure!(victim.word(address)? == number, "it can be read");
+    let stored = victim.ask(Command::Store, address, 1);
+    ensure!(
+        (stored.run.vector, stored.run.error & SGX) == (PAGE_FAULT, 0),
+        "written without the right: {stored:?}"
+    );
+    for number in pages {
+        let word = victim.word(victim.enclave.page(number))?;
+        ensure!(word == number, "page {number} holds {word:#x}");
     }
     Ok(())
 }

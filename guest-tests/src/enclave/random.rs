@@ -238,13 +238,18 @@ fn random_leaves() -> Result<()> {
         thread.join().expect("no panic")?;
         outside
     })?;
+    let [built, enclaves] = audit()?;
+    ensure!(built > 0 && enclaves >= 2, "{enclaves} enclaves");
+    audit_is_sharp()?;
     player.end()?;
     for game in &mut games {
         send(game, Purpose::End)?;
         let wrong = game.wrong;
         ensure!(wrong == 0, "the EPCM is not what was built: {wrong:#x}");
     }
-    audit()?;
+    // What is left are the driver's two.
+    let [left, enclaves] = audit()?;
+    ensure!(left <= built && enclaves == 2, "{enclaves} enclaves");
     ensure!(witness.word(data)? == 1, "the driver's enclave has changed");
     image_loads()?;
     judge(&games, &player, refused)
@@ -308,24 +313,25 @@ fn judge(games: &[Box<Game>; 2], player: &Player<'_>, [encls, enclu]: [Row; 2]) 
     tally::judge(&leaves, &refused)
 }
 
-/// A monitor under test finds the EPCM in order, but not while a leaf's claim is left on a page. Of enclaves there are the two of the driver.
-fn audit() -> Result<()> {
-    const CLAIMED: u64 = 1;
-    let last = epc_pages()?.len() as u64 - 1;
-    let look = || selfcheck(Selfcheck::AuditEnclaves, 0);
-    selfcheck(Selfcheck::HoldPage, last + 1)?;
-    let [kind, page, ..] = look()?;
-    selfcheck(Selfcheck::HoldPage, 0)?;
-    ensure!(
-        (kind, page) == (CLAIMED, last),
-        "a claim that was left: {kind} {page}"
-    );
-    let [kind, pages, enclaves, threads, ..] = look()?;
+/// A monitor under test finds the EPCM in order, and nobody inside: how many pages and enclaves there are.
+fn audit() -> Result<[u64; 2]> {
+    let [kind, pages, enclaves, threads, ..] = selfcheck(Selfcheck::AuditEnclaves, 0)?;
     ensure!(kind == 0, "page {pages} of the EPC is wrong: {kind}");
     println!("{pages} pages of {enclaves} enclaves are in order");
+    ensure!(threads == 0, "{threads} threads");
+    Ok([pages, enclaves])
+}
+
+/// It does not while a leaf's claim is left on a page.
+fn audit_is_sharp() -> Result<()> {
+    const CLAIMED: u64 = 1;
+    let last = epc_pages()?.len() as u64 - 1;
+    selfcheck(Selfcheck::HoldPage, last + 1)?;
+    let found = selfcheck(Selfcheck::AuditEnclaves, 0)?;
+    selfcheck(Selfcheck::HoldPage, 0)?;
     ensure!(
-        (enclaves, threads) == (2, 0),
-        "{enclaves}, {threads} threads"
+        found[..2] == [CLAIMED, last],
+        "a claim that was left: {found:?}"
     );
     Ok(())
 }

@@ -12,6 +12,7 @@
 
 mod attachment;
 mod journal;
+mod region;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,7 @@ use adyton_x86::paging::{ENTRIES, Entry, index, span};
 use crate::address::HostPhysical;
 use crate::frames::FrameAllocator;
 use journal::{Full, Journal};
+use region::Region;
 
 /// Levels of tables above the last.
 const UPPER_LEVELS: usize = 3;
@@ -27,8 +29,6 @@ const UPPER_LEVELS: usize = 3;
 const ROOT_LEVEL: u8 = 3;
 /// Words of a bitmap over a table.
 const WORDS: usize = ENTRIES / 64;
-/// How often a region is judged before what was not touched in between is dropped: by then judging has cost as much as loading anew.
-const JUDGEMENTS: u32 = 64;
 /// What an entry of an upper table says beside the address: its leaves alone decide.
 const TABLE: u64 = Entry::PRESENT | Entry::WRITABLE | Entry::USER | Entry::ACCESSED;
 
@@ -74,26 +74,6 @@ pub struct Translation {
     pub upper: [Step; UPPER_LEVELS],
     /// Its last one's entry; none where a large page ends the way before.
     pub last: Option<Step>,
-}
-
-/// 2 MiB of linear addresses.
-struct Region {
-    start: u64,
-    table: HostPhysical,
-    /// A page with a copy of each entry of `original` that is used.
-    copies: HostPhysical,
-    /// The operating system's table, null where it has a large page.
-    original: *const AtomicU64,
-    upper: [Step; UPPER_LEVELS],
-    /// A bit for each translation that is there.
-    loaded: [u64; WORDS],
-    /// A bit for each word of `loaded` that is not zero.
-    used: u64,
-    /// The entry that names `table`, present while the region is attached ([`attachment`]).
-    slot: *const AtomicU64,
-    /// The EPCM's restrictions when it was last asked about all translations; newer ones were allowed later.
-    asked: u64,
-    judgements: u32,
 }
 
 /// Regions of a page of records.
@@ -388,166 +368,10 @@ impl Space {
     }
 }
 
-impl Region {
-    fn slot(&self) -> &AtomicU64 {
-        // SAFETY: an entry of a table of the same space, which is freed only with all of its regions.
-        unsafe { &*self.slot }
-    }
-
-    /// Drops what no longer holds; how many.
-    #[inline]
-    fn judge(&mut self) -> usize {
-        if self.used == 0 {
-            return 0;
-        }
-        if !self.upper.iter().all(Step::still_holds) {
-            return self.retain(&mut |_, _| false);
-        }
-        if self.original.is_null() {
-            return 0;
-        }
-        let (table, copies) = (table(self.table), table(self.copies));
-        self.judgements = self.judgements.wrapping_add(1);
-        let ages = self.judgements.is_multiple_of(JUDGEMENTS);
-        let mut dropped = 0;
-        let mut words = self.used;
-        while words != 0 {
-            let word = words.trailing_zeros() as usize % WORDS;
-            words &= words - 1;
-            let (base, mut left) = (64 * word, self.loaded[word]);
-            if left == u64::MAX && !ages && self.all_hold(base) {
-                continue;
-            }
-            while left != 0 {
-                let bit = left.trailing_zeros() as usize;
-                left &= left - 1;
-                let number = (base + bit) % ENTRIES;
-                // SAFETY: the table is a page of domain 0's memory in this generation, and the number is below its length.
-                let now = unsafe { &*self.original.add(number) }.load(Ordering::Relaxed);
-                let is_old = ages && !touched(&table[number]);
-                if is_old || now != copies[number].load(Ordering::Relaxed) {
-                    table[number].store(0, Ordering::Relaxed);
-                    self.forget(number);
-                    dropped += 1;
-                }
-            }
-        }
-        dropped
-    }
-
-    fn list_upper(&self, journal: &mut Journal) -> Result<(), Full> {
-        if self.used == 0 {
-            return Ok(());
-        }
-        self.upper
-            .iter()
-            .try_for_each(|step| journal.add_shared(step))
-    }
-
-    fn list_last(&self, journal: &mut Journal) -> Result<(), Full> {
-        if self.original.is_null() {
-            return Ok(());
-        }
-        let copies = table(self.copies);
-        for (word, loaded) in self.loaded.iter().enumerate() {
-            let mut left = *loaded;
-            while left != 0 {
-                let number = (64 * word + left.trailing_zeros() as usize) % ENTRIES;
-                left &= left - 1;
-                journal.add(Step {
-                    entry: self.original.wrapping_add(number),
-                    word: copies[number].load(Ordering::Relaxed),
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether all of 64 entries say what was noted.
-    #[inline]
-    fn all_hold(&self, first: usize) -> bool {
-        // SAFETY: the table is a page of domain 0's memory in this generation.
-        let originals = unsafe { &*self.original.cast::<Table>() };
-        let pairs = originals.iter().zip(table(self.copies));
-        // One look at the end takes fewer instructions than one at each.
-        let difference = pairs.skip(first).take(64).fold(0, |all, (now, noted)| {
-            all | (now.load(Ordering::Relaxed) ^ noted.load(Ordering::Relaxed))
-        });
-        difference == 0
-    }
-
-    fn retain(&mut self, keep: &mut impl FnMut(u64, u64) -> bool) -> usize {
-        let table = table(self.table);
-        let mut dropped = 0;
-        for (number, entry) in table.iter().enumerate() {
-            let (word, bit) = (number / 64, 1 << (number % 64));
-            let is_loaded = self
-                .loaded
-                .get(word)
-                .is_some_and(|loaded| loaded & bit != 0);
-            let address = self.start + number as u64 * span(0);
-            if is_loaded && !keep(address, entry.load(Ordering::Relaxed)) {
-                entry.store(0, Ordering::Relaxed);
-                self.forget(number);
-                dropped += 1;
-            }
-        }
-        dropped
-    }
-
-    fn forget(&mut self, number: usize) {
-        let word = number / 64 % WORDS;
-        self.loaded[word] &= !(1 << (number % 64));
-        if self.loaded[word] == 0 {
-            self.used &= !(1 << word);
-        }
-    }
-
-    /// How many translations were added, and how many dropped.
-    fn load(&mut self, new: &Translation) -> (usize, usize) {
-        let number = index(new.address, 0);
-        let same = |old: &Step, new: &Step| old.entry == new.entry && old.word == new.word;
-        let original = new
-            .last
-            .map_or(core::ptr::null(), |last| last.entry.wrapping_sub(number));
-        let is_same = self.is_attached()
-            && self.original == original
-            && self
-                .upper
-                .iter()
-                .zip(&new.upper)
-                .all(|(old, new)| same(old, new));
-        let dropped = if is_same {
-            0
-        } else {
-            self.retain(&mut |_, _| false)
-        };
-        self.attach();
-        self.original = original;
-        self.upper = new.upper;
-        if let Some(last) = new.last {
-            table(self.copies)[number].store(last.word, Ordering::Relaxed);
-        }
-        table(self.table)[number].store(new.word, Ordering::Relaxed);
-        let (word, bit) = (number / 64 % WORDS, 1 << (number % 64));
-        let added = usize::from(self.loaded[word] & bit == 0);
-        self.loaded[word] |= bit;
-        self.used |= 1 << word;
-        (added, dropped)
-    }
-}
-
 fn table(place: HostPhysical) -> &'static Table {
     // SAFETY: called with frames of the space's own only, which are mapped one to one, live until they are freed, and are accessed by
     // atomic words alone.
     unsafe { &*(place.value() as *const Table) }
-}
-
-/// Whether the processor has used a translation since this was asked last, while the thread is not inside.
-fn touched(entry: &AtomicU64) -> bool {
-    let word = entry.load(Ordering::Relaxed);
-    entry.store(word & !Entry::ACCESSED, Ordering::Relaxed);
-    Entry(word).has(Entry::ACCESSED)
 }
 
 /// Frees a table at this level and all below it.

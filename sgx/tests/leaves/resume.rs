@@ -281,6 +281,31 @@ fn what_another_core_has_changed_meanwhile_counts() {
     assert!(is_left(&world));
 }
 
+/// An entry that is refused never has the TCS: the thread that is interrupted there may be resumed by another core at that moment, and must not
+/// be refused for it.
+#[test]
+fn who_is_refused_does_not_get_in_the_way() {
+    let mut world = World::new();
+    let enclave = world.enclave(PLAIN);
+    world.enter(&enclave);
+    world.event(Event::Other);
+    world.enter(&enclave);
+    world.event(Event::Other);
+    // Seen when somebody takes the TCS.
+    let mark = vec![(enclave.page(DATA), 0, vec![77])];
+    world.machine.meanwhile = mark.clone();
+    world.refuses_user(Enclu::Eenter, [THREAD, AEP, 0], GP);
+    assert_eq!(world.machine.meanwhile, mark);
+    world.map(BASE + SSA + PAGE, Target::Memory(0));
+    let fault = epcm_fault(BASE + SSA + PAGE, true);
+    world.refuses_user(Enclu::Eresume, [THREAD, AEP, 0], fault);
+    assert_eq!(world.machine.meanwhile, mark);
+    world.map(BASE + SSA + PAGE, Target::Epc(enclave.page(SSA + PAGE)));
+    let resumed = world.enclu(Enclu::Eresume, [THREAD, AEP, 0]);
+    assert_eq!(resumed, Answer::Entered);
+    assert!(world.machine.meanwhile.is_empty(), "the control");
+}
+
 #[test]
 fn a_thread_is_told_of_an_exit_and_goes_back_by_itself() {
     let mut world = World::new();

@@ -28,6 +28,8 @@ second, are the emulator's, on a host that others may use.
 pub fn draw(workspace: &Workspace, results: &Results) -> Result<()> {
     let panels = [
         entering(results),
+        enclaves(results),
+        enclosed(results),
         scale(results),
         building(results),
         ranges(results),
@@ -81,6 +83,64 @@ fn entering(results: &Results) -> Panel {
                 ("KVM_RUN and back", "kvm/kvm-run", Shade::Peer),
             ],
         ),
+        bound: None,
+        legend: Vec::new(),
+    }
+}
+
+fn enclaves(results: &Results) -> Panel {
+    Panel {
+        title: "Enclaves",
+        subtitle: "instructions; hashing without SHA extensions",
+        bars: bars(
+            results,
+            &[
+                ("EENTER and EEXIT", "enclaves/sgx-enter", Shade::Main),
+                (
+                    "by the vDSO, 10 pages",
+                    "enclaves/sgx-enter-touching-10-pages",
+                    Shade::Main,
+                ),
+                ("an ecall", "enclaves/ecall", Shade::Main),
+                ("an ocall", "enclaves/ocall", Shade::Main),
+                ("AEX and ERESUME", "enclaves/aex-and-eresume", Shade::Main),
+                ("EADD", "enclaves/eadd", Shade::Second),
+                ("EWB of a page", "enclaves/ewb", Shade::Second),
+                ("ELDU of a page", "enclaves/eldu", Shade::Second),
+            ],
+        ),
+        bound: None,
+        legend: vec![
+            (Shade::Main, "to and fro"),
+            (Shade::Second, "one of the operating system's"),
+        ],
+    }
+}
+
+/// By how much a program takes more instructions inside than outside.
+fn enclosed(results: &Results) -> Panel {
+    let row = |(label, name): &(&str, &str)| {
+        let ratio = results.value(&format!("enclosed/{name}-ratio"))?;
+        Some(Bar {
+            label: (*label).to_owned(),
+            parts: vec![((ratio - 1.0).max(0.0) * 1000.0, Shade::Main)],
+            note: format!("× {ratio:.3}"),
+        })
+    };
+    let rows = [
+        ("matrices", "compute"),
+        ("8 MiB in order", "stream-8-mib"),
+        ("8 MiB in no order", "chase-8-mib"),
+        ("32 MiB in order", "stream-32-mib"),
+        ("32 MiB in no order", "chase-32-mib"),
+        ("answers of 1 KiB", "answers-of-1-kib"),
+        ("answers of 4 KiB", "answers-of-4-kib"),
+        ("answers of 16 KiB", "answers-of-16-kib"),
+    ];
+    Panel {
+        title: "A program in an enclave",
+        subtitle: "instructions beyond 1,000 for each 1,000 outside; goals: 20, and 150 for 16 KiB",
+        bars: rows.iter().filter_map(row).collect(),
         bound: None,
         legend: Vec::new(),
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::image;
 use crate::progress;
 use crate::setup;
 use crate::tool;
@@ -13,7 +14,7 @@ use crate::workspace::Workspace;
 
 /// What the system has besides the smallest that boots.
 const PACKAGES: &str = "systemd-sysv,udev,kmod,initramfs-tools,linux-image-cloud-amd64,grub2-common,grub-pc-bin,\
-                        grub-efi-amd64-bin,e2fsprogs,mount,dosfstools";
+                        grub-efi-amd64-bin,grub-efi-amd64-signed,shim-signed,e2fsprogs,mount,dosfstools";
 
 /// The archive, made if it is not there yet.
 pub fn root(workspace: &Workspace) -> Result<PathBuf> {
@@ -22,12 +23,14 @@ pub fn root(workspace: &Workspace) -> Result<PathBuf> {
         ("/usr/bin/fakeroot", "fakeroot"),
         ("/sbin/mkfs.ext4", "e2fsprogs"),
     ])?;
-    let archive = workspace.target("debian/root.tar");
+    // Another list of packages is another archive.
+    let name = &image::digest(PACKAGES.as_bytes())[..8];
+    let archive = workspace.target(format!("debian/root-{name}.tar"));
     if archive.exists() {
         return Ok(archive);
     }
     fs::create_dir_all(workspace.target("debian"))?;
-    let partial = workspace.target(format!("debian/root-{}.tar", std::process::id()));
+    let partial = workspace.target(format!("debian/partial-{}.tar", std::process::id()));
     let made = progress::step("installing Debian into an archive", || {
         tool::run(
             Command::new("mmdebstrap")

@@ -67,7 +67,7 @@ const STAGE: &str = r#"
 tar --extract --file "$1" --directory "$0" --exclude './dev/*'
 cp "$2/fstab" "$0/etc/fstab"
 cp "$2/grub" "$0/etc/default/grub"
-cp "$2/steps.sh" "$0/root/steps.sh"
+cp "$2/steps.sh" "$2/evidence.sh" "$0/root/"
 cp "$2/steps.service" "$0/etc/systemd/system/steps.service"
 mkdir -p "$0/etc/systemd/system/multi-user.target.wants" "$0/boot/efi"
 ln -s ../steps.service "$0/etc/systemd/system/multi-user.target.wants/steps.service"

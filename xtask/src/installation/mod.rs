@@ -14,7 +14,7 @@ use crate::build::{self, Monitors};
 use crate::image::Signing;
 use crate::package;
 use crate::progress;
-use crate::qemu::{Board, Ending, Event, FIRMWARE_VARIABLES, Load, Machine, Session, Timing};
+use crate::qemu::{Board, Ending, Event, FIRMWARE_VARIABLES, Load, Machine, Session, Timing, Tpm};
 use crate::suite::{Outcome, Report};
 use crate::workspace::Workspace;
 
@@ -144,7 +144,8 @@ impl Place {
             memory: "1G".to_owned(),
             load,
             variables: self.variables.clone(),
-            tpm: None,
+            // A machine with an old BIOS measures nothing.
+            tpm: self.variables.as_ref().map(|_| Tpm::Crb),
             tpm_state: None,
             timing: Timing::Alternating,
             memory_file: None,

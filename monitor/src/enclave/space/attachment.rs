@@ -9,7 +9,8 @@ use core::sync::atomic::Ordering;
 
 use adyton_x86::paging::{Entry, index, span};
 
-use super::{Region, Space, TABLE, table};
+use super::region::Region;
+use super::{Space, TABLE, table};
 use crate::guest::walk::Kind;
 
 impl Space {

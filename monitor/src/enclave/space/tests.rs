@@ -1,5 +1,6 @@
 //! Spaces over a small memory, with operating-system tables that change under them.
 
+use super::region::JUDGEMENTS;
 use super::*;
 use crate::guest::walk::Kind;
 use crate::memory::Range;
