@@ -118,6 +118,34 @@ fn what_is_carved_away_is_told_as_lent() {
     assert_eq!(sharing(&mut scene, outer), (Sharing::Shared, 0));
 }
 
+/// While something is being cut out for another domain, both reach it.
+#[test]
+fn what_is_being_carved_away_is_told_as_shared() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 32);
+    let outer = scene.domain(claim, POOL, confidential());
+    let attributes = data() | Attributes::POOL | Attributes::CLEAN;
+    let source = range(POOL + pages(8), 8);
+    scene.carve(claim, source, into(outer, 0), attributes);
+    scene.seal(claim, outer);
+    let inner_claim = scene.engine.claim(outer, 0, pages(8), [3, 4]).unwrap();
+    let control = POOL + pages(8);
+    let inner = scene
+        .engine
+        .create(inner_claim, control, confidential(), 20)
+        .unwrap();
+    assert_eq!(sharing(&mut scene, outer), (Sharing::Exclusive, 0));
+    let (part, target) = (range(POOL + pages(12), 1), into(inner, 0));
+    let clean = data() | Attributes::CLEAN;
+    let carve = scene
+        .engine
+        .carve(inner_claim, part, target, clean)
+        .unwrap();
+    assert_eq!(sharing(&mut scene, outer), (Sharing::Shared, 1));
+    scene.finish(carve).unwrap();
+    assert_eq!(sharing(&mut scene, outer), (Sharing::Lent, 0));
+}
+
 /// A domain that is being destroyed has the measurement that it had, if it was sealed.
 #[test]
 fn the_dying_keep_their_measurement() {
@@ -147,11 +175,10 @@ fn the_dying_keep_their_measurement() {
     }
 }
 
-/// What anybody may still be given is open; then it is shared, also while nobody else has it, and also with those who came before it was
-/// closed.
+/// What anybody may still be given is open; closed or being taken back it is shared, also while nobody else has it.
 #[test]
 fn a_share_is_told_as_open_or_shared() {
-    for others in [0, 1] {
+    for (others, is_closed) in [(0, true), (1, true), (0, false), (1, false)] {
         let mut scene = Scene::new();
         let claim = scene.claim(POOL, 32);
         let channel = scene.carve(claim, range(POOL + pages(8), 1), None, data());
@@ -170,7 +197,11 @@ fn a_share_is_told_as_open_or_shared() {
             })
             .collect();
         assert_eq!(sharing(&mut scene, domains[0]), (Sharing::Open, others));
-        scene.engine.close(claim, channel).unwrap();
+        if is_closed {
+            scene.engine.close(claim, channel).unwrap();
+        } else {
+            let _begun = scene.engine.revoke(claim, channel).unwrap();
+        }
         assert_eq!(sharing(&mut scene, domains[0]), (Sharing::Shared, others));
     }
 }
