@@ -4,6 +4,7 @@
 
 use anyhow::{Result, ensure};
 use nix::libc;
+use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
 use super::abuse::{PAGE_FAULT, Victim, is_refused, put_anonymous, put_physical};
@@ -113,7 +114,14 @@ fn memory_outside() -> Result<()> {
     let victim = Victim::new()?;
     let outside = raw::anonymous_page()?;
     for word in 70..74 {
-        put_anonymous(outside, word)?;
+        // A page that there was before, so that it is not the one that is replaced.
+        let other = raw::anonymous_page()?;
+        raw::store(other, word);
+        let fixed = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        let (from, to) = (other as *mut libc::c_void, outside as *mut libc::c_void);
+        // SAFETY: both pages are this test's own.
+        let moved = unsafe { libc::mremap(from, 4096, 4096, fixed, to) };
+        ensure!(moved as u64 == outside, "mremap");
         victim.warm(outside, word)?;
     }
     // SAFETY: the page is this test's own.
@@ -144,25 +152,35 @@ fn page_restricted() -> Result<()> {
     Ok(())
 }
 
-/// At the place of ENCLU there is another instruction.
+/// At the place of ENCLU there is another instruction that is undefined for programs.
 fn other_instruction() -> Result<()> {
-    const NOTHING: [u8; 3] = [0x0f, 0x1f, 0x00];
     const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
     let victim = Victim::new()?;
     let tcs = victim.enclave.page(place::TCS);
     let code = raw::anonymous_page()?;
     raw::allow_execution(code, 4096)?;
     let enter = Enter::copy_to(code);
-    for round in 0..3 {
-        for _ in 0..OFTEN {
-            ensure!(enter.enter(tcs, Command::Add, 40, 2) == 42, "round {round}");
-        }
-        enter.replace(NOTHING);
-        ensure!(
-            enter.enter(tcs, Command::Add, 40, 2) == 0,
-            "entered by an instruction that is none"
-        );
-        enter.replace(ENCLU);
+    let sum = || enter.enter(tcs, Command::Add, 40, 2);
+    // UD2, ENCLS, ENCLV; and what must go well.
+    for bytes in [
+        [0x0f, 0x0b, 0x90],
+        [0x0f, 0x01, 0xcf],
+        [0x0f, 0x01, 0xc0],
+        ENCLU,
+    ] {
+        let ended = raw::in_copy(|| {
+            if (0..OFTEN).any(|_| sum() != 42) {
+                return 1;
+            }
+            enter.replace(bytes);
+            if sum() == 42 { 0 } else { 2 }
+        })?;
+        let is_right = match ended {
+            WaitStatus::Exited(_, 0) => bytes == ENCLU,
+            WaitStatus::Signaled(_, Signal::SIGILL, _) => bytes != ENCLU,
+            _ => false,
+        };
+        ensure!(is_right, "{bytes:x?} in place of ENCLU: {ended:?}");
     }
     Ok(())
 }
@@ -189,18 +207,19 @@ fn other_process() -> Result<()> {
     victim.warm(address, 1)
 }
 
-/// Two threads of the enclave by one instruction, each with its own result and its own busy bit.
+/// Two threads of the enclave by one instruction: each entry keeps the stack pointer in the frame of the thread that was named.
 fn other_threads() -> Result<()> {
+    /// URSP at the end of a frame of one page.
+    const OUTER_STACK: u64 = 4096 - 184 + 144;
     let victim = Victim::new()?;
-    let [first, second] = [place::TCS, place::SECOND_TCS].map(|number| victim.enclave.page(number));
-    let address = victim.enclave.page(place::DATA + 4);
     for round in 0..4 {
-        for tcs in [first, second] {
-            for number in 0..OFTEN as u64 {
-                let value = 100 * round + number;
-                super::code::enter(tcs, Command::Store, address, value);
-                let found = super::code::enter(tcs, Command::Load, address, 0);
-                ensure!(found == value, "{found} by {tcs:#x}, not {value}");
+        for number in [place::TCS, place::SECOND_TCS] {
+            let tcs = victim.enclave.page(number);
+            let kept = victim.enclave.page(number + 1) + OUTER_STACK;
+            for _ in 0..OFTEN {
+                let found = super::code::enter(tcs, Command::Load, kept, 0);
+                ensure!(found != 0, "round {round}: {tcs:#x} was not entered");
+                super::code::enter(tcs, Command::Store, kept, 0);
             }
         }
     }
