@@ -85,6 +85,29 @@ impl World {
     }
 }
 
+/// An entry for which the thread is not as it was never has the TCS: the thread that is interrupted there may be resumed by another core at that
+/// moment.
+#[test]
+fn what_does_not_repeat_does_not_get_in_the_way() {
+    let mut world = World::new();
+    let (enclave, noted) = world.entered();
+    world.enter(&enclave);
+    world.event(Event::Other);
+    // Seen when somebody takes the TCS.
+    let mark = vec![(enclave.page(SSA), 0, vec![77])];
+    world.machine.meanwhile = mark.clone();
+    let enter = |world: &mut World| noted.precedent.enter(&mut world.machine, AEP, [0, 0]);
+    assert_eq!(enter(&mut world), None);
+    assert_eq!(world.machine.meanwhile, mark);
+    world.machine.meanwhile.clear();
+    let resumed = world.enclu(Enclu::Eresume, [THREAD, AEP, 0]);
+    assert_eq!(resumed, Answer::Entered);
+    world.leave();
+    world.machine.meanwhile = mark;
+    assert!(enter(&mut world).is_some());
+    assert!(world.machine.meanwhile.is_empty(), "the control");
+}
+
 #[test]
 fn an_entry_is_repeated_as_often_as_nothing_changes() {
     let mut world = World::new();
