@@ -430,8 +430,12 @@ enum Meaning {
 fn meaning(call: Call, index: usize) -> Meaning {
     match (call, index) {
         (Call::Information | Call::Random | Call::Exit, _) => Meaning::Other,
-        (_, 0) | (Call::Carve | Call::Share | Call::Vcpu, 3) | (Call::Grant, 4) => Meaning::Address,
-        (Call::Claim, 1) | (Call::Carve | Call::Share, 4) => Meaning::Size,
+        (_, 0)
+        | (Call::Key, 2)
+        | (Call::Carve | Call::Share | Call::Vcpu | Call::Evidence, 3)
+        | (Call::Grant | Call::Assign, 4) => Meaning::Address,
+        (Call::Claim | Call::EnclaveEvidence, 1)
+        | (Call::Carve | Call::Share | Call::Evidence, 4) => Meaning::Size,
         _ => Meaning::Other,
     }
 }
