@@ -140,23 +140,18 @@ impl<'e, P: Copy> Precedent<'e, P> {
     #[inline(always)]
     fn begin<M: Machine<'e, Place = P>>(&self, machine: &mut M) -> bool {
         let tcs = self.tcs_place;
-        // Also before it is taken: whoever is refused for this does not keep another core from resuming the thread.
+        // The frames also before it is taken: who is refused for these does not keep another core from resuming the thread.
         if machine.restrictions() != self.restrictions
-            || !self.is_same(machine)
+            || machine.word(tcs, TCS_CSSA) != self.frames
             || !machine.exchange_word(tcs, TCS_STATE, INACTIVE, ACTIVE)
         {
             return false;
         }
-        let is_same = self.is_same(machine);
+        let is_same = machine.word(tcs, TCS_FLAGS) == self.flags
+            && machine.word(tcs, TCS_CSSA) == self.frames;
         if !is_same {
             machine.set_word(tcs, TCS_STATE, INACTIVE);
         }
         is_same
-    }
-
-    #[inline(always)]
-    fn is_same<M: Machine<'e, Place = P>>(&self, machine: &M) -> bool {
-        let tcs = self.tcs_place;
-        machine.word(tcs, TCS_FLAGS) == self.flags && machine.word(tcs, TCS_CSSA) == self.frames
     }
 }
