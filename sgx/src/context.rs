@@ -104,6 +104,12 @@ impl<'a, 'e, M: Machine<'e>> Context<'a, 'e, M> {
         })
     }
 
+    /// Where its bytes are.
+    pub fn place(&self, page: Page<'e>) -> Result<M::Place, Stop> {
+        let place = self.machine.place(page.number);
+        place.ok_or_else(|| self.page_fault(page.address, Access::Write))
+    }
+
     /// The SECS of a child.
     pub fn parent(&self, child: Page<'e>) -> Result<Page<'e>, Stop> {
         let number = child.entry.attributes().secs;

@@ -83,29 +83,17 @@ pub trait Machine<'e> {
     fn place(&self, page: EpcPage) -> Option<Self::Place>;
     /// A word of an EPC page; `offset` is a multiple of 8 below 4096.
     fn word(&self, place: Self::Place, offset: usize) -> u64;
-    /// Writes a word of an EPC page.
+    /// Writes a word of an EPC page; whoever reads it on another core sees all that was written before.
     fn set_word(&mut self, place: Self::Place, offset: usize, value: u64);
     /// Replaces a word if it has the value `current`, atomically on all cores; whether it had.
     fn exchange_word(&mut self, place: Self::Place, offset: usize, current: u64, new: u64) -> bool;
+    /// Replaces a word atomically on all cores; what it was.
+    fn swap_word(&mut self, place: Self::Place, offset: usize, new: u64) -> u64;
 
     /// Reads bytes of an EPC page; `offset + bytes.len() <= 4096`.
     fn load(&self, page: EpcPage, offset: usize, bytes: &mut [u8]);
     /// Writes bytes of an EPC page.
     fn store(&mut self, page: EpcPage, offset: usize, bytes: &[u8]);
-    /// Replaces an aligned word if it has the value `current`, atomically on all cores.
-    ///
-    /// # Errors
-    ///
-    /// What the word is instead.
-    fn compare_exchange(
-        &mut self,
-        page: EpcPage,
-        offset: usize,
-        current: u64,
-        new: u64,
-    ) -> Result<(), u64>;
-    /// Replaces an aligned word atomically; what it was.
-    fn swap(&mut self, page: EpcPage, offset: usize, new: u64) -> u64;
     /// Zeroes an EPC page.
     fn zero(&mut self, page: EpcPage);
     /// Copies an EPC page.

@@ -130,6 +130,11 @@ impl Machine<'static> for Caller<'_> {
         exchanged.is_ok()
     }
 
+    #[inline(always)]
+    fn swap_word(&mut self, place: Place, offset: usize, new: u64) -> u64 {
+        place.word(offset).swap(new, Ordering::SeqCst)
+    }
+
     fn platform(&self) -> &'static Platform<'static> {
         platform()
     }
@@ -208,22 +213,6 @@ impl Machine<'static> for Caller<'_> {
     #[inline(always)]
     fn store(&mut self, page: EpcPage, offset: usize, bytes: &[u8]) {
         epc::store(page, offset, bytes);
-    }
-
-    #[inline(always)]
-    fn compare_exchange(
-        &mut self,
-        page: EpcPage,
-        offset: usize,
-        current: u64,
-        new: u64,
-    ) -> Result<(), u64> {
-        epc::compare_exchange(page, offset, current, new)
-    }
-
-    #[inline(always)]
-    fn swap(&mut self, page: EpcPage, offset: usize, new: u64) -> u64 {
-        epc::swap(page, offset, new)
     }
 
     fn zero(&mut self, page: EpcPage) {

@@ -128,15 +128,6 @@ pub fn store(page: EpcPage, offset: usize, bytes: &[u8]) {
     }
 }
 
-/// An aligned word of a page.
-#[inline(always)]
-#[must_use]
-pub fn word(page: EpcPage, offset: usize) -> Option<&'static AtomicU64> {
-    let start = stretch(page, offset, 8).filter(|start| start.is_multiple_of(8))?;
-    // SAFETY: as in `load`; it is aligned, and only ever used as an atomic word.
-    Some(unsafe { &*(start as *const AtomicU64) })
-}
-
 /// Zeroes a page.
 pub fn zero(page: EpcPage) {
     if let Some(start) = place(page) {
@@ -160,21 +151,4 @@ pub fn copy(from: EpcPage, to: EpcPage) {
             );
         }
     }
-}
-
-/// Replaces a word that has the value `current`.
-///
-/// # Errors
-/// What it is instead.
-#[inline(always)]
-pub fn compare_exchange(page: EpcPage, offset: usize, current: u64, new: u64) -> Result<(), u64> {
-    let word = word(page, offset).ok_or(!current)?;
-    word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
-        .map(|_| ())
-}
-
-/// Replaces a word; what it was.
-#[inline(always)]
-pub fn swap(page: EpcPage, offset: usize, new: u64) -> u64 {
-    word(page, offset).map_or(u64::MAX, |word| word.swap(new, Ordering::SeqCst))
 }

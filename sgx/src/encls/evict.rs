@@ -187,7 +187,8 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
     ) -> Result<(), Stop> {
         slot.entry.touch();
         let offset = (slot.address % PAGE) as usize;
-        let before = self.machine.swap(slot.number, offset, version);
+        let place = self.place(slot)?;
+        let before = self.machine.swap_word(place, offset, version);
         match attributes.kind {
             PageType::Va | PageType::Secs => page.entry.vacate(),
             _ => {

@@ -99,11 +99,8 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         };
         slot.entry.touch();
         // Another core may have loaded the page by the same slot.
-        if self
-            .machine
-            .compare_exchange(slot.number, offset, version, 0)
-            .is_err()
-        {
+        let place = self.place(slot)?;
+        if !self.machine.exchange_word(place, offset, version, 0) {
             return Err(ErrorCode::MacCompareFail.into());
         }
         self.finish_reload(leaf, page, kind, parent, &secinfo, info.linaddr());

@@ -97,11 +97,13 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
             self.find_entry(parent, &secs, &tcs)?
         };
         self.check_target(&entry, &tcs)?;
-        self.machine
-            .compare_exchange(page.number, TCS_STATE, INACTIVE, ACTIVE)
-            .map_err(|_| Stop::GENERAL_PROTECTION)?;
+        let place = self.place(page)?;
+        require(
+            self.machine
+                .exchange_word(place, TCS_STATE, INACTIVE, ACTIVE),
+        )?;
         if let Err(stop) = self.check_alone::<RESUME>(page, parent, &secs, &tcs, &mut entry) {
-            self.machine.swap(page.number, TCS_STATE, INACTIVE);
+            self.machine.set_word(place, TCS_STATE, INACTIVE);
             return Err(stop);
         }
         let thread = thread.insert(Thread {

@@ -140,11 +140,17 @@ pub fn exit_to<'e>(machine: &mut impl Machine<'e>, thread: &Thread, target: u64)
     platform.capabilities.is_canonical(target).then_some(())?;
     let tcs = machine.place(thread.tcs)?;
     let exit_pointer = machine.word(tcs, TCS_AEP);
+    let_go(machine, tcs, thread);
+    Some(exit_pointer)
+}
+
+/// Gives the TCS back, and counts the thread out. Last of all: whoever has the TCS next sees all that was written before.
+#[inline(always)]
+fn let_go<'e, M: Machine<'e>>(machine: &mut M, tcs: M::Place, thread: &Thread) {
     machine.set_word(tcs, TCS_STATE, INACTIVE);
-    if let Some(secs) = platform.entry(thread.secs) {
+    if let Some(secs) = machine.platform().entry(thread.secs) {
         secs.tracking().leave(thread.epoch);
     }
-    Some(exit_pointer)
 }
 
 impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
@@ -190,10 +196,9 @@ impl<'e, M: Machine<'e>> Context<'_, 'e, M> {
         if !thread.debug {
             self.processor.flags.set(Flags::TF, thread.single_step);
         }
-        // Last, and atomically: whoever has the TCS next sees all that was written before.
-        self.machine.swap(thread.tcs, TCS_STATE, INACTIVE);
-        if let Some(secs) = self.platform.entry(thread.secs) {
-            secs.tracking().leave(thread.epoch);
+        // The TCS that was entered by is one.
+        if let Some(tcs) = self.machine.place(thread.tcs) {
+            let_go(self.machine, tcs, thread);
         }
     }
 

@@ -108,7 +108,7 @@ impl Region {
 
     /// Whether all of 64 entries say what was noted.
     #[inline]
-    pub(super) fn all_hold(&self, first: usize) -> bool {
+    fn all_hold(&self, first: usize) -> bool {
         // SAFETY: the table is a page of domain 0's memory in this generation.
         let originals = unsafe { &*self.original.cast::<Table>() };
         let pairs = originals.iter().zip(table(self.copies));
@@ -138,7 +138,7 @@ impl Region {
         dropped
     }
 
-    pub(super) fn forget(&mut self, number: usize) {
+    fn forget(&mut self, number: usize) {
         let word = number / 64 % WORDS;
         self.loaded[word] &= !(1 << (number % 64));
         if self.loaded[word] == 0 {
@@ -149,17 +149,10 @@ impl Region {
     /// How many translations were added, and how many dropped.
     pub(super) fn load(&mut self, new: &Translation) -> (usize, usize) {
         let number = index(new.address, 0);
-        let same = |old: &Step, new: &Step| old.entry == new.entry && old.word == new.word;
         let original = new
             .last
             .map_or(core::ptr::null(), |last| last.entry.wrapping_sub(number));
-        let is_same = self.is_attached()
-            && self.original == original
-            && self
-                .upper
-                .iter()
-                .zip(&new.upper)
-                .all(|(old, new)| same(old, new));
+        let is_same = self.is_attached() && self.original == original && self.upper == new.upper;
         let dropped = if is_same {
             0
         } else {

@@ -151,7 +151,20 @@ impl Machine<'static> for Model {
     }
 
     fn exchange_word(&mut self, place: EpcPage, offset: usize, current: u64, new: u64) -> bool {
-        self.compare_exchange(place, offset, current, new).is_ok()
+        for (page, offset, bytes) in std::mem::take(&mut self.meanwhile) {
+            self.store(page, offset, &bytes);
+        }
+        let is_current = self.word(place, offset) == current;
+        if is_current {
+            self.set_word(place, offset, new);
+        }
+        is_current
+    }
+
+    fn swap_word(&mut self, place: EpcPage, offset: usize, new: u64) -> u64 {
+        let old = self.word(place, offset);
+        self.set_word(place, offset, new);
+        old
     }
 
     fn platform(&self) -> &'static Platform<'static> {
@@ -211,33 +224,6 @@ impl Machine<'static> for Model {
 
     fn store(&mut self, page: EpcPage, offset: usize, bytes: &[u8]) {
         self.epc[page.0 as usize][offset..offset + bytes.len()].copy_from_slice(bytes);
-    }
-
-    fn compare_exchange(
-        &mut self,
-        page: EpcPage,
-        offset: usize,
-        current: u64,
-        new: u64,
-    ) -> Result<(), u64> {
-        for (page, offset, bytes) in std::mem::take(&mut self.meanwhile) {
-            self.store(page, offset, &bytes);
-        }
-        let mut bytes = [0; 8];
-        self.load(page, offset, &mut bytes);
-        let found = u64::from_le_bytes(bytes);
-        if found != current {
-            return Err(found);
-        }
-        self.store(page, offset, &new.to_le_bytes());
-        Ok(())
-    }
-
-    fn swap(&mut self, page: EpcPage, offset: usize, new: u64) -> u64 {
-        let mut bytes = [0; 8];
-        self.load(page, offset, &mut bytes);
-        self.store(page, offset, &new.to_le_bytes());
-        u64::from_le_bytes(bytes)
     }
 
     fn zero(&mut self, page: EpcPage) {
