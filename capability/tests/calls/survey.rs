@@ -3,7 +3,7 @@
 use adyton_abi::error::Error;
 use adyton_abi::region::Attributes;
 use adyton_capability::derive::Source;
-use adyton_capability::identity::DomainId;
+use adyton_capability::identity::{ClaimId, DomainId};
 use adyton_capability::survey::{Sharing, Statement, Step, Survey};
 
 use crate::support::POOLS;
@@ -95,9 +95,8 @@ fn sharing(scene: &mut Scene, domain: DomainId) -> (Sharing, u64) {
     }
 }
 
-/// What a domain has cut something out of for domains of its own is told as lent, until that is back.
-#[test]
-fn what_is_carved_away_is_told_as_lent() {
+/// A sealed domain that has claimed its pool, eight pages from the eighth of [`POOL`].
+fn nest() -> (Scene, DomainId, ClaimId) {
     let mut scene = Scene::new();
     let claim = scene.claim(POOL, 32);
     let outer = scene.domain(claim, POOL, confidential());
@@ -105,8 +104,15 @@ fn what_is_carved_away_is_told_as_lent() {
     let source = range(POOL + pages(8), 8);
     scene.carve(claim, source, into(outer, 0), attributes);
     scene.seal(claim, outer);
-    assert_eq!(sharing(&mut scene, outer), (Sharing::Exclusive, 0));
     let inner_claim = scene.engine.claim(outer, 0, pages(8), [3, 4]).unwrap();
+    (scene, outer, inner_claim)
+}
+
+/// What a domain has cut something out of for domains of its own is told as lent, until that is back.
+#[test]
+fn what_is_carved_away_is_told_as_lent() {
+    let (mut scene, outer, inner_claim) = nest();
+    assert_eq!(sharing(&mut scene, outer), (Sharing::Exclusive, 0));
     let clean = data() | Attributes::CLEAN;
     let away = scene.carve(inner_claim, range(POOL + pages(10), 1), None, clean);
     assert_eq!(sharing(&mut scene, outer), (Sharing::Lent, 0));
@@ -121,14 +127,7 @@ fn what_is_carved_away_is_told_as_lent() {
 /// While something is being cut out for another domain, both reach it.
 #[test]
 fn what_is_being_carved_away_is_told_as_shared() {
-    let mut scene = Scene::new();
-    let claim = scene.claim(POOL, 32);
-    let outer = scene.domain(claim, POOL, confidential());
-    let attributes = data() | Attributes::POOL | Attributes::CLEAN;
-    let source = range(POOL + pages(8), 8);
-    scene.carve(claim, source, into(outer, 0), attributes);
-    scene.seal(claim, outer);
-    let inner_claim = scene.engine.claim(outer, 0, pages(8), [3, 4]).unwrap();
+    let (mut scene, outer, inner_claim) = nest();
     let control = POOL + pages(8);
     let inner = scene
         .engine

@@ -9,26 +9,21 @@ global_asm!(
     r#"
 .section .text.random_leaves, "ax"
 // rdi: the leaf; rsi: RBX, RCX, RDX for it, and where the vector of a fault goes.
-random_encls:
+.macro random_leaf name, last
+\name:
     push rbx
     mov r8, rsi
     mov rax, rdi
     mov rbx, [r8]
     mov rcx, [r8 + 8]
     mov rdx, [r8 + 16]
-    .byte 0x0f, 0x01, 0xcf
+    .byte 0x0f, 0x01, \last
     pop rbx
     ret
-random_enclu:
-    push rbx
-    mov r8, rsi
-    mov rax, rdi
-    mov rbx, [r8]
-    mov rcx, [r8 + 8]
-    mov rdx, [r8 + 16]
-    .byte 0x0f, 0x01, 0xd7
-    pop rbx
-    ret
+.endm
+    random_leaf random_encls, 0xcf
+    random_leaf random_enclu, 0xd7
+.purgem random_leaf
 random_undefined:
     mov qword ptr [r8 + 24], 6
     add qword ptr [rsp], 3
