@@ -34,7 +34,8 @@ const VISIT: u32 = 500;
 /// The first word of a payload's exit that reports.
 const TALLY: u64 = PAYLOAD + 1;
 
-fn setting(name: &str) -> Option<u64> {
+/// What the environment says, a number in decimal or hexadecimal.
+pub(crate) fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),

@@ -82,6 +82,28 @@ impl Victim {
         code::enter_and_mend(self.function, tcs, command, operands, mend)
     }
 
+    /// Asks for a word: it is refused until `restore` has put everything right, then it is this one.
+    pub(super) fn refuses(
+        &self,
+        address: u64,
+        word: u64,
+        is_right: impl Fn(&Entered) -> bool,
+        restore: impl Fn() -> Result<()>,
+    ) -> Result<()> {
+        let mut refusals = 0;
+        let ended = self.ask_and_mend(Command::Load, [address, 0], |met| {
+            ensure!(is_right(met), "{met:?}");
+            refusals += 1;
+            restore()?;
+            Ok(true)
+        })?;
+        ensure!(
+            refusals == 1 && ended.result == word,
+            "{refusals} refusals, then {ended:?}"
+        );
+        Ok(())
+    }
+
     /// Puts a page of the enclave where it belongs.
     pub(super) fn restore(&self, number: u64) -> Result<()> {
         self.enclave
@@ -205,18 +227,7 @@ fn pages_of_many_exchanged() -> Result<()> {
             Some(page) => put_physical(page, Some(address)).map(drop)?,
             None => put_anonymous(address, 99)?,
         }
-        let mut refusals = 0;
-        let mended = victim.ask_and_mend(Command::Load, [address, 0], |met| {
-            ensure!(is_refused(met), "a page in another's place: {met:?}");
-            refusals += 1;
-            victim.restore(number)?;
-            Ok(true)
-        })?;
-        ensure!(
-            (refusals, mended.result) == (1, number),
-            "refused {refusals} times, then {:#x}",
-            mended.result
-        );
+        victim.refuses(address, number, is_refused, || victim.restore(number))?;
     }
     victim.enclave.protect(number, 1, libc::PROT_READ)?;
     ensure!(victim.word(address)? == number, "it can be read");
@@ -268,19 +279,7 @@ fn page_of_plain_memory() -> Result<()> {
     let address = victim.enclave.page(number);
     ensure!(victim.word(address)? == 4);
     put_anonymous(address, 99)?;
-    let mut refusals = 0;
-    let mended = victim.ask_and_mend(Command::Load, [address, 0], |met| {
-        ensure!(is_refused(met), "plain memory inside: {met:?}");
-        refusals += 1;
-        victim.restore(number)?;
-        Ok(true)
-    })?;
-    ensure!(
-        (refusals, mended.result) == (1, 4),
-        "{refusals} refusals, then {}",
-        mended.result
-    );
-    Ok(())
+    victim.refuses(address, 4, is_refused, || victim.restore(number))
 }
 
 /// Puts a fresh page of the process's at an address, with a word.
@@ -320,17 +319,7 @@ fn memory_outside() -> Result<()> {
             seen == [u64::MAX; 2],
             "the program reads {seen:x?} out of the EPC"
         );
-        let mut refusals = 0;
-        let mended = victim.ask_and_mend(Command::Load, [outside, 0], |met| {
-            ensure!(is_refused(met), "the EPC from outside: {met:?}");
-            refusals += 1;
-            put_anonymous(outside, 77)?;
-            Ok(true)
-        })?;
-        ensure!(
-            (refusals, mended.result) == (1, 77),
-            "{refusals}, {mended:?}"
-        );
+        victim.refuses(outside, 77, is_refused, || put_anonymous(outside, 77))?;
     }
     ensure!(
         victim.word(ours)? == 5 && other.word(theirs)? == 5,

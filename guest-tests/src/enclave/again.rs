@@ -34,28 +34,6 @@ impl Victim {
         }
         Ok(())
     }
-
-    /// Asks for the word once more: it is refused until `restore` has put everything right, then it is this one.
-    fn refuses(
-        &self,
-        address: u64,
-        word: u64,
-        is_right: impl Fn(&super::code::Entered) -> bool,
-        restore: impl Fn() -> Result<()>,
-    ) -> Result<()> {
-        let mut refusals = 0;
-        let ended = self.ask_and_mend(Command::Load, [address, 0], |met| {
-            ensure!(is_right(met), "{met:?}");
-            refusals += 1;
-            restore()?;
-            Ok(true)
-        })?;
-        ensure!(
-            refusals == 1 && ended.result == word,
-            "{refusals} refusals, then {ended:?}"
-        );
-        Ok(())
-    }
 }
 
 /// A page of the enclave's comes to lead to another page, to memory, to nothing.

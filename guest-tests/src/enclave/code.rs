@@ -276,7 +276,7 @@ impl Enter {
 
     /// See [`enter`].
     pub fn enter(&self, tcs: u64, command: Command, first: u64, second: u64) -> u64 {
-        const EENTER: u64 = 2;
+        const EENTER: u64 = Leaf::Enter as u64;
         type Function = unsafe extern "C" fn(u64, u64, u64, u64, *mut u64, u64);
         let mut result = 0;
         // SAFETY: a copy of that function, which does not depend on where it lies; see `enter`.
@@ -290,7 +290,7 @@ impl Enter {
 
 /// EENTER, without help: after an interrupt the program goes on with ERESUME. An exception inside is a signal.
 pub fn enter(tcs: u64, command: Command, first: u64, second: u64) -> u64 {
-    const EENTER: u64 = 2;
+    const EENTER: u64 = Leaf::Enter as u64;
     let mut result = 0;
     // SAFETY: the enclave does what this module says: it writes the result and what the operands name.
     unsafe { enclave_enter(tcs, command as u64, first, second, &raw mut result, EENTER) };

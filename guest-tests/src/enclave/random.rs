@@ -16,13 +16,14 @@ mod running;
 mod tally;
 
 use adyton::Environment;
+use adyton_player::Dice;
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
 
 use super::abuse::{Victim, epc_pages, put_physical};
-use super::image::{Attributes, PAGE};
+use super::image::{Attributes, Image, PAGE};
 use super::{image, physical_pages, place, signature};
 use crate::fixture::{Selfcheck, selfcheck};
+use crate::random::setting;
 use crate::{kernel_mode, raw};
 use game::{Game, PAGES, Purpose, ROOMS};
 use inside::{ADDED, CHANGED, Change, FIRST_ADDED, Player};
@@ -58,50 +59,17 @@ mod memory {
     pub const ROOMS: u64 = 10;
 }
 
-fn setting(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    }
-}
-
-/// A generator of numbers (SplitMix64).
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ word >> 31
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-}
-
-/// MRENCLAVE of what the player creates, without pages or with the first, of which nothing but its place is measured (Intel SDM volume 3D,
-/// section 37.4.1).
+/// MRENCLAVE of what the player creates, without pages or with the first, of which nothing but its place is measured.
 fn measurement(with_page: bool) -> [u8; 32] {
-    let block = |name: &[u8; 8], fields: &[&[u8]]| {
-        let mut block = [name, &fields.concat()[..]].concat();
-        block.resize(64, 0);
-        block
+    let image = Image {
+        size: game::SIZE,
+        base: None,
+        frame_pages: 1,
+        attributes: Attributes::PLAIN,
+        pages: Vec::new(),
+        heap: with_page.into(),
     };
-    let size = game::SIZE.to_le_bytes();
-    let mut hash = Sha256::new_with_prefix(block(b"ECREATE\0", &[&1_u32.to_le_bytes(), &size]));
-    if with_page {
-        let flags = game::FLAGS.to_le_bytes();
-        hash.update(block(b"EADD\0\0\0\0", &[&[0; 8], &flags]));
-    }
-    hash.finalize().into()
+    image.measurement()
 }
 
 /// A player's memory, with what it signs enclaves with.
@@ -207,8 +175,8 @@ fn random_leaves() -> Result<()> {
         is_elsewhere: true,
         ..seen
     };
-    let first = Game::new(Dice(seed), ours, theirs, elsewhere, players_memory()?);
-    let second = Game::new(Dice(!seed), theirs, ours, seen, players_memory()?);
+    let first = Game::new(Dice::new(seed), ours, theirs, elsewhere, players_memory()?);
+    let second = Game::new(Dice::new(!seed), theirs, ours, seen, players_memory()?);
     let mut games = [first, second].map(Box::new);
     for game in &mut games {
         send(game, Purpose::Control)?;
@@ -219,7 +187,7 @@ fn random_leaves() -> Result<()> {
     }
     let mut player = Player {
         victim: &victim,
-        dice: Dice(seed ^ 1),
+        dice: Dice::new(seed ^ 1),
         change,
         rows: Default::default(),
         refused: Row::default(),
@@ -234,7 +202,7 @@ fn random_leaves() -> Result<()> {
     ];
     let refused = std::thread::scope(|scope| {
         let thread = scope.spawn(|| with_enclave(second, &mut player, rounds));
-        let outside = with_program(first, &addresses, Dice(seed ^ 2), rounds);
+        let outside = with_program(first, &addresses, Dice::new(seed ^ 2), rounds);
         thread.join().expect("no panic")?;
         outside
     })?;

@@ -3,10 +3,12 @@
 //! nothing may ask the kernel for anything.
 
 use super::gates::{self, Gates};
+use super::memory;
 use super::running::Running;
 use super::tally::{Ended, Row};
-use super::{Dice, memory};
+use crate::enclave::image::HEAP_FLAGS;
 use crate::raw;
+use adyton_player::Dice;
 
 /// Pages of the EPC that a player has.
 pub const PAGES: usize = 28;
@@ -36,8 +38,8 @@ pub(super) enum Built {
     Otherwise,
 }
 
-/// Flags of the pages that are added: regular, readable and writable.
-pub const FLAGS: u64 = kind::REG << 8 | 3;
+/// Flags of the pages that are added.
+pub const FLAGS: u64 = HEAP_FLAGS;
 
 /// EWB's remark that a slot was taken.
 const VA_SLOT_OCCUPIED: u64 = 12;

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Result, ensure};
 
-use super::Dice;
 use super::gates::{self, Gates};
 use super::running::{IS_INSIDE, MET};
 use super::tally::{Ended, Row};
@@ -14,6 +13,7 @@ use crate::enclave::code::{Command, Entered, Leaf, enter, enter_by_vdso};
 use crate::enclave::image::{PAGE, secinfo};
 use crate::enclave::place;
 use crate::{kernel_mode, raw};
+use adyton_player::Dice;
 
 /// Leaves of ENCLU, by number; 8 is none.
 pub const LEAVES: usize = 10;

@@ -190,7 +190,7 @@ impl Game {
                 let debugged = self.debugged().unwrap_or(page);
                 let page = if self.dice.once_in(4) { page } else { debugged };
                 [
-                    self.dice.next(),
+                    self.dice.word(),
                     self.windows[page] + 8 * self.dice.below(512),
                     0,
                 ]

@@ -6,8 +6,8 @@ use anyhow::Result;
 use nix::errno::Errno;
 use nix::libc;
 
-use super::Dice;
 use super::tally::{Ended, Row};
+use adyton_player::Dice;
 
 global_asm!(
     r#"
@@ -78,13 +78,13 @@ pub fn prepare() -> Result<()> {
 /// Tries one leaf, with addresses out of `addresses` or anything; EENTER and ERESUME are played elsewhere.
 pub fn play(dice: &mut Dice, addresses: &[u64], encls: &mut Row, enclu: &mut Row) {
     let mut operand = || match dice.below(3) {
-        0 => dice.next(),
+        0 => dice.word(),
         _ => addresses[dice.below(addresses.len() as u64) as usize],
     };
     let (first, second) = (operand(), operand());
     let mut leaf = dice.below(24);
     if dice.once_in(8) {
-        leaf = dice.next() & 0xffff_ffff;
+        leaf = dice.word() & 0xffff_ffff;
     }
     let is_system = dice.once_in(2);
     if !is_system && matches!(leaf, 2 | 3) {

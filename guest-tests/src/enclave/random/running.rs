@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Result, ensure};
 
-use super::Dice;
 use super::gates::{self, Gates};
 use super::tally::Ended;
 use crate::{kernel_mode, raw};
+use adyton_player::Dice;
 
 /// Whether a thread is inside for long, on the other core.
 pub static IS_INSIDE: AtomicBool = AtomicBool::new(false);
