@@ -25,11 +25,12 @@ pub(super) struct Device {
 impl Device {
     /// The part at `offset` of the effect, and where it stands in the domain. Behind the registers comes, in domain 0, the function's page of
     /// configuration space.
-    fn part(self, changing: &Changing, from: u64) -> Option<(Part, u64)> {
+    fn part(self, is_system: bool, from: u64) -> Option<(Part, u64)> {
         let part = devices::part(self.number, from)?;
-        let place = match changing.control_page {
-            None => part.base,
-            Some(_) => self.place + part.offset,
+        let place = if is_system {
+            part.base
+        } else {
+            self.place + part.offset
         };
         Some((part, place))
     }
@@ -44,7 +45,7 @@ pub(super) fn attach(
     budget: &mut Budget,
 ) -> Applied {
     let is_system = context.is_system();
-    if let Some((part, place)) = device.part(changing, from) {
+    if let Some((part, place)) = device.part(is_system, from) {
         let stretch = Stretch {
             place,
             base: part.base,
@@ -106,8 +107,9 @@ pub(super) fn detach(
         Step::Done => {}
         other => return applied(other),
     }
+    let is_system = context.is_system();
     if from == 0
-        && context.is_system()
+        && is_system
         && let Some(page) = devices::page(device.number)
     {
         let unmapped = platform::unmap(changing, page, PAGE_SIZE, 0, budget);
@@ -115,7 +117,7 @@ pub(super) fn detach(
             return waiting(unmapped);
         }
     }
-    let Some((part, place)) = device.part(changing, from) else {
+    let Some((part, place)) = device.part(is_system, from) else {
         return Applied::Done;
     };
     match platform::unmap(changing, place, part.size, 0, budget) {
