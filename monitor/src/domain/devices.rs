@@ -6,7 +6,7 @@
 use adyton_capability::effect::{Applied, Budget, RECORD_SIZE};
 
 use super::context::{Changing, Context};
-use super::platform::{self, Stretch};
+use super::mapping::{self, Stretch};
 use crate::address::PAGE_SIZE;
 use crate::devices::{self, Part, Step};
 use crate::nested::Rights;
@@ -57,7 +57,7 @@ pub(super) fn attach(
         } else {
             Rights::READ_WRITE
         };
-        return match platform::map((context.id, &mut *changing), stretch, rights, budget) {
+        return match mapping::map((context.id, &mut *changing), stretch, rights, budget) {
             Applied::Done if part.offset + part.size < device.size => {
                 Applied::Partial(part.offset + part.size)
             }
@@ -84,7 +84,7 @@ fn lead(
             size: PAGE_SIZE,
             from: 0,
         };
-        let mapped = platform::map((context.id, &mut *changing), stretch, Rights::READ, budget);
+        let mapped = mapping::map((context.id, &mut *changing), stretch, Rights::READ, budget);
         if mapped != Applied::Done {
             return waiting(mapped);
         }
@@ -112,7 +112,7 @@ pub(super) fn detach(
         && is_system
         && let Some(page) = devices::page(device.number)
     {
-        let unmapped = platform::unmap(changing, page, PAGE_SIZE, 0, budget);
+        let unmapped = mapping::unmap(changing, page, PAGE_SIZE, 0, budget);
         if unmapped != Applied::Done {
             return waiting(unmapped);
         }
@@ -120,7 +120,7 @@ pub(super) fn detach(
     let Some((part, place)) = device.part(is_system, from) else {
         return Applied::Done;
     };
-    match platform::unmap(changing, place, part.size, 0, budget) {
+    match mapping::unmap(changing, place, part.size, 0, budget) {
         Applied::Done if part.offset + part.size < device.size => {
             Applied::Partial(part.offset + part.size)
         }
