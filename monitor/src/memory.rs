@@ -51,7 +51,9 @@ impl Range {
         self.start < other.end && other.start < self.end
     }
 
-    const fn holds(self, other: Self) -> bool {
+    /// Whether all of `other` lies in it.
+    #[must_use]
+    pub const fn holds(self, other: Self) -> bool {
         self.start <= other.start && other.end <= self.end
     }
 }

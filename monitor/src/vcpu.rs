@@ -12,6 +12,8 @@ mod state;
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use adyton_x86::flags::INTERRUPT;
+
 use crate::address::{HostPhysical, PAGE_SIZE};
 use crate::domain::report::Operands;
 use crate::domain::seat::Seat;
@@ -155,6 +157,13 @@ impl Vcpu {
     #[must_use]
     pub fn owner(&self) -> Owner {
         self.owner
+    }
+
+    /// Whether interrupts are on (RFLAGS.IF).
+    #[inline]
+    #[must_use]
+    pub fn has_interrupts(&self) -> bool {
+        self.rflags() & INTERRUPT != 0
     }
 
     /// The vector state that a reset gives: only the control words are not zero, and XSAVE's header says "initial".

@@ -5,6 +5,7 @@
 pub mod apic;
 pub mod cpuid;
 pub mod descriptors;
+pub mod flags;
 pub mod iommu;
 pub mod msr;
 pub mod paging;

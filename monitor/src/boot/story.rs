@@ -38,6 +38,9 @@ const LOWEST: u64 = (trampoline::PAGE as u64) << 12;
 /// Files, stretches that are held, and what is added while domain 0 is placed.
 const MOST_OCCUPIED: usize = MOST_HELD + 8 + MOST_HIDDEN;
 
+/// The firmware's tables, in this machine's memory.
+type FirmwareTables<'a> = Tables<'a, physical::Memory>;
+
 unsafe extern "C" {
     static image_start: u8;
     static image_end: u8;
@@ -101,7 +104,9 @@ fn run(handover: &'static Handover) -> ! {
     last_words::tell();
 
     let vendor = Vendor::detect().unwrap_or_else(|reason| panic!("cannot run here: {reason:?}"));
-    let layout = plan(handover, &options);
+    let tables = Tables::find(handover.root_pointer, &physical::Memory)
+        .unwrap_or_else(|reason| panic!("the firmware's tables cannot be read: {reason:?}"));
+    let layout = plan(handover, &tables, &options);
     // SAFETY: the layout has found this memory free, and shows it to nobody.
     unsafe { FRAMES.initialize(layout.reserve) };
     scrub::initialize(&layout);
@@ -112,7 +117,7 @@ fn run(handover: &'static Handover) -> ! {
         paging::unmap(&stack::guards(boot_stack_base()));
     }
 
-    let apic_ids = find_machine(handover, layout, &options);
+    let apic_ids = find_machine(&tables, layout, &options);
     iommu::start(&machine::get().iommus);
     devices::find(machine::get());
     processor::find_vector_state();
@@ -177,7 +182,7 @@ fn options(handover: &Handover) -> Options {
     Options::parse(line).unwrap_or_else(|word| panic!("cannot understand {:?}", word.0))
 }
 
-fn plan(handover: &Handover, options: &Options) -> Layout {
+fn plan(handover: &Handover, tables: &FirmwareTables<'_>, options: &Options) -> Layout {
     let image = Range {
         start: &raw const image_start as u64,
         end: &raw const image_end as u64,
@@ -187,13 +192,14 @@ fn plan(handover: &Handover, options: &Options) -> Layout {
         pool_size: options.pool_size,
         pool_place: options.pool_place,
         reserve: options.reserve,
-        besides: if has_iommu(handover) {
+        // There will be a device table.
+        besides: if tables.iommu_table().is_some() {
             iommu::RESERVED
         } else {
             0
         },
         epc_size: options.epc_size,
-        epc_reserve: enclave::reserve(count_cores(handover)),
+        epc_reserve: enclave::reserve(count_cores(tables)),
     };
     let layout = Layout::plan(&handover.memory, image, &occupied, &wishes)
         .unwrap_or_else(|reason| panic!("memory cannot be divided as asked: {reason:?}"));
@@ -221,30 +227,19 @@ fn occupied(handover: &Handover) -> ArrayVec<Range, MOST_OCCUPIED> {
         .collect()
 }
 
-/// Whether there will be a device table: that much is known before memory is divided.
-fn has_iommu(handover: &Handover) -> bool {
-    Tables::find(handover.root_pointer, &physical::Memory)
-        .is_ok_and(|tables| tables.iommu_table().is_some())
-}
-
-/// How many cores there can be: that, too, is known before. Without a list there is one.
-fn count_cores(handover: &Handover) -> usize {
+/// How many cores there can be. Without a list there is one.
+fn count_cores(tables: &FirmwareTables<'_>) -> usize {
     let mut count = 0;
-    if let Ok(tables) = Tables::find(handover.root_pointer, &physical::Memory) {
-        let _ = tables.cores(|core| count += usize::from(core.enabled));
-    }
+    let _ = tables.cores(|core| count += usize::from(core.enabled));
     count.clamp(1, MOST_CORES)
 }
 
 /// Reads the firmware's tables, publishes the machine, and returns the cores, this one first.
 fn find_machine(
-    handover: &Handover,
+    tables: &FirmwareTables<'_>,
     layout: Layout,
     options: &Options,
 ) -> ArrayVec<u32, MOST_CORES> {
-    let memory = physical::Memory;
-    let tables = Tables::find(handover.root_pointer, &memory)
-        .unwrap_or_else(|reason| panic!("the firmware's tables cannot be read: {reason:?}"));
     let own = apic::id();
     let mut apic_ids = ArrayVec::new();
     apic_ids.push(own);
@@ -275,7 +270,7 @@ fn find_machine(
     if let Err(reason) = listed {
         log!("no list of I/O APICs: {reason:?}");
     }
-    let (iommus, unity) = find_iommus(&tables);
+    let (iommus, unity) = find_iommus(tables);
     let mut segments = ArrayVec::new();
     let listed = tables.configuration_space(|segment| segments.push(segment));
     if let Err(reason) = listed {
@@ -309,7 +304,7 @@ fn find_machine(
 
 /// The IOMMUs, each once, and what devices go on reaching. Their table is hidden.
 fn find_iommus(
-    tables: &Tables<'_, physical::Memory>,
+    tables: &FirmwareTables<'_>,
 ) -> (
     ArrayVec<IommuUnit, MOST_UNITS>,
     ArrayVec<Range, MOST_RANGES>,

@@ -139,8 +139,7 @@ pub(super) fn enumerate(request: &Request<'_>) -> Result<Results, Refusal> {
         }
         if topic == Topic::WholeCores {
             // The engine numbers threads as their APICs do.
-            let mut cores = cores::all().iter();
-            let first = cores.find(|core| u64::from(core.apic_id) == record[1]);
+            let first = cores::whole::threads(record[1], 1).next();
             record[1] = first.map_or(u64::MAX, |core| core.index.into());
         }
         words[1] = 1;

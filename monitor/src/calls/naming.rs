@@ -6,6 +6,7 @@ use adyton_abi::PAGE_SIZE;
 use adyton_abi::error::Error;
 use adyton_capability::Engine;
 use adyton_capability::identity::{ClaimId, DomainId};
+use adyton_x86::flags::ALIGNMENT_CHECK;
 use adyton_x86::paging::{ENTRIES, Entry};
 
 use super::Request;
@@ -16,9 +17,6 @@ use crate::domain::name::{self, Place, Refusal};
 use crate::domain::store::FrameStore;
 use crate::guest::walk::{Access, Kind, Regime, Translation};
 use crate::vcpu::{Owner, Vcpu};
-
-/// RFLAGS.AC: the supervisor means to touch user pages.
-const ALIGNMENT_CHECK: u64 = 1 << 18;
 
 /// Most leaf entries of the caller's page tables that one call looks at.
 const WALK_LIMIT: u64 = 1024;

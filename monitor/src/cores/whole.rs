@@ -18,9 +18,6 @@ use crate::instructions::{hold_interrupts, let_interrupts};
 use crate::vcpu::Vcpu;
 use crate::vendor::Io;
 
-/// RFLAGS.IF.
-const INTERRUPT: u64 = 1 << 9;
-
 /// What is known of a question, in the low bits of its word; above is its number.
 const ASKED: u64 = 1;
 const REFUSED: u64 = 2;
@@ -213,7 +210,7 @@ impl Core {
 
     /// Sees to it that the question is answered which domain 0's vCPU was kicked for; `off` says that this core's APIC is.
     pub(super) fn consider_offer(&self, vcpu: &mut Vcpu, off: bool) {
-        let woken = vcpu.rflags() & INTERRUPT != 0 && !off;
+        let woken = vcpu.has_interrupts() && !off;
         if vcpu.is_inside() || vcpu.cpl() == 3 || woken {
             self.refuse_offer();
         } else {
@@ -251,8 +248,7 @@ impl Core {
 
     fn rests_with(&self, vcpu: &mut Vcpu, rest: Rest, off: bool) {
         self.watch(vcpu, false, false);
-        let interrupts = vcpu.rflags() & INTERRUPT != 0;
-        if vcpu.cpl() == 3 || !rest.is_for_good(interrupts, off) {
+        if vcpu.cpl() == 3 || !rest.is_for_good(vcpu.has_interrupts(), off) {
             self.refuse_offer();
             if rest == Rest::Halt {
                 // Anything may wake a core that halts. To let it halt now could lose an interrupt that came between STI and here.

@@ -1,6 +1,8 @@
 //! Configuration space, as the monitor itself reads and writes it: by the window that the firmware describes, never by the two ports
 //! that domain 0 uses meanwhile.
 
+use core::iter::successors;
+
 use adyton_x86::pci::{ABSENT, HAS_CAPABILITIES, header, register};
 
 use crate::acpi::Segment;
@@ -72,23 +74,22 @@ pub trait Configuration {
         None
     }
 
+    /// Where the function's extended capabilities stand, and their headers. Whether the list ends is the function's matter.
+    fn extended_capabilities(&self, function: u16) -> impl Iterator<Item = (u16, u32)> {
+        let at = move |offset| (offset, self.read(function, offset));
+        successors(Some(at(register::EXTENDED)), move |(_, header)| {
+            let next = (header >> 20) as u16 & !3;
+            (next >= register::EXTENDED).then(|| at(next))
+        })
+    }
+
     /// Where the function's first extended capability of this kind stands.
     fn extended_capability(&self, function: u16, kind: u16) -> Option<u16> {
-        let mut offset = register::EXTENDED;
-        for _ in 0..MOST_EXTENDED {
-            let header = self.read(function, offset);
-            if header == ABSENT {
-                return None;
-            }
-            if header as u16 == kind {
-                return Some(offset);
-            }
-            offset = (header >> 20) as u16 & !3;
-            if offset < register::EXTENDED {
-                return None;
-            }
-        }
-        None
+        self.extended_capabilities(function)
+            .take(MOST_EXTENDED)
+            .take_while(|(_, header)| *header != ABSENT)
+            .find(|(_, header)| *header as u16 == kind)
+            .map(|(offset, _)| offset)
     }
 }
 
@@ -100,6 +101,11 @@ pub fn header(space: &impl Configuration, function: u16) -> u8 {
 /// Whether it leads to another bus.
 pub fn is_bridge(space: &impl Configuration, function: u16) -> bool {
     header(space, function) & !header::MORE_FUNCTIONS == header::BRIDGE
+}
+
+/// Whether its header is an ordinary device's, with other functions beside it or without.
+pub fn is_ordinary(space: &impl Configuration, function: u16) -> bool {
+    header(space, function) & !header::MORE_FUNCTIONS == header::ORDINARY
 }
 
 /// The window of the first segment group.

@@ -80,11 +80,8 @@ fn has_virtual_functions(space: &impl Configuration, function: u16) -> bool {
 /// Whether all of it lies in what its port passes on.
 fn is_passed_on(space: &impl Configuration, port: u16, registers: &AllRegisters) -> bool {
     let windows = root_port::windows(registers::bridged(space, port));
-    registers.iter().all(|found| {
-        let inside =
-            |window: &Range| window.start <= found.range.start && found.range.end <= window.end;
-        windows.iter().any(inside)
-    })
+    let is_inside = |range| windows.iter().any(|window| window.holds(range));
+    registers.iter().all(|found| is_inside(found.range))
 }
 
 /// Whether nothing that the other function answers to, or passes on, lies in these ranges, if it is not the port of their own. One that has come since

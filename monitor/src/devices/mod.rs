@@ -168,10 +168,10 @@ fn examine(
     function: u16,
 ) -> Result<Findings, Error> {
     let findings = inspect(space, &machine.known, function, is_taken)?;
-    let others = (0..=u8::MAX).map(|bus| u16::from(bus) << 8 | function & 0xff);
-    let mut taken_for_it = others.filter(|other| *other > 0xff && *other != function);
-    let alike = iommu::ignores_buses() && findings.port.is_some();
-    if alike && taken_for_it.any(|other| space.is_present(other)) {
+    let alike = (1..=u8::MAX).map(|bus| u16::from(bus) << 8 | function & 0xff);
+    let mut taken_for_it = alike.filter(|other| *other != function);
+    let is_confused = findings.port.is_some() && iommu::ignores_buses();
+    if is_confused && taken_for_it.any(|other| space.is_present(other)) {
         return Err(Error::Unassignable);
     }
     Ok(findings)

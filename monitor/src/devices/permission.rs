@@ -9,9 +9,9 @@
 //! Who drives a function may switch it on and let it send interrupts as messages; that is all that it needs. It cannot move its
 //! registers, answer at ports, use its interrupt pin, which others share, or reset it, which would lose its base addresses.
 
-use adyton_x86::pci::{capability, command, extended, header, register};
+use adyton_x86::pci::{capability, command, extended, register};
 
-use super::configuration::{self, Configuration};
+use super::configuration::{Configuration, is_ordinary};
 use super::kept::Kept;
 
 /// A write of `width` bytes at `offset`.
@@ -54,20 +54,12 @@ pub fn moves_extended(space: &impl Configuration, function: u16, write: Write) -
     if !write.overlaps(register::EXTENDED, u16::MAX) {
         return false;
     }
-    let mut offset = register::EXTENDED;
-    for _ in 0..MOST {
-        let header = space.read(function, offset);
-        if MOVING.contains(&(header as u16))
-            && write.overlaps(offset, offset.saturating_add(LONGEST))
-        {
-            return true;
-        }
-        offset = (header >> 20) as u16 & !3;
-        if offset < register::EXTENDED {
-            return false;
-        }
-    }
-    true
+    let mut capabilities = space.extended_capabilities(function);
+    let reaches = |(offset, header): (u16, u32)| {
+        MOVING.contains(&(header as u16)) && write.overlaps(offset, offset.saturating_add(LONGEST))
+    };
+    // A list that goes on for longer is not known well enough.
+    capabilities.by_ref().take(MOST).any(reaches) || capabilities.next().is_some()
 }
 
 /// Whether the write moves nothing in the machine, or puts back what stood there when things were frozen. Without a `value`, whatever is
@@ -89,8 +81,7 @@ pub(super) fn moves_nothing(
 
 /// Whether the function is an ordinary one behind a bridge: whatever it answers to lies in what the bridge passes on.
 fn is_behind_a_bridge(space: &impl Configuration, function: u16) -> bool {
-    let kind = configuration::header(space, function) & !header::MORE_FUNCTIONS;
-    function > u16::from(u8::MAX) && kind == header::ORDINARY
+    function > u16::from(u8::MAX) && is_ordinary(space, function)
 }
 
 /// What is written if who drives the function writes `value`; `None` if that is not allowed.

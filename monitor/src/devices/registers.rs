@@ -7,7 +7,7 @@
 use adyton_x86::pci::{base_address, command, header, register};
 use arrayvec::ArrayVec;
 
-use super::configuration::{Configuration, header};
+use super::configuration::{Configuration, header, is_ordinary};
 use crate::address::PAGE_SIZE;
 use crate::memory::Range;
 
@@ -172,10 +172,9 @@ pub fn extent(registers: &[Registers]) -> u64 {
 /// The function's expansion ROM, if it answers: not less than it decodes, since an address is a multiple of that and a ROM has at most 16 MiB.
 pub fn rom(space: &impl Configuration, function: u16) -> Option<Range> {
     const LARGEST: u64 = 16 << 20;
-    let is_ordinary = header(space, function) & !header::MORE_FUNCTIONS == header::ORDINARY;
     let address = space.read(function, register::ROM);
     let start = u64::from(address & !0x7ff);
-    let answers = is_ordinary && address & base_address::ROM_ENABLE != 0;
+    let answers = is_ordinary(space, function) && address & base_address::ROM_ENABLE != 0;
     answers.then(|| Range {
         start,
         end: start + LARGEST.min(1 << start.trailing_zeros().min(32)),

@@ -16,8 +16,6 @@ use crate::vcpu::{Owner, Vcpu};
 #[cfg(test)]
 mod tests;
 
-const INTERRUPT_FLAG: u64 = 1 << 9;
-
 /// Something that is domain 0's to take (an interrupt, an NMI), or another core, wants this core out of the chain that
 /// ends in `leaf`: suspends all of it and returns what began it, which is not given up: domain 0's vCPU, which stands at its call,
 /// or one that was started on a whole core.
@@ -27,7 +25,7 @@ pub fn suspend(leaf: &'static mut Vcpu, interrupted: bool) -> &'static mut Vcpu 
     // SAFETY: this core owns the vCPU that runs on it, and all that led to it.
     let (root, is_answered) = unsafe { settle(leaf).give_up() };
     let is_system = root.owner() == Owner::Domain0;
-    if interrupted && is_system && !is_answered && root.rflags() & INTERRUPT_FLAG == 0 {
+    if interrupted && is_system && !is_answered && !root.has_interrupts() {
         name::complete(root, Error::Interrupted as u64);
     }
     root

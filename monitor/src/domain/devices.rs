@@ -6,7 +6,7 @@
 use adyton_capability::effect::{Applied, Budget, RECORD_SIZE};
 
 use super::context::{Changing, Context};
-use super::platform::{self, Stretch};
+use super::mapping::{self, Stretch};
 use crate::address::PAGE_SIZE;
 use crate::devices::{self, Part, Step};
 use crate::nested::Rights;
@@ -25,11 +25,12 @@ pub(super) struct Device {
 impl Device {
     /// The part at `offset` of the effect, and where it stands in the domain. Behind the registers comes, in domain 0, the function's page of
     /// configuration space.
-    fn part(self, changing: &Changing, from: u64) -> Option<(Part, u64)> {
+    fn part(self, is_system: bool, from: u64) -> Option<(Part, u64)> {
         let part = devices::part(self.number, from)?;
-        let place = match changing.control_page {
-            None => part.base,
-            Some(_) => self.place + part.offset,
+        let place = if is_system {
+            part.base
+        } else {
+            self.place + part.offset
         };
         Some((part, place))
     }
@@ -44,7 +45,7 @@ pub(super) fn attach(
     budget: &mut Budget,
 ) -> Applied {
     let is_system = context.is_system();
-    if let Some((part, place)) = device.part(changing, from) {
+    if let Some((part, place)) = device.part(is_system, from) {
         let stretch = Stretch {
             place,
             base: part.base,
@@ -56,7 +57,7 @@ pub(super) fn attach(
         } else {
             Rights::READ_WRITE
         };
-        return match platform::map((context.id, &mut *changing), stretch, rights, budget) {
+        return match mapping::map((context.id, &mut *changing), stretch, rights, budget) {
             Applied::Done if part.offset + part.size < device.size => {
                 Applied::Partial(part.offset + part.size)
             }
@@ -83,7 +84,7 @@ fn lead(
             size: PAGE_SIZE,
             from: 0,
         };
-        let mapped = platform::map((context.id, &mut *changing), stretch, Rights::READ, budget);
+        let mapped = mapping::map((context.id, &mut *changing), stretch, Rights::READ, budget);
         if mapped != Applied::Done {
             return waiting(mapped);
         }
@@ -106,19 +107,20 @@ pub(super) fn detach(
         Step::Done => {}
         other => return applied(other),
     }
+    let is_system = context.is_system();
     if from == 0
-        && context.is_system()
+        && is_system
         && let Some(page) = devices::page(device.number)
     {
-        let unmapped = platform::unmap(changing, page, PAGE_SIZE, 0, budget);
+        let unmapped = mapping::unmap(changing, page, PAGE_SIZE, 0, budget);
         if unmapped != Applied::Done {
             return waiting(unmapped);
         }
     }
-    let Some((part, place)) = device.part(changing, from) else {
+    let Some((part, place)) = device.part(is_system, from) else {
         return Applied::Done;
     };
-    match platform::unmap(changing, place, part.size, 0, budget) {
+    match mapping::unmap(changing, place, part.size, 0, budget) {
         Applied::Done if part.offset + part.size < device.size => {
             Applied::Partial(part.offset + part.size)
         }

@@ -96,14 +96,14 @@ fn begin(core: &Core, caller: &mut Vcpu) -> Result<*mut Vcpu, Refusal> {
     name::require(caller, Flags::MAY_CREATE)?;
     let context = name::domain(caller)?;
     let index = caller.register(Register::Rcx);
+    let is_being_left = || {
+        let vcpu = context.vcpu(index);
+        vcpu.is_some_and(|vcpu| whole::is_being_left(vcpu))
+    };
     let child = match admitted(core, context, index) {
-        Err(Error::Busy)
-            if context
-                .vcpu(index)
-                .is_some_and(|it| whole::is_being_left(it)) =>
-        {
-            return Err(Refusal::Again);
-        }
+        Err(Error::Busy) if is_being_left() => return Err(Refusal::Again),
+        // Who had it may have let go since: its exit page said so when this was called.
+        Err(Error::Busy) => admitted(core, context, index)?,
         outcome => outcome?,
     };
     // SAFETY: `admitted` made this core the owner.

@@ -4,6 +4,7 @@ use core::sync::atomic::AtomicU64;
 
 use adyton_abi::error::Error;
 use adyton_abi::policy::Flags;
+use adyton_x86::flags;
 
 use super::context::Context;
 use super::directory::{DIRECTORY, Directory};
@@ -15,9 +16,6 @@ use crate::vcpu::{Owner, Register, Vcpu};
 
 /// Bytes of VMMCALL and of VMCALL.
 pub const CALL_LENGTH: u64 = 3;
-
-const ALIGNMENT_CHECK: u64 = 1 << 18;
-const TRAP_FLAG: u64 = 1 << 8;
 
 /// Why a call does not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +62,7 @@ impl Refusal {
 pub fn complete(caller: &mut Vcpu, status: u64) {
     caller.set_rax(status);
     caller.advance_to(caller.rip().wrapping_add(CALL_LENGTH));
-    if caller.rflags() & TRAP_FLAG != 0 {
+    if caller.rflags() & flags::TRAP != 0 {
         caller.inject_single_step();
     }
 }
@@ -104,7 +102,7 @@ fn walk_in(caller: &Vcpu, address: u64, memory: &impl GuestMemory) -> Result<Pla
     let access = Access {
         kind: Kind::Write,
         user: caller.cpl() == 3,
-        alignment_check: caller.rflags() & ALIGNMENT_CHECK != 0,
+        alignment_check: caller.rflags() & flags::ALIGNMENT_CHECK != 0,
     };
     let regime = caller.regime().ok_or(Error::Unsupported)?;
     let found = regime.translate(memory, GuestVirtual(address), access)?;

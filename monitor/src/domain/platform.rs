@@ -9,31 +9,21 @@ use adyton_capability::identity::DomainId;
 use adyton_synchronization::wait::{Answer, Flushing, Peer, Time, Wait, answer, for_owners};
 use sha2::Digest;
 
+use super::contents::{hash, hash_cost, scrub};
 use super::context::{CORE_LIMIT, Changing, Context};
 use super::devices::{self, Device};
 use super::directory::DIRECTORY;
+use super::mapping::{Stretch, map, unmap};
 use super::store::{WORDS, frame_number};
 use super::tables::{DomainFrames, free_chain};
-use super::zero;
-use crate::address::{GuestPhysical, HostPhysical, PAGE_SIZE};
+use crate::address::HostPhysical;
 use crate::cores::{self, Core, EPOCH};
 use crate::instructions::time_stamp;
 use crate::iommu;
 use crate::machine;
-use crate::nested::{Emptied, End, Mapping, Progress, Refused, Rights};
 use crate::selfcheck;
 use crate::vcpu::Vcpu;
 
-/// About how many instructions an entry of a nested table costs.
-const ENTRY_COST: u64 = 100;
-/// Zeroing a page.
-const ZERO_COST: u64 = 320;
-/// Hashing 64 bytes without the SHA extensions.
-const HASH_COST: u64 = 3500;
-/// Hashing 64 bytes with them.
-const HASH_COST_EXTENDED: u64 = 250;
-/// Bytes hashed between two looks at the budget; the page size is a multiple.
-const HASH_CHUNK: u64 = 256;
 /// Freeing a table.
 const FREE_COST: u64 = 30;
 
@@ -225,168 +215,6 @@ pub fn find(domain: DomainId) -> Option<&'static Context> {
         .filter(|context| context.id == domain)
 }
 
-/// A range on its way into a domain: its first `from` bytes are done.
-#[derive(Clone, Copy)]
-pub(super) struct Stretch {
-    pub(super) place: u64,
-    pub(super) base: u64,
-    pub(super) size: u64,
-    pub(super) from: u64,
-}
-
-pub(super) fn map(
-    (id, changing): (DomainId, &mut Changing),
-    stretch: Stretch,
-    rights: Rights,
-    budget: &mut Budget,
-) -> Applied {
-    let frames = DomainFrames::new(changing.retired);
-    let mapping = Mapping {
-        place: GuestPhysical(stretch.place + stretch.from),
-        base: HostPhysical(stretch.base + stretch.from),
-        size: stretch.size - stretch.from,
-        rights,
-    };
-    let Some(tables) = &mut changing.tables else {
-        return Applied::Done;
-    };
-    let progress = tables.map(&frames, mapping, entries(budget));
-    changing.retired = frames.retired();
-    if progress.as_ref().is_ok_and(|progress| progress.opened)
-        && let Some(filed) = changing.filed(id)
-    {
-        changing.device_opening = Some((iommu::Flush::Needed, time_stamp()));
-        changing.device_filed = filed;
-    }
-    match changed(changing, progress, stretch.size, stretch.from, budget) {
-        Applied::Done => opened_to_devices(changing),
-        other => other,
-    }
-}
-
-/// Waits until no unit remembers that what was mapped was absent.
-fn opened_to_devices(changing: &mut Changing) -> Applied {
-    let filed = changing.device_filed;
-    let Some((flush, since)) = &mut changing.device_opening else {
-        return Applied::Done;
-    };
-    if flush.advance(filed) {
-        changing.device_opening = None;
-        return Applied::Done;
-    }
-    patiently(*since)
-}
-
-pub(super) fn unmap(
-    changing: &mut Changing,
-    place: u64,
-    size: u64,
-    from: u64,
-    budget: &mut Budget,
-) -> Applied {
-    let frames = DomainFrames::new(changing.retired);
-    let start = GuestPhysical(place + from);
-    // What is carved from domain 0 comes back; what another domain loses is mostly gone for good.
-    let emptied = if changing.control_page.is_none() {
-        Emptied::Keep
-    } else {
-        Emptied::Detach
-    };
-    let Some(tables) = &mut changing.tables else {
-        return Applied::Done;
-    };
-    let progress = tables.unmap(&frames, start, size - from, emptied, entries(budget));
-    changing.retired = frames.retired();
-    changed(changing, progress, size, from, budget)
-}
-
-fn entries(budget: &Budget) -> u32 {
-    (budget.left() / ENTRY_COST).clamp(1, 4096) as u32
-}
-
-/// How far a change of tables came.
-fn changed(
-    changing: &mut Changing,
-    progress: Result<Progress, Refused>,
-    size: u64,
-    from: u64,
-    budget: &mut Budget,
-) -> Applied {
-    // The engine checks places and sizes, and charges for every table: neither is refused.
-    let Ok(progress) = progress else {
-        crate::log!("a change of nested tables was refused: {progress:?}");
-        return Applied::TimedOut;
-    };
-    budget.spend(ENTRY_COST * 16);
-    if progress.flush.is_needed() {
-        changing.flushing.need();
-    }
-    progress.flush.flushed();
-    let done = from + progress.done;
-    match progress.end {
-        End::Complete if done >= size => Applied::Done,
-        End::OutOfFrames => {
-            crate::log!("no frame for a table that was paid for");
-            Applied::TimedOut
-        }
-        _ => {
-            budget.spend(budget.left());
-            Applied::Partial(done)
-        }
-    }
-}
-
-fn scrub(base: u64, size: u64, from: u64, budget: &mut Budget) -> Applied {
-    let pages = (budget.left() / ZERO_COST)
-        .max(1)
-        .min((size - from) / PAGE_SIZE);
-    let bytes = pages * PAGE_SIZE;
-    // SAFETY: the engine scrubs pool that was unmapped from everybody and flushed.
-    unsafe { zero::zero(HostPhysical(base + from), bytes) };
-    budget.spend(pages * ZERO_COST);
-    if from + bytes >= size {
-        Applied::Done
-    } else {
-        Applied::Partial(from + bytes)
-    }
-}
-
-/// Hashing 64 bytes on this machine.
-fn hash_cost() -> u64 {
-    if machine::get().sha_extensions {
-        HASH_COST_EXTENDED
-    } else {
-        HASH_COST
-    }
-}
-
-/// Goes on hashing. A slice may end inside a page, which the engine does not count in: then it is told to ask again.
-fn hash(changing: &mut Changing, base: u64, size: u64, from: u64, budget: &mut Budget) -> Applied {
-    let mut done = from + changing.hashed;
-    while done < size {
-        let chunk = HASH_CHUNK.min(size - done);
-        // SAFETY: measured memory belongs to one domain that does not run yet; it is RAM, mapped one to one. Its owner lost
-        // its access before it was mapped, so nobody writes.
-        let bytes =
-            unsafe { core::slice::from_raw_parts((base + done) as *const u8, chunk as usize) };
-        changing.hasher.update(bytes);
-        done += chunk;
-        budget.spend(chunk / 64 * hash_cost());
-        if budget.is_spent() {
-            break;
-        }
-    }
-    let whole = done / PAGE_SIZE * PAGE_SIZE;
-    changing.hashed = done - whole;
-    if done >= size {
-        Applied::Done
-    } else if whole > from {
-        Applied::Partial(whole)
-    } else {
-        Applied::Wait
-    }
-}
-
 fn set_cores(context: &Context, first: u64, count: u64, allowed: bool) {
     for core in first..first.saturating_add(count).min(CORE_LIMIT) {
         context.gate.set_core(core, allowed);
@@ -498,7 +326,7 @@ fn time() -> Time {
 }
 
 /// Waits on, unless this has taken too long since then.
-fn patiently(since: u64) -> Applied {
+pub(super) fn patiently(since: u64) -> Applied {
     applied(answer(true, since, time()))
 }
 

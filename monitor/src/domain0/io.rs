@@ -127,7 +127,8 @@ fn chosen_and_written(access: Io, value: u32) -> (Option<u8>, bool) {
 
 /// Whether it reaches one of the `count` ports from `first` on.
 const fn reaches(access: Io, first: u16, count: u16) -> bool {
-    access.port < first + count && access.port.saturating_add(access.size as u16) > first
+    let (start, first) = (access.port as u32, first as u32);
+    start < first + count as u32 && first < start + access.size as u32
 }
 
 fn verdict(access: Io, value: u32, fixed: Option<&Fixed>, power_off: Option<SleepType>) -> Verdict {
@@ -227,14 +228,10 @@ fn resets(access: Io, value: u32) -> bool {
 
 /// What an access writes of the `size` bytes of register `port`, if anything.
 fn part(access: Io, value: u32, port: u16, size: u16) -> Option<u32> {
-    let (first, end) = (
-        u32::from(access.port),
-        u32::from(access.port) + u32::from(access.size),
-    );
-    let (port, port_end) = (u32::from(port), u32::from(port) + u32::from(size));
-    if first >= port_end || port >= end {
+    if !reaches(access, port, size) {
         return None;
     }
+    let (first, port) = (u32::from(access.port), u32::from(port));
     let value = u64::from(value) & ((1 << (8 * u32::from(access.size))) - 1);
     let shifted = if first >= port {
         value << (8 * (first - port))

@@ -36,21 +36,9 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
     }
     // Writes to the APICs are looked at, see `apic` and `io_apic`.
     for address in &machine.io_apics {
-        let start = address & !0xfff;
-        identity(
-            &mut tables,
-            Range {
-                start,
-                end: start + 4096,
-            },
-            Rights::READ,
-        );
+        watch_page(&mut tables, address & !(PAGE_SIZE - 1));
     }
-    let page = Range {
-        start: apic::DEFAULT_BASE,
-        end: apic::DEFAULT_BASE + 4096,
-    };
-    identity(&mut tables, page, Rights::READ);
+    watch_page(&mut tables, apic::DEFAULT_BASE);
     let (start, size) = log::place();
     let ring = Range {
         start,
@@ -60,9 +48,7 @@ pub(super) fn create(vendor: Vendor, machine: &Machine) -> NestedTables {
     show_to_devices(&mut tables, machine);
     watch_configuration(&mut tables, machine);
     if controller_hub::is_present() {
-        let start = controller_hub::PAGE;
-        let end = start + PAGE_SIZE;
-        identity(&mut tables, Range { start, end }, Rights::READ);
+        watch_page(&mut tables, controller_hub::PAGE);
     }
     hide_units(&mut tables, machine, all);
     VIEW.set(tables.view());
@@ -91,6 +77,12 @@ fn show_to_devices(tables: &mut NestedTables, machine: &Machine) {
             identity(tables, range, Rights::ALL.union(Rights::DEVICE));
         }
     }
+}
+
+/// Stores to this page are looked at.
+fn watch_page(tables: &mut NestedTables, start: u64) {
+    let end = start + PAGE_SIZE;
+    identity(tables, Range { start, end }, Rights::READ);
 }
 
 /// Stores to configuration space are looked at, see `configuration`.

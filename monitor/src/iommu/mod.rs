@@ -42,8 +42,6 @@ const LEVELS: u8 = 4;
 const EVENTS_AT_ONCE: u32 = 32;
 /// Blocked accesses that are told in the log, so that a device cannot drown all else.
 const MOST_LINES: u64 = 64;
-/// Commands of one flush, the wait included.
-const FLUSH_COMMANDS: u64 = 2;
 
 static STATE: Once<Lock<State>> = Once::new();
 
@@ -195,11 +193,7 @@ fn change(function: u16, entry: impl FnOnce(&State) -> DeviceEntry) -> bool {
     };
     let mut state = state.lock();
     let all = entries(function);
-    if !state
-        .units
-        .iter()
-        .all(|unit| unit.has_room(all.len() as u64 + 1))
-    {
+    if !state.has_room(all.len()) {
         return false;
     }
     let entry = entry(&state);
@@ -265,7 +259,7 @@ fn begin(filed: u16) -> Option<u64> {
         return Some(0);
     };
     let mut state = state.lock();
-    if !state.units.iter().all(|unit| unit.has_room(FLUSH_COMMANDS)) {
+    if !state.has_room(1) {
         return None;
     }
     state.report.flushes += 1;
@@ -309,6 +303,12 @@ fn page() -> HostPhysical {
 }
 
 impl State {
+    /// Whether every unit takes so many commands at present, and the wait behind them.
+    fn has_room(&self, commands: usize) -> bool {
+        let all = commands as u64 + 1;
+        self.units.iter().all(|unit| unit.has_room(all))
+    }
+
     /// Gives all units these commands, for which there is room; the number that says when they are done.
     fn command(&mut self, commands: &[Command]) -> u64 {
         self.last += 1;

@@ -1,5 +1,7 @@
 //! What a core's state says about being offline, and who is told.
 
+use adyton_x86::flags::INTERRUPT;
+
 use super::*;
 use crate::cores::tests::core_at;
 

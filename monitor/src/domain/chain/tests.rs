@@ -3,6 +3,7 @@
 
 use adyton_abi::error::{Error, SUCCESS};
 use adyton_abi::exit::ExitKind;
+use adyton_x86::flags::INTERRUPT;
 
 use super::suspend;
 use crate::address::HostPhysical;
@@ -12,12 +13,11 @@ use crate::vcpu::{Owner, Register, Vcpu};
 /// What a call that is not complete has in RAX, and where it stands.
 const CALLING: u64 = 0xca11;
 const RIP: u64 = 0x1000;
-const INTERRUPTS_ON: u64 = 1 << 9;
 
 /// Domain 0's vCPU at its call.
 fn root() -> *mut Vcpu {
     let vcpu = Vcpu::on_host(Owner::Domain0);
-    vcpu.set_rflags(INTERRUPTS_ON);
+    vcpu.set_rflags(INTERRUPT);
     call(vcpu);
     vcpu
 }

@@ -4,14 +4,13 @@
 //! without ending the step (with `V_INTR_MASKING` they would end it before the instruction, again and again). The caller
 //! sees to it that the instruction touches neither flag. Every exception exits, and so does every NMI as always.
 
+use adyton_x86::flags::{INTERRUPT, TRAP};
 use adyton_x86::svm::{Intercept2, Vmcb};
 
 use crate::address::HostPhysical;
 use crate::vcpu::Vcpu;
 use crate::vendor::Exit;
 
-const TRAP: u64 = 1 << 8;
-const INTERRUPT: u64 = 1 << 9;
 const SINGLE_STEP: u64 = 1 << 14;
 const DEBUG: u8 = 1;
 /// All vectors but 2, which has an intercept of its own.
