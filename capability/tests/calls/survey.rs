@@ -95,16 +95,22 @@ fn sharing(scene: &mut Scene, domain: DomainId) -> (Sharing, u64) {
     }
 }
 
+/// A sealed domain that has a pool of eight pages.
+fn owner_of_a_pool() -> (Scene, DomainId) {
+    let mut scene = Scene::new();
+    let claim = scene.claim(POOL, 32);
+    let owner = scene.domain(claim, POOL, confidential());
+    let attributes = data() | Attributes::POOL | Attributes::CLEAN;
+    let source = range(POOL + pages(8), 8);
+    scene.carve(claim, source, into(owner, 0), attributes);
+    scene.seal(claim, owner);
+    (scene, owner)
+}
+
 /// What a domain has cut something out of for domains of its own is told as lent, until that is back.
 #[test]
 fn what_is_carved_away_is_told_as_lent() {
-    let mut scene = Scene::new();
-    let claim = scene.claim(POOL, 32);
-    let outer = scene.domain(claim, POOL, confidential());
-    let attributes = data() | Attributes::POOL | Attributes::CLEAN;
-    let source = range(POOL + pages(8), 8);
-    scene.carve(claim, source, into(outer, 0), attributes);
-    scene.seal(claim, outer);
+    let (mut scene, outer) = owner_of_a_pool();
     assert_eq!(sharing(&mut scene, outer), (Sharing::Exclusive, 0));
     let inner_claim = scene.engine.claim(outer, 0, pages(8), [3, 4]).unwrap();
     let clean = data() | Attributes::CLEAN;
@@ -121,13 +127,7 @@ fn what_is_carved_away_is_told_as_lent() {
 /// While something is being cut out for another domain, both reach it.
 #[test]
 fn what_is_being_carved_away_is_told_as_shared() {
-    let mut scene = Scene::new();
-    let claim = scene.claim(POOL, 32);
-    let outer = scene.domain(claim, POOL, confidential());
-    let attributes = data() | Attributes::POOL | Attributes::CLEAN;
-    let source = range(POOL + pages(8), 8);
-    scene.carve(claim, source, into(outer, 0), attributes);
-    scene.seal(claim, outer);
+    let (mut scene, outer) = owner_of_a_pool();
     let inner_claim = scene.engine.claim(outer, 0, pages(8), [3, 4]).unwrap();
     let control = POOL + pages(8);
     let inner = scene
@@ -190,9 +190,7 @@ fn a_share_is_told_as_open_or_shared() {
                     offset: 0,
                     size: pages(1),
                 };
-                let target = into(domain, 0x40_0000);
-                let share = scene.engine.share(claim, source, target, data()).unwrap();
-                scene.finish(share).unwrap();
+                scene.share(claim, source, into(domain, 0x40_0000), data());
                 domain
             })
             .collect();
@@ -222,9 +220,7 @@ fn everybody_who_reaches_the_same_bytes_is_told_of() {
             offset: pages(first),
             size: pages(count),
         };
-        let target = into(domain, 0x40_0000);
-        let share = scene.engine.share(claim, source, target, data()).unwrap();
-        scene.finish(share).unwrap();
+        scene.share(claim, source, into(domain, 0x40_0000), data());
     }
     let told = |scene: &mut Scene, subject| {
         let mut survey = scene.engine.survey(subject).unwrap();
