@@ -5,7 +5,7 @@ use adyton::listing::Account;
 use crate::Arguments;
 use crate::failure::Failure;
 use crate::show::{
-    BOLD, abilities, attributes, colour, hexadecimal, id, kind, sharing, size, state, threads,
+    BOLD, abilities, attributes, colour, hexadecimal, id, kind, several, sharing, size, state,
 };
 use crate::snapshot::{self, Domain};
 
@@ -62,7 +62,7 @@ pub fn print(arguments: &Arguments, wanted: &str) -> Result<(), Failure> {
         say!(
             "  whole core   {}, {}{lent}",
             core.first,
-            threads(core.threads)
+            several(core.threads, "thread")
         );
     }
     say!(

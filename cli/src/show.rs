@@ -46,10 +46,10 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// How many threads a core has.
-pub fn threads(count: u64) -> String {
+/// So many of what is called this.
+pub fn several(count: u64, name: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
-    format!("{count} thread{plural}")
+    format!("{count} {name}{plural}")
 }
 
 /// A domain's id.

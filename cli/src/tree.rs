@@ -3,7 +3,7 @@
 use crate::Arguments;
 use crate::failure::Failure;
 use crate::show::{
-    BOLD, FAINT, GREEN, YELLOW, attributes, colour, hexadecimal, id, kind, sharing, size, threads,
+    BOLD, FAINT, GREEN, YELLOW, attributes, colour, hexadecimal, id, kind, several, sharing, size,
 };
 use crate::snapshot::{self, Domain};
 use adyton::Enclave;
@@ -126,7 +126,7 @@ fn domains(all: &[Domain], before: &str) {
                 "{below}{trunk}{name:>10} {:<15} {} {}",
                 "as a whole",
                 colour(tint, who),
-                colour(FAINT, &threads(core.threads))
+                colour(FAINT, &several(core.threads, "thread"))
             );
         }
         domains(&domain.children, &below);

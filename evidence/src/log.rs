@@ -6,8 +6,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::Hash;
 use crate::cbor::encode::{Full, Sink};
+use crate::{Hash, hash};
 
 /// TPM_ALG_SHA256.
 const SHA256: u16 = 0x000b;
@@ -177,8 +177,7 @@ impl Event<'_> {
     #[must_use]
     pub fn command(&self) -> Option<&str> {
         let text = self.text()?;
-        let digest: Hash = Sha256::digest(command(text)?).into();
-        (digest == self.digest).then_some(text)
+        (hash(command(text)?.as_bytes()) == self.digest).then_some(text)
     }
 
     /// What it says as text, without the zero at its end. Nothing proves it.

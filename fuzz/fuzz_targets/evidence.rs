@@ -6,42 +6,48 @@
 
 use std::sync::LazyLock;
 
+use adyton_evidence::anchors::Anchors;
 use adyton_evidence::files::{loader, read_anchors, read_policy};
+use adyton_evidence::policy::Policy;
 use adyton_evidence::software::{Monitor, read_everything, sample};
 use adyton_evidence::verify::{Question, verify};
 use libfuzzer_sys::fuzz_target;
 
-/// A machine made of software, genuine evidence of it, and its claims as they are signed.
+/// A machine made of software, genuine evidence of it, its claims as they are signed, and by what all is judged.
 struct Scene {
     monitor: Monitor,
     evidence: Vec<u8>,
     claims: Vec<u8>,
+    anchors: Anchors,
+    policy: Policy,
 }
 
 static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     let (monitor, composition) = (Monitor::genuine(), sample::composition());
     let mut claims = vec![];
     composition.encode(&mut claims).expect("memory takes all");
-    let evidence = monitor.evidence(sample::NONCE, sample::SUBJECT, &composition);
-    assert!(accepts(&evidence), "the control");
-    Scene {
+    let scene = Scene {
+        evidence: monitor.evidence(sample::NONCE, sample::SUBJECT, &composition),
         monitor,
-        evidence,
         claims,
-    }
+        anchors: read_anchors(&sample::anchors()).expect("anchors"),
+        policy: read_policy(&sample::policy()).expect("a policy"),
+    };
+    assert!(scene.accepts(&scene.evidence), "the control");
+    scene
 });
 
-fn accepts(evidence: &[u8]) -> bool {
-    let anchors = read_anchors(&sample::anchors()).expect("anchors");
-    let policy = read_policy(&sample::policy()).expect("a policy");
-    let question = Question {
-        nonce: sample::NONCE,
-        report_data: None,
-        key: None,
-        anchors: &anchors,
-        policy: &policy,
-    };
-    verify(evidence, &question).is_accepted()
+impl Scene {
+    fn accepts(&self, evidence: &[u8]) -> bool {
+        let question = Question {
+            nonce: sample::NONCE,
+            report_data: None,
+            key: None,
+            anchors: &self.anchors,
+            policy: &self.policy,
+        };
+        verify(evidence, &question).is_accepted()
+    }
 }
 
 /// Writes bytes over, or into, `whole` at these places.
@@ -60,11 +66,13 @@ fn changed(whole: &[u8], changes: &[(u16, bool, Vec<u8>)]) -> Vec<u8> {
 
 fuzz_target!(|input: (u8, Vec<u8>, Vec<(u16, bool, Vec<u8>)>)| {
     let (what, bytes, changes) = input;
+    let scene = &*SCENE;
     let Scene {
         monitor,
         evidence,
         claims,
-    } = &*SCENE;
+        ..
+    } = scene;
     match what % 5 {
         0 => read_everything(&bytes),
         1 => {
@@ -76,7 +84,7 @@ fuzz_target!(|input: (u8, Vec<u8>, Vec<(u16, bool, Vec<u8>)>)| {
             let spoilt = changed(evidence, &changes);
             read_everything(&spoilt);
             assert!(
-                spoilt == *evidence || !accepts(&spoilt),
+                spoilt == *evidence || !scene.accepts(&spoilt),
                 "a change was not noticed"
             );
         }
@@ -87,7 +95,7 @@ fuzz_target!(|input: (u8, Vec<u8>, Vec<(u16, bool, Vec<u8>)>)| {
             let qualifying = adyton_evidence::platform::qualifying_data(&key, sample::NONCE);
             let quote = monitor.tpm.quote(&qualifying);
             let signed = monitor.evidence_claiming(sample::NONCE, sample::SUBJECT, &spoilt, &quote);
-            let _verdict = accepts(&signed);
+            let _verdict = scene.accepts(&signed);
         }
         // A log that a machine could have: the registers are what the TPM says, whatever it tells.
         _ => {
@@ -96,7 +104,7 @@ fuzz_target!(|input: (u8, Vec<u8>, Vec<(u16, bool, Vec<u8>)>)| {
             let told = machine.evidence(sample::NONCE, sample::SUBJECT, &sample::composition());
             let _none = loader(&told, "");
             let is_genuine = machine.tpm.log == monitor.tpm.log;
-            let _verdict = is_genuine || accepts(&told);
+            let _verdict = is_genuine || scene.accepts(&told);
         }
     }
 });

@@ -304,7 +304,7 @@ impl Images {
         let application = self.application_of(release)?;
         let configuration = configuration(command_line);
         Ok([
-            ("monitor", image::authenticode_digest(&application)),
+            ("monitor", image::authenticode_digest(&application)?),
             (
                 "adyton:configuration",
                 image::digest(configuration.as_bytes()),

@@ -189,9 +189,7 @@ fn a_share_is_told_as_open_or_shared() {
                     offset: 0,
                     size: pages(1),
                 };
-                let target = into(domain, 0x40_0000);
-                let share = scene.engine.share(claim, source, target, data()).unwrap();
-                scene.finish(share).unwrap();
+                scene.share(claim, source, into(domain, 0x40_0000), data());
                 domain
             })
             .collect();
@@ -221,9 +219,7 @@ fn everybody_who_reaches_the_same_bytes_is_told_of() {
             offset: pages(first),
             size: pages(count),
         };
-        let target = into(domain, 0x40_0000);
-        let share = scene.engine.share(claim, source, target, data()).unwrap();
-        scene.finish(share).unwrap();
+        scene.share(claim, source, into(domain, 0x40_0000), data());
     }
     let told = |scene: &mut Scene, subject| {
         let mut survey = scene.engine.survey(subject).unwrap();

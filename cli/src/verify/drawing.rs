@@ -12,7 +12,7 @@ use adyton::{Attributes, Flags};
 mod enclave;
 
 use crate::show::{
-    BOLD, FAINT, GREEN, YELLOW, abilities, colour, hexadecimal, kind, short, size, threads,
+    BOLD, FAINT, GREEN, YELLOW, abilities, colour, hexadecimal, kind, several, short, size,
 };
 
 pub fn print(verdict: &Verdict, policy: &Policy) {
@@ -147,7 +147,6 @@ fn name(seen: &Seen, policy: &Policy, index: u64) -> String {
 fn describe(tenant: &Tenant) -> String {
     let measurement = tenant.measurement.as_ref().map(short);
     let measurement = measurement.unwrap_or_else(|| "not sealed".into());
-    let plural = if tenant.vcpus == 1 { "" } else { "s" };
     let may = abilities(tenant.flags).join(", ");
     let still = abilities(tenant.still).join(", ");
     let or_nothing = |text: String| {
@@ -158,9 +157,9 @@ fn describe(tenant: &Tenant) -> String {
         }
     };
     format!(
-        "{}, measured {measurement}, {} vCPU{plural}, may {}, may still {}",
+        "{}, measured {measurement}, {}, may {}, may still {}",
         kind(tenant.flags),
-        tenant.vcpus,
+        several(tenant.vcpus, "vCPU"),
         or_nothing(may),
         or_nothing(still)
     )
@@ -200,12 +199,11 @@ fn memory(tenant: &Tenant) -> String {
 
 /// The cores of its own, and what is proven of them.
 fn own_cores(tenant: &Tenant) -> String {
-    let count = tenant.whole_cores.len();
-    let plural = if count == 1 { "" } else { "s" };
+    let count = several(tenant.whole_cores.len() as u64, "core");
     let each: Vec<_> = tenant
         .whole_cores
         .iter()
-        .map(|core| threads(*core))
+        .map(|threads| several(*threads, "thread"))
         .collect();
     let elsewhere = if tenant.cores.is_empty() {
         "it runs nowhere else"
@@ -213,7 +211,7 @@ fn own_cores(tenant: &Tenant) -> String {
         "it may also be entered on cores where others run"
     };
     format!(
-        "{count} core{plural} of its own ({}): it runs there alone, and no interrupt ends that; {elsewhere}",
+        "{count} of its own ({}): it runs there alone, and no interrupt ends that; {elsewhere}",
         each.join(", ")
     )
 }

@@ -33,15 +33,18 @@ pub fn examine(
             }
         };
     };
-    let is_other = |event: &&Event<'_>| event.kind != kind::APPLICATION;
+    let unknown = |event: &Event<'_>| refuse(Code::UnknownBootEvent, short(&event.digest));
+    let mut others = images.iter();
+    if let Some(event) = others.find(|event| event.kind != kind::APPLICATION) {
+        return Err(unknown(event));
+    }
     let digests = || images.iter().map(|image| &image.digest);
     let known = loaders
         .iter()
         .filter(|loader| digests().eq(&loader.images))
         .collect::<Vec<_>>();
-    let (None, Some(named)) = (images.iter().find(is_other), known.first()) else {
-        let event = images.iter().find(is_other).unwrap_or(first);
-        return Err(refuse(Code::UnknownBootEvent, short(&event.digest)));
+    let Some(named) = known.first() else {
+        return Err(unknown(first));
     };
     let mut mismatch = None;
     for loader in &known {

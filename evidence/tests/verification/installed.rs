@@ -5,7 +5,7 @@
 use adyton_evidence::files::{hexadecimal, loader};
 use adyton_evidence::verdict::Code;
 
-use crate::loader::{Step, evidence, images, judge_on, name, read};
+use crate::boots::{Step, evidence, images, judge_on, name, read};
 use crate::scene::refused;
 
 const RECORDED: &[u8] = include_bytes!("debian.log");

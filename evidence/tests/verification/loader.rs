@@ -1,111 +1,26 @@
 //! A boot loader that starts the monitor: the log of a machine on which Debian's GRUB did, and each way in which another one can differ.
 //!
-//! `grub.log` was recorded by `measured-boot write` in the boot `loader` (`tests/loader.toml`); what it should say is written down beside
+//! `grub.log` was recorded by `measured-boot write` in the boot `loader-known` (`tests/loader.toml`); what it should say is written down beside
 //! GRUB's script, in `tests/loader/`.
 
-use adyton_evidence::anchors::Anchors;
 use adyton_evidence::files::{LoaderError, hexadecimal, loader, read_anchors};
-use adyton_evidence::log::{self, kind};
-use adyton_evidence::software::{Monitor, STARTED_WITH, Tpm, digest};
-use adyton_evidence::verdict::{Code, Machine, Verdict};
-use adyton_evidence::verify::{Question, verify};
-use adyton_evidence::{Hash, hash};
+use adyton_evidence::hash;
+use adyton_evidence::log::kind;
+use adyton_evidence::software::{Monitor, digest};
+use adyton_evidence::verdict::{Code, Verdict};
 
-use crate::scene::{NONCE, SUBJECT, accepted, anchors_text, composition, policy, refused};
+use crate::boots::{
+    COMMAND, FILE, IMAGE, Step, after, evidence, images, judge_on, name, places, read,
+};
+use crate::scene::{NONCE, SUBJECT, composition, refused};
 
 const RECORDED: &[u8] = include_bytes!("grub.log");
 const SCRIPT: &str = include_str!("../../../tests/loader/grub.cfg");
 const EXPECTED: &str = include_str!("../../../tests/loader/expected.toml");
-/// PCR and type of the events that are a loader's.
-const COMMAND: (u32, u32) = (8, kind::IPL);
-const FILE: (u32, u32) = (9, kind::IPL);
-const IMAGE: (u32, u32) = (4, kind::APPLICATION);
-
-/// An event, as a machine repeats it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Step {
-    place: (u32, u32),
-    digest: Hash,
-    data: Vec<u8>,
-}
-
-impl Step {
-    fn new(place: (u32, u32), digest: Hash, data: &[u8]) -> Self {
-        Self {
-            place,
-            digest,
-            data: data.to_vec(),
-        }
-    }
-
-    /// As GRUB measures a command.
-    pub fn command(text: &str) -> Self {
-        let data = format!("grub_cmd: {text}\0");
-        Self::new(COMMAND, hash(text.as_bytes()), data.as_bytes())
-    }
-
-    /// Whether it was extended with this.
-    pub fn is(&self, digest: &Hash) -> bool {
-        self.digest == *digest
-    }
-
-    fn is_loaders(&self) -> bool {
-        [COMMAND, FILE].contains(&self.place)
-    }
-}
 
 /// What the recorded machine extended before its monitor ran.
 fn recorded() -> Vec<Step> {
     read(RECORDED)
-}
-
-/// What was extended before the monitor of this log ran.
-pub fn read(log: &[u8]) -> Vec<Step> {
-    let events = log::events(log).expect("a log");
-    let events = events.map(|event| event.expect("an event"));
-    events
-        .filter(|event| event.is_extended() && event.pcr != 12)
-        .map(|event| Step::new((event.pcr, event.kind), event.digest, event.data))
-        .collect()
-}
-
-fn places(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> Vec<usize> {
-    let places = 0..steps.len();
-    places.filter(|place| wanted(&steps[*place])).collect()
-}
-
-/// A monitor on a machine that extends these.
-fn after(steps: &[Step]) -> Monitor {
-    let mut tpm = Tpm::new(1);
-    for Step {
-        place,
-        digest,
-        data,
-    } in steps
-    {
-        tpm.event(place.0, place.1, *digest, data);
-    }
-    Monitor::take_over(tpm, 1, STARTED_WITH)
-}
-
-pub fn evidence(steps: &[Step]) -> Vec<u8> {
-    after(steps).evidence(NONCE, SUBJECT, &composition())
-}
-
-/// The sample's anchors for a machine that extends these, with what `rules` adds.
-fn anchors_with(steps: &[Step], rules: &str) -> Anchors {
-    let mut anchors = read_anchors(&format!("{}\n{rules}", anchors_text())).expect("anchors");
-    let machine = after(steps).tpm;
-    let values = [0, 2, 7].map(|pcr| (pcr, machine.value(pcr)));
-    anchors.firmware[0].values = values.to_vec();
-    anchors.monitors[0].image = *images(steps).last().expect("a monitor");
-    anchors
-}
-
-/// Boot loaders and the monitor, as firmware has measured them.
-pub fn images(steps: &[Step]) -> Vec<Hash> {
-    let images = places(steps, |step| step.place == IMAGE);
-    images.iter().map(|place| steps[*place].digest).collect()
 }
 
 /// GRUB's digest.
@@ -140,31 +55,14 @@ fn judge(evidence: &[u8], rules: &str) -> Verdict {
     judge_on(&recorded(), evidence, rules)
 }
 
-/// Judges by anchors that know a machine that extends `steps`.
-pub fn judge_on(steps: &[Step], evidence: &[u8], rules: &str) -> Verdict {
-    let anchors = anchors_with(steps, rules);
-    let question = Question {
-        nonce: NONCE,
-        report_data: None,
-        key: None,
-        anchors: &anchors,
-        policy: &policy(),
-    };
-    verify(evidence, &question)
-}
-
-pub fn name(verdict: Verdict) -> Option<String> {
-    accepted(&verdict);
-    match verdict.seen.expect("seen").machine {
-        Machine::Known { loader, .. } => loader,
-        Machine::Unknown => None,
-    }
+#[track_caller]
+fn accepted_as_grub(verdict: Verdict) {
+    assert_eq!(name(verdict).as_deref(), Some("GRUB"));
 }
 
 #[test]
 fn what_grub_should_do_is_accepted_and_named() {
-    let verdict = judge(&evidence(&recorded()), &rules());
-    assert_eq!(name(verdict).as_deref(), Some("GRUB"));
+    accepted_as_grub(judge(&evidence(&recorded()), &rules()));
 }
 
 #[test]
@@ -194,10 +92,7 @@ fn a_loader_of_which_nobody_says_what_it_does_is_refused() {
     let mut silent = recorded();
     silent.retain(|step| !step.is_loaders());
     refused(&judge(&evidence(&silent), image), Code::LoaderWithoutRules);
-    assert_eq!(
-        name(judge(&evidence(&silent), &nothing)).as_deref(),
-        Some("GRUB")
-    );
+    accepted_as_grub(judge(&evidence(&silent), &nothing));
     refused(&judge(&evidence(&silent), &rules), Code::LoaderMismatch);
 }
 
@@ -293,10 +188,7 @@ fn the_order_counts() {
     // Each register has an order of its own: which of two came first is not proven.
     let mut apart = genuine;
     apart.sort_by_key(|step| step.place.0 == 9);
-    assert_eq!(
-        name(judge(&evidence(&apart), &rules())).as_deref(),
-        Some("GRUB")
-    );
+    accepted_as_grub(judge(&evidence(&apart), &rules()));
 }
 
 /// A command in the register of files, and the other way round.
@@ -317,10 +209,7 @@ fn words_do_not_count() {
     for step in steps.iter_mut().filter(|step| step.is_loaders()) {
         step.data = b"grub_cmd: halt\0".to_vec();
     }
-    assert_eq!(
-        name(judge(&evidence(&steps), &rules())).as_deref(),
-        Some("GRUB")
-    );
+    accepted_as_grub(judge(&evidence(&steps), &rules()));
     // The right words with another digest.
     let mut steps = recorded();
     let place = places(&steps, |step| step.place == COMMAND)[4];
@@ -389,10 +278,7 @@ fn one_of_several_rules_suffices() {
     refused(&judge(&evidence(&recorded()), &old), Code::LoaderMismatch);
     let (image, _) = old.split_once("commands = ").expect("commands");
     let all = format!("{image}\n{old}\n{}", rules());
-    assert_eq!(
-        name(judge(&evidence(&recorded()), &all)).as_deref(),
-        Some("GRUB")
-    );
+    accepted_as_grub(judge(&evidence(&recorded()), &all));
     // Commands of one with the files of another are neither's.
     let file = hexadecimal(&hash(SCRIPT.as_bytes()));
     let mixed = rules().replace(&file, &hexadecimal(&[7; 32]));
@@ -419,10 +305,7 @@ fn rules_can_be_digests() {
         events(COMMAND),
         events(FILE)
     );
-    assert_eq!(
-        name(judge(&evidence(&recorded()), &rules)).as_deref(),
-        Some("GRUB")
-    );
+    accepted_as_grub(judge(&evidence(&recorded()), &rules));
 }
 
 /// What the operator's tool reads from evidence is what GRUB's script says.

@@ -5,11 +5,11 @@ use adyton_evidence::log::kind;
 use adyton_evidence::platform::qualifying_data;
 use adyton_evidence::software::{Monitor, STARTED_WITH, Tpm, digest, start};
 use adyton_evidence::verdict::{Code, Machine, Verdict};
-use adyton_evidence::verify::{Question, verify};
 use adyton_evidence::{hash, log};
 
 use crate::scene::{
-    NONCE, SUBJECT, accepted, anchors, composition, genuine, judge, policy, policy_with, refused,
+    NONCE, SUBJECT, accepted, anchors, composition, genuine, judge, judge_by, policy, policy_with,
+    refused,
 };
 
 fn ask(monitor: &Monitor) -> Verdict {
@@ -108,18 +108,9 @@ fn a_key_that_signs_anything_is_refused() {
         let mut monitor = Monitor::genuine();
         monitor.tpm.attributes = attributes;
         anchors.machines[0].key = hash(&monitor.tpm.public());
-        let question = Question {
-            nonce: NONCE,
-            report_data: None,
-            key: None,
-            anchors: &anchors,
-            policy: &policy(),
-        };
         let evidence = monitor.evidence(NONCE, SUBJECT, &composition());
-        refused(
-            &verify(&evidence, &question),
-            Code::UnsuitableAttestationKey,
-        );
+        let verdict = judge_by(&evidence, &policy(), &anchors);
+        refused(&verdict, Code::UnsuitableAttestationKey);
     }
 }
 
@@ -447,14 +438,8 @@ fn missing_anchors_are_refused_each_for_its_own_reason() {
     for (remove, code) in cases {
         let mut anchors = anchors();
         remove(&mut anchors);
-        let question = Question {
-            nonce: NONCE,
-            report_data: None,
-            key: None,
-            anchors: &anchors,
-            policy: &policy(),
-        };
-        refused(&verify(&genuine(&composition()), &question), code);
+        let verdict = judge_by(&genuine(&composition()), &policy(), &anchors);
+        refused(&verdict, code);
     }
 }
 

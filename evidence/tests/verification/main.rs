@@ -3,6 +3,7 @@
 //! Each attack has its positive control: the same evidence without it is accepted.
 
 mod bits;
+mod boots;
 mod composition;
 mod enclave;
 mod figures;

@@ -39,12 +39,16 @@ pub fn policy_with(from: &str, to: &str) -> Policy {
 
 /// The verdict on evidence, by the usual question.
 pub fn judge(evidence: &[u8], policy: &Policy) -> Verdict {
-    let anchors = anchors();
+    judge_by(evidence, policy, &anchors())
+}
+
+/// The same, by other anchors.
+pub fn judge_by(evidence: &[u8], policy: &Policy, anchors: &Anchors) -> Verdict {
     let question = Question {
         nonce: NONCE,
         report_data: None,
         key: None,
-        anchors: &anchors,
+        anchors,
         policy,
     };
     verify(evidence, &question)

@@ -87,22 +87,6 @@ pub fn application(elf: &[u8]) -> Result<Vec<u8>> {
     ))
 }
 
-/// The digest by which firmware measures an application (Microsoft's Authenticode): all of the file but
-/// its checksum and the entry that would lead to a signature. Ours has no signature, and nothing
-/// behind its sections.
-pub fn authenticode_digest(image: &[u8]) -> String {
-    hexadecimal(&authenticode_hash(image))
-}
-
-/// The same as bytes.
-pub fn authenticode_hash(image: &[u8]) -> [u8; 32] {
-    const CHECKSUM: usize = OPTIONAL_HEADER + 64;
-    const CERTIFICATES: usize = OPTIONAL_HEADER + 112 + 4 * 8;
-    let (before, rest) = image.split_at(CHECKSUM);
-    let (between, rest) = rest[4..].split_at(CERTIFICATES - CHECKSUM - 4);
-    Sha256::digest([before, between, &rest[8..]].concat()).into()
-}
-
 /// SHA-256 in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::digest;
+use super::{authenticode_digest, digest};
 use crate::setup::BootLoader;
 
 /// Where firmware looks for what it shall start.
@@ -65,9 +65,9 @@ impl Chain {
     /// given: those who know the right one refuse the other.
     pub fn reference(self, loader: &BootLoader, monitor: &[u8]) -> Result<String> {
         let expected: Expected = toml::from_str(EXPECTED)?;
-        let mut images = vec![digest_without_signature(&loader.application()?)?];
+        let mut images = vec![authenticode_digest(&loader.application()?)?];
         if self == Self::ShimAndGrub {
-            images.insert(0, digest_without_signature(&loader.shim()?)?);
+            images.insert(0, authenticode_digest(&loader.shim()?)?);
         }
         let images = json!(images);
         let mut text = format!("[[loader]]\nname = \"GRUB\"\nimages = {images}\n");
@@ -85,31 +85,6 @@ impl Chain {
         }
         Ok(text + "]\n")
     }
-}
-
-/// The digest by which firmware measures a signed application (Microsoft's Authenticode): all of the file but its checksum, the entry that
-/// leads to the signatures, and these, which stand at the end.
-fn digest_without_signature(image: &[u8]) -> Result<String> {
-    // PE/COFF, "Optional Header Data Directories": place and size of the certificate table.
-    const HEADER: usize = 0x3c;
-    const CHECKSUM: usize = 24 + 64;
-    const CERTIFICATES: usize = 24 + 112 + 4 * 8;
-    let word = |place: usize| {
-        let bytes = image.get(place..).and_then(<[u8]>::first_chunk);
-        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize)
-    };
-    let parts = || {
-        let header = word(HEADER)?;
-        let entry = header + CERTIFICATES;
-        let (certificates, size) = (word(entry)?, word(entry + 4)?);
-        let end = (certificates + size == image.len()).then_some(certificates)?;
-        let before = image.get(..header + CHECKSUM)?;
-        let between = image.get(header + CHECKSUM + 4..entry)?;
-        Some([before, between, image.get(entry + 8..end)?].concat())
-    };
-    Ok(digest(
-        &parts().context("GRUB's image is not signed as expected")?,
-    ))
 }
 
 /// The events of GRUB's registers, in order.

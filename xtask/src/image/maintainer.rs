@@ -18,7 +18,8 @@ use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{Signature, SigningKey};
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
 
-use super::application::{application, authenticode_hash};
+use super::application::application;
+use super::authenticode::authenticode_hash;
 use crate::workspace::Workspace;
 
 /// What firmware says in PCR 4 before it tries an option, and after one that gave up (PC Client Platform Firmware Profile, section
@@ -113,7 +114,7 @@ impl Maintainer {
         let mut application = application(elf)?;
         let written = self.imprint(release)?.write(&mut application);
         written.map_err(|_| anyhow!("the monitor has no place for its maintainer's key"))?;
-        let approvals = self.approvals(release, authenticode_hash(&application))?;
+        let approvals = self.approvals(release, authenticode_hash(&application)?)?;
         Ok(Release {
             application,
             approvals,

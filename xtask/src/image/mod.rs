@@ -5,6 +5,7 @@
 //! a kernel's modules) are packed once, and each boot adds a small one that says what to do.
 
 mod application;
+mod authenticode;
 mod bundle;
 mod cpio;
 mod disk;
@@ -13,7 +14,8 @@ mod maintainer;
 mod modules;
 mod segments;
 
-pub use application::{application, authenticode_digest, digest, hexadecimal};
+pub use application::{application, digest, hexadecimal};
+pub use authenticode::authenticode_digest;
 pub use bundle::bundle;
 pub use disk::{MIB, SECTOR, format_firmware_partition, partition, write as write_disk};
 pub use loader::{APPLICATION, Chain};

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::apt::Apt;
-use super::selftests::whole;
-use crate::progress;
+use super::folder;
 use crate::workspace::Workspace;
 
 const PACKAGES: [&str; 3] = ["grub-efi-amd64-signed", "grub-efi-amd64-bin", "shim-signed"];
@@ -29,16 +28,7 @@ impl BootLoader {
 
     /// Fetches it if it is not there yet.
     pub fn fetch(&self) -> Result<()> {
-        if self.folder.exists() {
-            return Ok(());
-        }
-        let outcome = progress::step("fetching GRUB", || whole(&self.folder, unpack));
-        // Somebody else may have fetched it at the same time.
-        if self.folder.exists() {
-            Ok(())
-        } else {
-            outcome
-        }
+        folder::fill(&self.folder, "fetching GRUB", unpack)
     }
 
     /// The EFI application.

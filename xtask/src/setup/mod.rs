@@ -2,6 +2,7 @@
 
 mod apt;
 mod emulator;
+mod folder;
 mod kernel;
 mod loader;
 mod packages;

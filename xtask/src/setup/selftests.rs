@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::apt::Apt;
-use crate::progress;
+use super::folder;
 use crate::tool;
 use crate::workspace::Workspace;
 
@@ -32,11 +32,9 @@ pub fn fetch(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target("sgx-selftests");
     if !folder.exists() {
         download(workspace)?;
-        let what = "building the kernel's SGX selftests";
-        progress::step(what, || {
-            whole(&folder, |partial| build(&sources(workspace), partial))
-        })?;
     }
+    let what = "building the kernel's SGX selftests";
+    folder::fill(&folder, what, |partial| build(&sources(workspace), partial))?;
     Ok(folder)
 }
 
@@ -45,27 +43,12 @@ pub fn fetch(workspace: &Workspace) -> Result<PathBuf> {
 /// # Errors
 /// If the distribution's packages cannot be reached.
 pub fn download(workspace: &Workspace) -> Result<()> {
-    let folder = sources(workspace);
-    if folder.exists() {
-        return Ok(());
-    }
     let what = "fetching the kernel's SGX selftests";
-    progress::step(what, || whole(&folder, unpack))
+    folder::fill(&sources(workspace), what, unpack)
 }
 
 fn sources(workspace: &Workspace) -> PathBuf {
     workspace.target("sgx-selftests.sources")
-}
-
-/// Fills a folder beside and moves it there whole: what is interrupted leaves no half.
-pub(super) fn whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let partial = folder.with_extension(format!("partial-{}", std::process::id()));
-    fs::create_dir_all(&partial)?;
-    let outcome = fill(&partial).and_then(|()| Ok(fs::rename(&partial, folder)?));
-    if outcome.is_err() {
-        fs::remove_dir_all(&partial)?;
-    }
-    outcome
 }
 
 /// The parts of the package's archive that are wanted.

@@ -7,9 +7,8 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 
-use super::{packages, selftests};
+use super::{folder, packages, selftests};
 use crate::image;
-use crate::progress;
 use crate::tool;
 use crate::workspace::Workspace;
 
@@ -126,19 +125,16 @@ fn programs(workspace: &Workspace, package: &str) -> PathBuf {
 
 fn install(workspace: &Workspace, package: &str) -> Result<()> {
     let root = root(workspace, package);
-    if root.exists() {
-        return Ok(());
+    if !root.exists() {
+        packages::install(PROTOCOL_BUFFERS)?;
     }
-    packages::install(PROTOCOL_BUFFERS)?;
-    progress::step(&format!("building {package}"), || {
-        selftests::whole(&root, |partial| {
-            let mut cargo = workspace.cargo();
-            // Both have most of what they need in common.
-            let common = workspace.target("enclave-tools");
-            cargo.env("CARGO_TARGET_DIR", common).arg("install");
-            tool::run(cargo.args([package, "--quiet", "--root"]).arg(partial))?;
-            Ok(())
-        })
+    folder::fill(&root, &format!("building {package}"), |partial| {
+        let mut cargo = workspace.cargo();
+        // Both have most of what they need in common.
+        let common = workspace.target("enclave-tools");
+        cargo.env("CARGO_TARGET_DIR", common).arg("install");
+        tool::run(cargo.args([package, "--quiet", "--root"]).arg(partial))?;
+        Ok(())
     })
 }
 

@@ -67,6 +67,7 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, with_monitor: bool) -> R
             // Fetched here, so that boots that run side by side find it; errors are told there.
             let _ = chosen.boot.settings.fetch_kernel(workspace);
             let _ = chosen.boot.settings.fetch_emulator(workspace);
+            let _ = chosen.boot.settings.fetch_loader(workspace);
             if let Some(software) = chosen.boot.settings.software
                 && software.download(workspace).is_ok()
                 && let Err(error) = software.prepare(workspace)
