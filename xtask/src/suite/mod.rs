@@ -18,6 +18,7 @@ mod schedule;
 mod searches;
 mod selection;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -39,11 +40,14 @@ pub use self::selection::Selection as Filter;
 /// Prints the names that a filter means.
 pub fn list(workspace: &Workspace, filter: Option<&str>) -> Result<ExitCode> {
     let (steps, boots) = choose(workspace, &Selection::new(filter))?;
-    steps.iter().for_each(|step| println!("{}", step.name));
-    boots
-        .iter()
-        .flat_map(Chosen::names)
-        .for_each(|name| println!("{name}"));
+    let steps = steps.iter().map(|step| step.name.to_owned());
+    let mut output = io::stdout().lock();
+    for name in steps.chain(boots.iter().flat_map(Chosen::names)) {
+        // Who reads them may have seen enough.
+        if writeln!(output, "{name}").is_err() {
+            break;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
