@@ -24,7 +24,7 @@ pub fn payload(name: &str) -> Result<Vec<u8>> {
     fs::read(format!("{folder}/{name}")).with_context(|| format!("reading payload {name}"))
 }
 
-/// A sealed domain of one payload in a claim of its own, with what keeps it alive.
+/// A domain of one payload in a claim of its own, with what keeps it alive.
 pub struct Running {
     /// The domain and its vCPUs.
     pub loaded: Loaded,
@@ -83,6 +83,18 @@ pub fn run_with(
     flags: Flags,
     change: impl FnOnce(&mut Program<'_>),
 ) -> Result<Running> {
+    let running = build_with(name, arguments, flags, change)?;
+    running.domain().seal()?;
+    Ok(running)
+}
+
+/// Builds `name` and does not seal it.
+pub fn build_with(
+    name: &str,
+    arguments: &[&str],
+    flags: Flags,
+    change: impl FnOnce(&mut Program<'_>),
+) -> Result<Running> {
     let file = payload(name)?;
     let mut program = Program::new(Image::parse(&file)?, flags);
     program.arguments = arguments.to_vec();
@@ -90,7 +102,6 @@ pub fn run_with(
     let pool = pool()?;
     let claim = pool.claim(ROOM.max(program.claim_size() + (2 << 20)))?;
     let loaded = program.build(&claim)?;
-    loaded.domain.seal()?;
     Ok(Running {
         loaded,
         claim,

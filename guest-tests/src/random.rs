@@ -5,15 +5,22 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
 use adyton::abi::call::Call;
+use adyton::abi::enclave::REPORT_SIZE;
 use adyton::abi::error::Error as Reason;
 use adyton::convention::{FINISHED, PAYLOAD};
-use adyton::{Environment, Exit, Flags, Linux, Monitor, Pool};
+use adyton::devices::Holder;
+use adyton::{Environment, Exit, Flags, Function, Linux, Monitor, Pool, READ_WRITE};
 use adyton_player::{Dice, Ground, Player, Tally, World};
 use anyhow::{Result, bail, ensure};
 
-use crate::fixture::{audit, pool, run_with};
+use crate::device::assigned::nvme_function;
+use crate::enclave::evidence::any_report;
+use crate::fixture::{audit, build_with, pool};
+use crate::whole_core::Offline;
 use crate::{attempt, kernel_mode, machine, raw};
 
 pub(crate) const TESTS: &[crate::Test] = &[
@@ -22,6 +29,10 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("random-calls-in-kernel-mode", random_calls_in_kernel_mode),
     ("random-calls-inside", random_calls_inside),
     ("random-calls-everywhere", random_calls_everywhere),
+    (
+        "random-calls-on-a-whole-machine",
+        random_calls_on_a_whole_machine,
+    ),
 ];
 
 /// Bytes of each range that is claimed and released all the time.
@@ -33,6 +44,12 @@ const ROUNDS: u32 = 20_000;
 const VISIT: u32 = 500;
 /// The first word of a payload's exit that reports.
 const TALLY: u64 = PAYLOAD + 1;
+
+/// What a domain that plays may do.
+const ALL_FLAGS: Flags = Flags::CONFIDENTIAL
+    .union(Flags::MAY_COMPOSE)
+    .union(Flags::MAY_ACCEPT)
+    .union(Flags::MAY_ATTEST);
 
 /// What the environment says, a number in decimal or hexadecimal.
 pub(crate) fn setting(name: &str) -> Option<u64> {
@@ -92,6 +109,30 @@ impl Knowledge {
     }
 }
 
+/// What a machine must have so that every call can succeed, beside a boot that was measured.
+struct Whole {
+    /// A PCI function that nobody drives, and its registers.
+    function: Function,
+    registers: Linux,
+    /// A REPORT for the monitor.
+    report: &'static [u8; REPORT_SIZE],
+    /// A core that Linux does without.
+    core: Offline,
+}
+
+impl Whole {
+    fn new() -> Result<Self> {
+        let function = nvme_function()?;
+        function.unbind()?;
+        Ok(Self {
+            registers: function.map()?,
+            function,
+            report: Box::leak(Box::new(any_report()?)),
+            core: Offline::of(2)?,
+        })
+    }
+}
+
 /// What several players share.
 struct Table {
     pool: Pool,
@@ -101,7 +142,7 @@ struct Table {
 }
 
 impl Table {
-    fn new() -> Result<Self> {
+    fn new(whole: Option<&Whole>) -> Result<Self> {
         let pool = pool()?;
         pool.collect()?;
         let before = Monitor::ask()?;
@@ -114,6 +155,16 @@ impl Table {
             ranges: RANGES,
             size: RANGE,
             ordinary: ordinary()?,
+            answers: Some(answers()?),
+            report: whole.map(|whole| whole.report),
+            device: whole.map(|whole| {
+                let Whole {
+                    function,
+                    registers,
+                    ..
+                } = whole;
+                (function.number.into(), registers.base())
+            }),
             long: long(&pool).ok(),
             unmapped: Some(0x1000),
             is_inside: false,
@@ -139,6 +190,7 @@ impl Table {
     fn play(&self, player: &mut Player, rounds: u32) {
         for _ in 0..rounds {
             let request = self.world.with(|world| player.choose(world));
+            player.ask(&request, raw::store);
             let response = self.pool.environment().call(&request);
             self.world
                 .with(|world| player.learn(world, &request, &response));
@@ -168,6 +220,16 @@ fn ordinary() -> Result<(u64, u64)> {
     Ok((base, PAGES * 4096))
 }
 
+/// Some more of them, all there.
+fn answers() -> Result<(u64, u64)> {
+    const SIZE: u64 = 128 << 10;
+    let base = raw::anonymous_in_small_pages(SIZE + 4096)?;
+    (0..=SIZE)
+        .step_by(4096)
+        .for_each(|offset| raw::store(base + offset, 0));
+    Ok((base, SIZE))
+}
+
 /// The pool, mapped by small pages, more of them than one call looks at.
 fn long(pool: &Pool) -> Result<(u64, u64)> {
     const SIZE: u64 = RANGES * RANGE;
@@ -176,21 +238,28 @@ fn long(pool: &Pool) -> Result<(u64, u64)> {
     Ok((machine::map_physical(end - SIZE, SIZE)?, SIZE))
 }
 
+/// What must not be missing among the answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Complete {
+    /// Anything may be.
+    No,
+    /// What every machine gives.
+    OnAnyMachine,
+    /// What a whole machine gives.
+    OnWholeMachine,
+}
+
 /// How often what came; what must not be missing is.
-fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
+fn judge(tally: &Tally, complete: Complete) -> Result<()> {
     println!("{} calls, {} faults", tally.all(), tally.faults());
     let mut missing = Vec::new();
     for (call, tries, successes) in tally.calls() {
         println!("  {call:?}: {successes} of {tries}");
-        // These need a measured boot, secrets of it, a question in memory, or a device and its registers.
-        let is_apart = matches!(
+        let needs_whole_machine = matches!(
             call,
             Call::Quote
                 | Call::EventLog
-                | Call::Evidence
                 | Call::EnclaveEvidence
-                | Call::Report
-                | Call::Check
                 | Call::Key
                 | Call::Counter
                 | Call::Enrol
@@ -199,27 +268,28 @@ fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
                 | Call::Assign
                 | Call::Configure
         );
+        let is_apart = needs_whole_machine && complete != Complete::OnWholeMachine;
         if tries == 0 || successes * 100 < tries && !is_apart {
             missing.push(format!("{call:?}"));
         }
     }
-    // They need a core that does not answer, a monitor without memory, a broken TPM, a machine without IOMMU, a device, or a
-    // measured boot: tests of their own.
-    let apart = [
+    // They need a core that does not answer, a monitor without memory, a TPM that refuses, a domain that was signed, or a function whose
+    // surroundings change: tests of their own.
+    let rare = [
         Reason::Quarantined,
         Reason::Exhausted,
         Reason::Tpm,
-        Reason::Unprotected,
-        Reason::Signature,
         Reason::Newer,
-        Reason::NoCounter,
-        Reason::NotDevice,
         Reason::Unassignable,
         Reason::Entangled,
     ];
+    let elsewhere: &[Reason] = match complete {
+        Complete::OnWholeMachine => &[Reason::Unmeasured, Reason::Unprotected],
+        _ => &[Reason::Signature, Reason::NoCounter, Reason::NotDevice],
+    };
     for (error, count) in tally.errors() {
         println!("  {error:?}: {count}");
-        if count == 0 && !apart.contains(&error) {
+        if count == 0 && !rare.contains(&error) && !elsewhere.contains(&error) {
             missing.push(format!("{error:?}"));
         }
     }
@@ -229,27 +299,30 @@ fn judge(tally: &Tally, is_complete: bool) -> Result<()> {
         .sum::<u64>()
         < tally.all() / 10;
     ensure!(!too_few, "hardly a call was taken: they say little");
-    ensure!(!is_complete || missing.is_empty(), "missing: {missing:?}");
+    ensure!(
+        complete == Complete::No || missing.is_empty(),
+        "missing: {missing:?}"
+    );
     Ok(())
 }
 
 fn random_calls() -> Result<()> {
-    let table = Table::new()?;
+    let table = Table::new(None)?;
     let mut player = table.player(seed(&table.pool));
     table.play(&mut player, rounds());
-    judge(&player.tally, false)?;
+    judge(&player.tally, Complete::No)?;
     table.end()
 }
 
 /// Two threads play with the same claims at once, and meet each other's unfinished calls.
 fn random_calls_on_two_cores() -> Result<()> {
-    let table = Table::new()?;
+    let table = Table::new(None)?;
     let seed = seed(&table.pool);
     let tally = on_two_cores(&table, seed, |player, rounds, _| {
         table.play(player, rounds);
         Ok(())
     })?;
-    judge(&tally, false)?;
+    judge(&tally, Complete::No)?;
     table.end()
 }
 
@@ -288,6 +361,7 @@ extern "C" fn visit(argument: u64) {
     for _ in 0..VISIT {
         let _others_turn = visit.world.try_with(|world| {
             let request = visit.player.choose(world);
+            visit.player.ask(&request, raw::store);
             let response = visit.place.call(&request);
             visit.player.learn(world, &request, &response);
         });
@@ -309,20 +383,36 @@ fn play_in_kernel_mode(table: &Table, player: &mut Player, rounds: u32) -> Resul
 }
 
 fn random_calls_in_kernel_mode() -> Result<()> {
-    let table = Table::new()?;
+    let table = Table::new(None)?;
     let mut player = table.player(seed(&table.pool));
     play_in_kernel_mode(&table, &mut player, rounds())?;
-    judge(&player.tally, false)?;
+    judge(&player.tally, Complete::No)?;
     table.end()
 }
 
-/// What a domain that plays reports.
-fn play_inside(seed: u64, rounds: u32, flags: Flags) -> Result<Tally> {
+/// What a domain that plays reports. It drives the function, if nobody else does at some moment.
+fn play_inside(seed: u64, rounds: u32, flags: Flags, whole: Option<&Whole>) -> Result<Tally> {
     let (seed, rounds) = (seed.to_string(), rounds.to_string());
-    let mut running = run_with("player", &[&seed, &rounds], flags, |program| {
+    let function = whole.map(|whole| &whole.function);
+    let facts = function.map(Function::facts).transpose()?;
+    let mut running = build_with("player", &[&seed, &rounds], flags, |program| {
         program.pool = 1 << 20;
+        program.heap = 256 << 10;
         program.quota = Some(300);
+        program.device = facts.map(|facts| facts.kind());
     })?;
+    if let Some(function) = function {
+        let place = running.loaded.plan.device().base;
+        let is_given = |_| {
+            let given = function.assign(running.domain(), place, READ_WRITE).is_ok();
+            if !given {
+                sleep(Duration::from_millis(20));
+            }
+            given
+        };
+        let _without = (0..50).any(is_given);
+    }
+    running.domain().seal()?;
     let mut words = [0; Tally::WORDS];
     loop {
         match running.vcpu().enter(0)? {
@@ -341,22 +431,33 @@ fn play_inside(seed: u64, rounds: u32, flags: Flags) -> Result<Tally> {
 }
 
 fn random_calls_inside() -> Result<()> {
-    let table = Table::new()?;
+    let table = Table::new(None)?;
     let seed = seed(&table.pool);
-    let flags = Flags::CONFIDENTIAL | Flags::MAY_COMPOSE | Flags::MAY_ACCEPT;
-    let tally = play_inside(seed, rounds(), flags)?;
-    judge(&tally, false)?;
+    let tally = play_inside(seed, rounds(), ALL_FLAGS, None)?;
+    judge(&tally, Complete::No)?;
     table.end()
 }
 
-/// On one core user and kernel mode by turns, on the other user mode and a domain by turns, all with the same claims.
 fn random_calls_everywhere() -> Result<()> {
-    const TURN: u32 = 4000;
-    let table = Table::new()?;
+    everywhere(None, Complete::OnAnyMachine)
+}
+
+/// The same where every call can succeed.
+fn random_calls_on_a_whole_machine() -> Result<()> {
+    let whole = Whole::new()?;
+    everywhere(Some(&whole), Complete::OnWholeMachine)?;
+    // Nothing is left of what was given away.
+    ensure!(whole.function.facts()?.holder == Holder::System);
+    whole.core.end()
+}
+
+/// On one core user and kernel mode by turns, on the other user mode and a domain by turns, all with the same claims.
+fn everywhere(whole: Option<&Whole>, complete: Complete) -> Result<()> {
+    const TURN: u32 = 2000;
+    let table = Table::new(whole)?;
     let seed = seed(&table.pool);
     let inside = Mutex::new(Tally::new());
     let (failed, turns) = (AtomicBool::new(false), AtomicU64::new(0));
-    let all_flags = Flags::CONFIDENTIAL | Flags::MAY_COMPOSE | Flags::MAY_ACCEPT;
     let turn = |player: &mut Player, core: usize| -> Result<()> {
         table.play(player, TURN / 2);
         if core == 0 {
@@ -364,8 +465,8 @@ fn random_calls_everywhere() -> Result<()> {
         }
         let number = turns.fetch_add(1, Ordering::Relaxed);
         // Every other one may do little.
-        let flags = [all_flags, Flags::CONFIDENTIAL | Flags::MAY_CREATE][number as usize % 2];
-        let tally = play_inside(seed ^ number << 20, TURN / 2, flags)?;
+        let flags = [ALL_FLAGS, Flags::CONFIDENTIAL | Flags::MAY_CREATE][number as usize % 2];
+        let tally = play_inside(seed ^ number << 20, TURN / 2, flags, whole)?;
         inside.lock().expect("no panic").add_words(&tally.words());
         Ok(())
     };
@@ -381,6 +482,6 @@ fn random_calls_everywhere() -> Result<()> {
         Ok(())
     })?;
     tally.add_words(&inside.lock().expect("no panic").words());
-    judge(&tally, true)?;
+    judge(&tally, complete)?;
     table.end()
 }

@@ -9,6 +9,7 @@ mod running;
 mod told;
 
 use std::fs;
+use std::io;
 use std::time::{Duration, Instant};
 
 use adyton::abi::PAGE_SIZE;
@@ -34,7 +35,6 @@ pub(crate) fn tests() -> impl Iterator<Item = crate::Test> {
 }
 
 const CORE: u64 = 1;
-const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
 
 /// The payload's window and what is where in it.
 const WINDOW: usize = 1;
@@ -58,20 +58,37 @@ const LIMIT: u64 = 50_000_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 const WHILE: Duration = Duration::from_millis(500);
 
-/// Core 1 offline; it comes back at the end.
-struct Offline;
+/// A core that is offline; it comes back at the end.
+pub(crate) struct Offline(u64);
 
 impl Offline {
+    /// Core 1, which is these tests'.
     fn begin() -> Result<Self> {
+        Self::of(CORE)
+    }
+
+    /// Takes this core offline.
+    pub(crate) fn of(core: u64) -> Result<Self> {
         raw::stay_on(0)?;
-        fs::write(ONLINE, "0").context("taking core 1 offline")?;
-        Ok(Self)
+        let offline = Self(core);
+        offline.set("0").context("taking a core offline")?;
+        Ok(offline)
+    }
+
+    fn set(&self, online: &str) -> io::Result<()> {
+        let core = self.0;
+        fs::write(format!("/sys/devices/system/cpu/cpu{core}/online"), online)
+    }
+
+    /// Has Linux start it.
+    fn start(&self) -> io::Result<()> {
+        self.set("1")
     }
 
     /// Takes it back, which must work.
-    fn end(self) -> Result<()> {
-        fs::write(ONLINE, "1").context("taking core 1 back")?;
-        raw::stay_on(1)?;
+    pub(crate) fn end(self) -> Result<()> {
+        self.start().context("taking a core back")?;
+        raw::stay_on(self.0 as usize)?;
         raw::stay_on(0)
     }
 }
@@ -79,7 +96,7 @@ impl Offline {
 impl Drop for Offline {
     fn drop(&mut self) {
         // What a test leaves undone is undone; it has said what is wrong already.
-        let _online_already = fs::write(ONLINE, "1");
+        let _online_already = self.start();
     }
 }
 

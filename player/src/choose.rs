@@ -34,14 +34,14 @@ const WEIGHTS: &[(Call, u64)] = &[
     (Call::Cores, 6),
     (Call::Quote, 1),
     (Call::Key, 1),
-    (Call::Counter, 1),
+    (Call::Counter, 2),
     (Call::Enrol, 1),
     (Call::EventLog, 1),
     (Call::Evidence, 1),
     (Call::EnclaveEvidence, 1),
     (Call::Report, 1),
     (Call::Check, 1),
-    (Call::CarveCore, 1),
+    (Call::CarveCore, 2),
     (Call::Start, 2),
     (Call::Assign, 2),
     (Call::Configure, 1),
@@ -52,6 +52,8 @@ const LIMIT: u64 = 200_000;
 
 /// What a domain is given first, so that debug reads and entries find something.
 pub const FIRST_PLACE: u64 = 0x10_0000;
+/// Where a domain finds a device's registers.
+const DEVICE_PLACE: u64 = 0x4000_0000;
 
 /// Rights that are often right.
 const ATTRIBUTES: [u64; 8] = [3, 7, 3 | 8, 7 | 8, 7 | 16, 7 | 8 | 16, 3 | 32, 1];
@@ -132,34 +134,36 @@ impl Chooser<'_> {
                 plain([topic, selector, 0, 0])
             }
             Call::Random => [0; 8],
-            Call::Quote | Call::EventLog | Call::Report | Call::Check => {
-                let (page, offset) = (self.page(None), self.dice.below(9000));
+            Call::Quote | Call::EventLog => {
+                let ((page, _), offset) = (self.answers(), self.dice.below(9000));
                 plain([page, offset, 0, 0])
             }
-            Call::Configure => {
-                let (page, offset) = (self.page(None), self.dice.below(64) * 4);
-                let [width, write, value] = [
-                    self.dice.one_of(&[1, 2, 4]),
-                    self.dice.below(2),
-                    self.dice.word() >> 32,
-                ];
-                [page, offset, width, write, value, 0, 0, 0]
+            Call::Report | Call::Check => {
+                // Where no other answer overwrites it.
+                let page = match self.ground.answers {
+                    Some((address, size)) if !self.dice.once_in(8) => address + size,
+                    _ => self.page(None),
+                };
+                plain([page, 0, 0, 0])
             }
+            Call::Configure => self.configure()?,
             Call::Key => {
-                let (binding, signature) = (self.dice.below(3), self.page(None));
+                let binding = self.dice.one_of(&[0, 0, 1, 2]);
+                // By the measurement there is none to show.
+                let signature = match binding {
+                    0 => 0,
+                    _ => self.page(None),
+                };
                 plain([binding, 0, signature, 0])
             }
-            Call::Counter => {
-                let (operation, selector) = (self.dice.below(6), self.dice.below(20));
-                self.named(0, 0, [operation, selector, 0, 0, 0])
-            }
+            Call::Counter => self.counter(),
             Call::Enrol => {
-                let (page, step) = (self.page(None), self.dice.below(3));
+                let ((page, _), step) = (self.answers(), self.dice.below(3));
                 plain([page, step, 0, 0])
             }
             Call::EnclaveEvidence => {
-                let size = self.dice.one_of(&[0, PAGE_SIZE, 4 * PAGE_SIZE]);
-                plain([self.page(None), size, 0, 0])
+                let (page, size) = self.answers();
+                plain([page, size, 0, 0])
             }
             Call::Exit => {
                 let word = self.dice.word();
@@ -212,6 +216,46 @@ impl Chooser<'_> {
     fn page(&mut self, range: Option<usize>) -> u64 {
         let pages = self.ground.size / PAGE_SIZE;
         self.range_address(range) + self.dice.below(pages) * PAGE_SIZE
+    }
+
+    /// Where a call may answer, and into how many bytes: mostly where a question was asked.
+    fn answers(&mut self) -> (u64, u64) {
+        match self.ground.answers {
+            Some((address, size)) if !self.dice.once_in(8) => {
+                let size = self.dice.one_of(&[0, PAGE_SIZE, size, size, size]);
+                (address, size)
+            }
+            _ => {
+                let size = self.dice.one_of(&[0, PAGE_SIZE, u64::MAX << 12]);
+                (self.page(None), size)
+            }
+        }
+    }
+
+    /// Mostly a register that is read, and mostly by a domain that has a device.
+    fn configure(&mut self) -> Option<[u64; 8]> {
+        let page = match self.ground.device {
+            Some((_, address)) if !self.dice.once_in(8) => address,
+            _ => self.page(None),
+        };
+        let offset = self.dice.below(64) * 4;
+        let [width, write, value] = [
+            self.dice.one_of(&[1, 2, 4]),
+            self.dice.one_of(&[0, 0, 1]),
+            self.dice.word() >> 32,
+        ];
+        let makes_sense = self.ground.is_inside || self.dice.once_in(4);
+        makes_sense.then_some([page, offset, width, write, value, 0, 0, 0])
+    }
+
+    /// About itself, or in domain 0 about one that was sealed.
+    fn counter(&mut self) -> [u64; 8] {
+        let range = self.range();
+        let page = self.page(Some(range));
+        let subject = self.domain(|domain| domain.is_sealed);
+        let (control, range) = subject.map_or((page, range), |it| (it.control, it.range));
+        let (operation, selector) = (self.dice.below(6), self.dice.one_of(&[0, 0, 1, 20]));
+        self.named(control, range, [operation, selector, 0, 0, 0])
     }
 
     fn domain(&mut self, wanted: impl Fn(&Domain) -> bool) -> Option<Domain> {
@@ -318,10 +362,21 @@ impl Chooser<'_> {
 
     fn command(&mut self, call: Call) -> Option<[u64; 8]> {
         let domain = match call {
-            Call::Vcpu | Call::Cores | Call::Seal | Call::Assign | Call::CarveCore => {
-                self.domain(|domain| !domain.is_sealed)
+            Call::Vcpu | Call::Cores | Call::Assign => self.domain(|domain| !domain.is_sealed),
+            Call::CarveCore => self.domain(|domain| !domain.is_sealed && domain.vcpus > 0),
+            Call::Seal => {
+                // A core is too rare to be left to a domain that never starts.
+                let ready = self.domain(|domain| !domain.is_sealed && domain.core.is_some());
+                ready.or_else(|| self.domain(|domain| !domain.is_sealed))
             }
-            Call::Enter | Call::Start => self.domain(|domain| domain.is_sealed),
+            Call::Enter | Call::Evidence => self.domain(|domain| domain.is_sealed),
+            Call::Start => {
+                let ready = self.domain(|domain| domain.is_sealed && domain.core.is_some());
+                if ready.is_none() && !self.dice.once_in(8) {
+                    return None;
+                }
+                ready
+            }
             _ => None,
         };
         let domain = domain.or_else(|| self.domain(|_| true))?;
@@ -329,8 +384,11 @@ impl Chooser<'_> {
         let sequence = domain.sequences.get(vcpu as usize).copied().unwrap_or(0);
         let rest = match call {
             Call::Assign => {
-                let (function, page) = (self.dice.below(64) * 8, self.page(Some(domain.range)));
-                [function, page, domain.next_place, 3, 0]
+                let (function, registers) = match self.ground.device {
+                    Some(device) if self.dice.once_in(2) => device,
+                    _ => (self.dice.below(64) * 8, self.page(Some(domain.range))),
+                };
+                [function, registers, DEVICE_PLACE, 3, 0]
             }
             Call::Vcpu => {
                 let exit_page = self.page(Some(domain.range));
@@ -342,17 +400,22 @@ impl Chooser<'_> {
             }
             Call::CarveCore => [self.dice.below(3), 0, 0, 0, 0],
             Call::Start => {
-                let region = self.region(|_| true).map_or(0, |region| region.name);
-                let (notice, thread) = (self.dice.one_of(&[0, 0, 0xfd]), self.dice.below(2));
+                let any = self.region(|_| true).map_or(0, |region| region.name);
+                let region = domain.core.unwrap_or(any);
+                let (notice, thread) = (
+                    self.dice.one_of(&[0, 0, 0xfd]),
+                    self.dice.one_of(&[0, 0, 1]),
+                );
                 [vcpu, region, sequence, notice, thread]
             }
             Call::Enter => [vcpu, sequence, LIMIT, 0, 0],
             Call::Abandon => [self.dice.one_of(&[0, 1, CLAIM_OPERATION]), 0, 0, 0, 0],
             Call::Evidence => {
-                let size = self
-                    .dice
-                    .one_of(&[0, PAGE_SIZE, 4 * PAGE_SIZE, u64::MAX << 12]);
-                [self.page(None), size, 0, 0, 0]
+                let (page, size) = self.answers();
+                if self.ground.is_inside && !self.dice.once_in(4) {
+                    return Some([0, 0, 0, page, size, 0, 0, 0]);
+                }
+                [page, size, 0, 0, 0]
             }
             Call::DebugRead => [FIRST_PLACE + self.dice.below(500) * 8, 0, 0, 0, 0],
             _ => [0; 5],
@@ -374,8 +437,12 @@ impl Chooser<'_> {
     /// Not the place of a long range where a fault would do harm: it would end elsewhere.
     fn may_spoil(&self, call: Call, arguments: &[u64; 8]) -> bool {
         const FEW: u64 = 4 * PAGE_SIZE;
-        let is_long = matches!(call, Call::Carve | Call::Share) && arguments[4] > FEW;
-        self.ground.unmapped.is_some() || !is_long
+        let size = match call {
+            Call::Carve | Call::Share | Call::Evidence => arguments[4],
+            Call::EnclaveEvidence => arguments[1],
+            _ => 0,
+        };
+        self.ground.unmapped.is_some() || size <= FEW
     }
 
     /// Something wrong, perhaps not far from what it was.

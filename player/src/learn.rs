@@ -49,6 +49,7 @@ pub(crate) fn from(
                 vcpus: 0,
                 sequences: [0; VCPUS],
                 next_place: FIRST_PLACE,
+                core: None,
             },
         ),
         Call::Vcpu => change(world, name, |domain| domain.vcpus += 1),
@@ -85,6 +86,20 @@ pub(crate) fn from(
             }
         }
         Call::Revoke => world.forget_region(request.arguments[3]),
+        Call::CarveCore | Call::Assign => {
+            if request.call == Call::CarveCore {
+                change(world, name, |domain| domain.core = Some(first));
+            }
+            let region = Region {
+                range,
+                name: first,
+                size: 0,
+                attributes: 0,
+                is_nobodys: false,
+                offer: None,
+            };
+            remember(&mut world.regions, victim, region);
+        }
         _ => {}
     }
 }

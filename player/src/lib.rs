@@ -11,10 +11,11 @@
 mod choose;
 mod dice;
 mod learn;
+mod question;
 mod tally;
 mod world;
 
-use adyton_compose::environment::{Environment, Request, Response};
+use adyton_compose::environment::{Request, Response};
 
 pub use dice::Dice;
 pub use tally::Tally;
@@ -37,18 +38,14 @@ impl Player {
         choose::call(self.ground, world, &mut self.dice)
     }
 
+    /// Has what the call needs to find in memory stored there: address and word.
+    pub fn ask(&self, request: &Request, store: impl FnMut(u64, u64)) {
+        question::ask(&self.ground, request, store);
+    }
+
     /// Notes what came back, and what it says about the world.
     pub fn learn(&mut self, world: &mut World, request: &Request, response: &Response) {
         self.tally.note(request.call, response.status);
         learn::from(self.ground, world, &mut self.dice, request, response);
-    }
-
-    /// Plays `rounds` calls alone.
-    pub fn play(&mut self, place: &impl Environment, world: &mut World, rounds: u32) {
-        for _ in 0..rounds {
-            let request = self.choose(world);
-            let response = place.call(&request);
-            self.learn(world, &request, &response);
-        }
     }
 }

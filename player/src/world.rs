@@ -1,5 +1,7 @@
 //! What a player remembers of what its calls have made. It may be out of date: others play too.
 
+use adyton_abi::enclave::REPORT_SIZE;
+
 /// Memory in which a player may claim: ranges one behind another, and addresses that are wrong in an interesting way.
 #[derive(Clone, Copy, Debug)]
 pub struct Ground {
@@ -13,6 +15,12 @@ pub struct Ground {
     pub ordinary: (u64, u64),
     /// A contiguous range of small pages that is too long for one call: address, bytes.
     pub long: Option<(u64, u64)>,
+    /// Memory of the player's own, not of the pool, where it asks questions and calls answer: address, bytes. A page for a report follows.
+    pub answers: Option<(u64, u64)>,
+    /// A REPORT that an enclave has made for the monitor.
+    pub report: Option<&'static [u8; REPORT_SIZE]>,
+    /// A PCI function, and where its registers are mapped.
+    pub device: Option<(u64, u64)>,
     /// An address that nothing is mapped at, where a fault does no harm.
     pub unmapped: Option<u64>,
     /// Whether the player is a domain other than domain 0, which may exit.
@@ -41,6 +49,8 @@ pub struct Domain {
     pub sequences: [u64; VCPUS],
     /// Where the next thing may be placed.
     pub next_place: u64,
+    /// The region of the core that is its alone.
+    pub core: Option<u64>,
 }
 
 /// A region that was derived.
@@ -110,6 +120,9 @@ impl World {
 
     /// Forgets the region with this name.
     pub fn forget_region(&mut self, name: u64) {
+        let domains = self.domains.iter_mut().flatten();
+        let losing = domains.filter(|domain| domain.core == Some(name));
+        losing.for_each(|domain| domain.core = None);
         forget(&mut self.regions, |region| region.name == name);
     }
 

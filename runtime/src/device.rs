@@ -32,6 +32,12 @@ impl Device {
         devices::facts(&Inside, self.registers.base)
     }
 
+    /// Guest-physical address of its registers.
+    #[must_use]
+    pub const fn address(&self) -> u64 {
+        self.registers.base
+    }
+
     fn place(&self, offset: u64, width: u64) -> u64 {
         let inside = offset <= self.registers.size && width <= self.registers.size - offset;
         assert!(

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::build::Monitors;
-use crate::guest::{Images, Settings};
+use crate::guest::{Images, Settings, digests};
 use crate::image::{self, Signing};
 use crate::setup;
 use crate::workspace::Workspace;
@@ -75,7 +75,8 @@ impl System {
 
     /// What is measured, in the order of the events.
     fn digests(&self, images: &Images, kernel: &[u8], initrd: &[u8]) -> Result<Vec<Digest>> {
-        let digests = images.digests(self.signing.release, kernel, &self.command_line)?;
+        let application = images.application_of(self.signing.release)?;
+        let digests = digests(&application, kernel, &self.command_line)?;
         let mut all = Vec::from(digests);
         all.insert(all.len() - 1, ("adyton:initrd", image::digest(initrd)));
         Ok(all)

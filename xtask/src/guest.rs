@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::build::{Monitors, Programs};
 use crate::image::{self, APPLICATION, Chain, Maintainer, Release};
-use crate::qemu::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
+use crate::qemu::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm, manufacture};
 use crate::setup::{BootLoader, Emulator, Flavour, Kernel, Software, emulator, kernel};
 use crate::workspace::Workspace;
 
@@ -40,6 +40,8 @@ pub struct Settings {
     pub firmware: Firmware,
     /// The machine's TPM.
     pub tpm: Option<Tpm>,
+    /// Whether its endorsement key has a certificate.
+    pub tpm_certificate: bool,
     /// The number of the monitor's release.
     pub release: u64,
     /// Whether firmware starts another application before the monitor.
@@ -84,6 +86,7 @@ impl Default for Settings {
             machine: Board::Q35,
             firmware: Firmware::Pvh,
             tpm: None,
+            tpm_certificate: false,
             release: 1,
             evil_first: false,
             loader: None,
@@ -162,6 +165,11 @@ impl Images {
                 Some(variables)
             }
         };
+        let state = settings.tpm_certificate.then(|| folder.join("tpm"));
+        if let Some(state) = &state {
+            let _not_there = fs::remove_dir_all(state);
+            manufacture(&folder.join("maker"), state)?;
+        }
         Ok(Machine {
             qemu: PathBuf::from("qemu-system-x86_64"),
             board: settings.machine,
@@ -171,7 +179,7 @@ impl Images {
             load: self.load(settings, kernel, initrd, folder)?,
             variables,
             tpm: settings.tpm,
-            tpm_state: None,
+            tpm_state: state,
             timing: settings.timing(),
             memory_file: None,
             extra: settings.devices(),
@@ -201,7 +209,8 @@ impl Images {
             let disk = folder.join("disk");
             let initrd = segments.concat();
             let line = settings.command_line();
-            let mut files = self.files(settings.release, contents, initrd, &line)?;
+            let release = self.release_of(settings)?;
+            let mut files = files(release, contents, initrd, &line);
             if let Some(chain) = settings.loader {
                 chain.put_first(&self.loader, &mut files)?;
             }
@@ -214,12 +223,7 @@ impl Images {
         }
         let module = folder.join("bundle");
         fs::write(&module, image::bundle(&contents, &segments))?;
-        let under_test = self.programs.monitor_under_test.as_deref();
-        let monitor = match settings.selfcheck {
-            true => under_test.context("there is no monitor under test"),
-            false => self.monitor(),
-        };
-        Ok(direct(monitor?, module))
+        Ok(direct(self.monitor_of(settings)?, module))
     }
 
     /// A program of domain 0's, which runs on the host as well.
@@ -259,6 +263,21 @@ impl Images {
         self.maintainer.release(&fs::read(self.monitor()?)?, number)
     }
 
+    /// The ELF file of the monitor that a machine with these settings boots.
+    fn monitor_of(&self, settings: &Settings) -> Result<&Path> {
+        if !settings.selfcheck {
+            return self.monitor();
+        }
+        let monitor = self.programs.monitor_under_test.as_deref();
+        monitor.context("there is no monitor under test")
+    }
+
+    /// The same, as firmware starts it.
+    fn release_of(&self, settings: &Settings) -> Result<Release> {
+        let elf = fs::read(self.monitor_of(settings)?)?;
+        self.maintainer.release(&elf, settings.release)
+    }
+
     /// Writes a disk with an application that is not the monitor: one byte is different, and it finds
     /// nothing to boot, so that firmware goes on with the next disk.
     fn write_evil_disk(&self, folder: &Path) -> Result<PathBuf> {
@@ -277,7 +296,8 @@ impl Images {
             return Ok(String::new());
         }
         let line = settings.command_line();
-        let digests = self.digests(settings.release, &fs::read(kernel)?, &line)?;
+        let application = self.release_of(settings)?.application;
+        let digests = digests(&application, &fs::read(kernel)?, &line)?;
         let line = |(name, digest): &(&str, String)| format!("{name} {digest}\n");
         Ok(digests.iter().map(line).collect())
     }
@@ -286,35 +306,11 @@ impl Images {
     pub fn loader_reference(&self, settings: &Settings) -> Result<String> {
         match settings.loader {
             Some(chain) => {
-                let application = self.application_of(settings.release)?;
+                let application = self.release_of(settings)?.application;
                 chain.reference(&self.loader, &application)
             }
             None => Ok(String::new()),
         }
-    }
-
-    /// The names and digests of what is measured when a release starts this kernel: by the firmware the monitor, by the monitor what it
-    /// loads, in the order of the events. The initrd, which comes behind the kernel, is missing.
-    pub fn digests(
-        &self,
-        release: u64,
-        kernel: &[u8],
-        command_line: &str,
-    ) -> Result<[(&'static str, String); 4]> {
-        let application = self.application_of(release)?;
-        let configuration = configuration(command_line);
-        Ok([
-            ("monitor", image::authenticode_digest(&application)?),
-            (
-                "adyton:configuration",
-                image::digest(configuration.as_bytes()),
-            ),
-            ("adyton:kernel", image::digest(kernel)),
-            (
-                "adyton:command-line",
-                image::digest(command_line.as_bytes()),
-            ),
-        ])
     }
 
     /// Writes a disk from which firmware starts a release of the monitor, approved by its maintainer, and that starts this kernel.
@@ -326,32 +322,50 @@ impl Images {
         initrd: Vec<u8>,
         command_line: &str,
     ) -> Result<()> {
-        image::write_disk(disk, &self.files(release, kernel, initrd, command_line)?)
+        let release = self.release(release)?;
+        image::write_disk(disk, &files(release, kernel, initrd, command_line))
     }
+}
 
-    /// The files of such a disk.
-    fn files(
-        &self,
-        release: u64,
-        kernel: Vec<u8>,
-        initrd: Vec<u8>,
-        command_line: &str,
-    ) -> Result<Vec<(&'static str, Vec<u8>)>> {
-        let Release {
-            application,
-            approvals,
-        } = self.release(release)?;
-        Ok(vec![
-            (APPLICATION, application),
-            (
-                "adyton/configuration",
-                configuration(command_line).into_bytes(),
-            ),
-            ("adyton/approvals", approvals.into_bytes()),
-            ("adyton/kernel", kernel),
-            ("adyton/initrd", initrd),
-        ])
-    }
+/// The files of a disk from which firmware starts a release.
+fn files(
+    release: Release,
+    kernel: Vec<u8>,
+    initrd: Vec<u8>,
+    command_line: &str,
+) -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        (APPLICATION, release.application),
+        (
+            "adyton/configuration",
+            configuration(command_line).into_bytes(),
+        ),
+        ("adyton/approvals", release.approvals.into_bytes()),
+        ("adyton/kernel", kernel),
+        ("adyton/initrd", initrd),
+    ]
+}
+
+/// The names and digests of what is measured when this application starts this kernel: by the firmware the monitor, by the monitor what it
+/// loads, in the order of the events. The initrd, which comes behind the kernel, is missing.
+pub fn digests(
+    application: &[u8],
+    kernel: &[u8],
+    command_line: &str,
+) -> Result<[(&'static str, String); 4]> {
+    let configuration = configuration(command_line);
+    Ok([
+        ("monitor", image::authenticode_digest(application)?),
+        (
+            "adyton:configuration",
+            image::digest(configuration.as_bytes()),
+        ),
+        ("adyton:kernel", image::digest(kernel)),
+        (
+            "adyton:command-line",
+            image::digest(command_line.as_bytes()),
+        ),
+    ])
 }
 
 /// The monitor's configuration file.

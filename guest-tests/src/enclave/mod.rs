@@ -5,7 +5,7 @@ mod again;
 mod breakpoint;
 pub mod code;
 pub mod driver;
-mod evidence;
+pub(crate) mod evidence;
 pub mod image;
 pub mod instructions;
 pub mod program;

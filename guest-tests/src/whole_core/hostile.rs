@@ -1,7 +1,5 @@
 //! Who may not have a core, and what domain 0 may not do to one that a domain has.
 
-use std::fs;
-
 use adyton::abi::PAGE_SIZE;
 use adyton::abi::error::Error as Reason;
 use adyton::whole::Place;
@@ -9,7 +7,7 @@ use adyton::{READ_WRITE, RegionName};
 use anyhow::{Context, Result, ensure};
 use nix::sys::wait::WaitStatus;
 
-use super::{Beating, CORE, ONLINE, Offline, build, exits_of_core};
+use super::{Beating, CORE, Offline, build, exits_of_core};
 use crate::fixture::{ROOM, audit, payload, pool, refused};
 use crate::{machine, raw};
 
@@ -106,8 +104,10 @@ fn attacked() -> Result<()> {
         machine::send(apic, 0, 0xc_4400)?;
     }
     beating.goes_on()?;
-    let came_up = fs::write(ONLINE, "1");
-    ensure!(came_up.is_err(), "Linux has started a core that it has not");
+    ensure!(
+        offline.start().is_err(),
+        "Linux has started a core that it has not"
+    );
     beating.goes_on()?;
     let after = exits_of_core()?;
     ensure!(before == after, "it was disturbed: {before:?}, {after:?}");

@@ -7,9 +7,11 @@
 #![no_main]
 
 use adyton_player::{Dice, Ground, Player, Tally, World};
+use adyton_runtime::abi::PAGE_SIZE;
 use adyton_runtime::abi::call::Call;
 use adyton_runtime::compose::convention::PAYLOAD;
 use adyton_runtime::compose::environment::Environment;
+use adyton_runtime::device::Buffer;
 use adyton_runtime::exception::{self, Frame, Verdict};
 use adyton_runtime::{Domain, Inside, call_parent};
 
@@ -19,6 +21,8 @@ adyton_runtime::entry!(main);
 const TALLY: u64 = PAYLOAD + 1;
 /// Bytes of a range.
 const RANGE: u64 = 256 << 10;
+/// Pages into which calls answer.
+const ANSWERS: u64 = 32;
 /// The status that stands for a fault.
 const FAULTED: u64 = u64::MAX;
 /// Bytes of VMMCALL.
@@ -41,12 +45,16 @@ fn main(domain: &mut Domain) -> u64 {
     let seed = domain.number(0).unwrap_or(1);
     let rounds = domain.number(1).unwrap_or(0);
     let pool = domain.pool();
+    let answers = Buffer::new(ANSWERS as usize + 1);
     let ground = Ground {
         base: pool.base,
         ranges: (pool.size / RANGE).min(4),
         size: RANGE,
         // Its own start page and what follows: memory, but no pool.
         ordinary: (4 << 20, 4096),
+        answers: Some((answers.address(), ANSWERS * PAGE_SIZE)),
+        report: None,
+        device: domain.device().map(|device| (0, device.address())),
         long: None,
         unmapped: Some(0x1000),
         is_inside: true,
@@ -62,6 +70,9 @@ fn main(domain: &mut Domain) -> u64 {
         if request.call == Call::Exit {
             request.arguments[0] = PAYLOAD;
         }
+        player.ask(&request, |address, word| {
+            answers.store((address - answers.address()) as usize / 8, word);
+        });
         let response = Inside.call(&request);
         player.learn(&mut world, &request, &response);
     }

@@ -11,4 +11,4 @@ mod tpm;
 
 pub use machine::{Board, FIRMWARE_VARIABLES, Load, Machine, Timing, Tpm};
 pub use session::{Ending, Event, Session, spawn};
-pub use tpm::TpmEmulator;
+pub use tpm::{TpmEmulator, manufacture};

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::control::SocketFolder;
 use super::machine::tpm_socket;
+use crate::tool;
 
 /// A running `swtpm`. It ends with QEMU's connection, at the latest when dropped.
 pub struct TpmEmulator {
@@ -106,4 +107,43 @@ impl Drop for TpmEmulator {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Makes a TPM, with a certificate of its endorsement key: its state, and what its maker keeps, the authority's keys and certificates.
+pub fn manufacture(maker: &Path, state: &Path) -> Result<()> {
+    fs::create_dir_all(maker)?;
+    fs::create_dir_all(state)?;
+    let place = maker.display();
+    for (name, text) in [
+        (
+            "setup.conf",
+            format!(
+                "create_certs_tool = /usr/bin/swtpm_localca\n\
+                 create_certs_tool_config = {place}/ca.conf\n\
+                 create_certs_tool_options = {place}/ca.options\n"
+            ),
+        ),
+        (
+            "ca.conf",
+            format!(
+                "statedir = {place}\nsigningkey = {place}/key.pem\n\
+                 issuercert = {place}/issuer.pem\ncertserial = {place}/serial\n"
+            ),
+        ),
+        (
+            "ca.options",
+            "--platform-manufacturer Adyton\n--platform-version 1\n--platform-model test\n"
+                .to_owned(),
+        ),
+    ] {
+        fs::write(maker.join(name), text)?;
+    }
+    tool::run(
+        Command::new("swtpm_setup")
+            .args(["--tpm2", "--create-ek-cert", "--tpmstate"])
+            .arg(state)
+            .arg("--config")
+            .arg(maker.join("setup.conf")),
+    )?;
+    Ok(())
 }

@@ -13,7 +13,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use adyton_enrolment::files::{self, AnswerFile, ChallengeFile, IdentityFile};
@@ -26,9 +25,8 @@ use super::report::{Outcome, Report};
 use crate::build::Monitors;
 use crate::guest::{Firmware, Images, Settings};
 use crate::image;
-use crate::qemu::{Event, Session, Tpm, TpmEmulator};
+use crate::qemu::{Event, Session, Tpm, TpmEmulator, manufacture};
 use crate::setup::Kernel;
-use crate::tool;
 use crate::workspace::Workspace;
 
 /// What a program of the guest's prints before a name and what it found.
@@ -90,7 +88,7 @@ pub fn run(workspace: &Workspace) -> Result<Vec<Report>> {
         kernel,
         folder,
     };
-    computer.manufacture()?;
+    manufacture(&computer.maker(), &computer.state())?;
     let mut reports = Vec::new();
     let mut judge = |name: &str, begin: Instant, outcome: Result<()>| {
         let outcome = match outcome {
@@ -161,46 +159,6 @@ impl Computer<'_> {
     /// Where the maker of the TPM keeps his keys and certificates.
     fn maker(&self) -> PathBuf {
         self.folder.join("maker")
-    }
-
-    /// Makes the TPM, with a certificate of its endorsement key.
-    fn manufacture(&self) -> Result<()> {
-        let maker = self.maker();
-        fs::create_dir_all(&maker)?;
-        fs::create_dir_all(self.state())?;
-        let place = maker.display();
-        for (name, text) in [
-            (
-                "setup.conf",
-                format!(
-                    "create_certs_tool = /usr/bin/swtpm_localca\n\
-                     create_certs_tool_config = {place}/ca.conf\n\
-                     create_certs_tool_options = {place}/ca.options\n"
-                ),
-            ),
-            (
-                "ca.conf",
-                format!(
-                    "statedir = {place}\nsigningkey = {place}/key.pem\n\
-                     issuercert = {place}/issuer.pem\ncertserial = {place}/serial\n"
-                ),
-            ),
-            (
-                "ca.options",
-                "--platform-manufacturer Adyton\n--platform-version 1\n--platform-model test\n"
-                    .to_owned(),
-            ),
-        ] {
-            fs::write(maker.join(name), text)?;
-        }
-        tool::run(
-            Command::new("swtpm_setup")
-                .args(["--tpm2", "--create-ek-cert", "--tpmstate"])
-                .arg(self.state())
-                .arg("--config")
-                .arg(maker.join("setup.conf")),
-        )?;
-        Ok(())
     }
 
     /// Starts a release, and runs a command, which must succeed. Each start has another initrd and command line.
