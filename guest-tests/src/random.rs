@@ -157,14 +157,7 @@ impl Table {
             ordinary: ordinary()?,
             answers: Some(answers()?),
             report: whole.map(|whole| whole.report),
-            device: whole.map(|whole| {
-                let Whole {
-                    function,
-                    registers,
-                    ..
-                } = whole;
-                (function.number.into(), registers.base())
-            }),
+            device: whole.map(|whole| (whole.function.number.into(), whole.registers.base())),
             long: long(&pool).ok(),
             unmapped: Some(0x1000),
             is_inside: false,

@@ -15,14 +15,14 @@ pub(crate) fn ask(ground: &Ground, request: &Request, store: impl FnMut(u64, u64
     let nonce = [request.token as u8; SHORTEST_NONCE];
     match (request.call, ground.report) {
         (Call::Quote | Call::Evidence, _) => {
-            let question = evidence::Question::new(&nonce, &[], None);
-            let bytes = question.map(|question| question.to_bytes());
-            bytes.inspect(|bytes| words(address, bytes, store));
+            if let Some(question) = evidence::Question::new(&nonce, &[], None) {
+                words(address, &question.to_bytes(), store);
+            }
         }
         (Call::EnclaveEvidence, Some(report)) => {
-            let question = enclave::Question::new(&nonce, report);
-            let bytes = question.map(|question| question.to_bytes());
-            bytes.inspect(|bytes| words(address, bytes, store));
+            if let Some(question) = enclave::Question::new(&nonce, report) {
+                words(address, &question.to_bytes(), store);
+            }
         }
         _ => {}
     }
