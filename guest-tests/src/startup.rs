@@ -13,6 +13,7 @@ use adyton::Flags;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::fixture::agent;
+use crate::whole_core::set_online;
 use crate::{kernel_attack, kernel_mode, machine, raw};
 
 /// Where the code goes: low memory that Linux keeps free.
@@ -163,7 +164,6 @@ fn words(physical: u64) -> Result<[u32; 4]> {
 
 const INIT: u32 = 0x4500;
 const START: u32 = 0x4600;
-const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
 
 /// A core that root starts finds the monitor below it, and cannot read a domain's memory.
 pub(crate) fn startup() -> Result<()> {
@@ -183,7 +183,7 @@ pub(crate) fn startup() -> Result<()> {
     let apic = machine::map_physical(machine::APIC, 4096)?;
     // A start-up is ignored by a core that runs: Linux does not notice.
     machine::send(apic, 1, START | (PLACE >> 12) as u32)?;
-    fs::write(ONLINE, "0").context("taking core 1 offline")?;
+    set_online(1, "0").context("taking core 1 offline")?;
     low_memory(PLACE, &mut code(), true)?;
     low_memory(FOUND, &mut [0; 16], true)?;
     let mut words_of_targets = targets.map(u32::to_le_bytes).concat();
@@ -202,7 +202,7 @@ pub(crate) fn startup() -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    fs::write(ONLINE, "1").context("taking core 1 back")?;
+    set_online(1, "1").context("taking core 1 back")?;
     let [below, carved, open, _] = found;
     ensure!(
         below == u32::from_le_bytes(*b"Adyt"),

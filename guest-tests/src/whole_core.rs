@@ -58,6 +58,11 @@ const LIMIT: u64 = 50_000_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 const WHILE: Duration = Duration::from_millis(500);
 
+/// Has Linux start a core ("1"), or do without it ("0").
+pub(crate) fn set_online(core: u64, online: &str) -> io::Result<()> {
+    fs::write(format!("/sys/devices/system/cpu/cpu{core}/online"), online)
+}
+
 /// A core that is offline; it comes back at the end.
 pub(crate) struct Offline(u64);
 
@@ -71,18 +76,13 @@ impl Offline {
     pub(crate) fn of(core: u64) -> Result<Self> {
         raw::stay_on(0)?;
         let offline = Self(core);
-        offline.set("0").context("taking a core offline")?;
+        set_online(core, "0").context("taking a core offline")?;
         Ok(offline)
-    }
-
-    fn set(&self, online: &str) -> io::Result<()> {
-        let core = self.0;
-        fs::write(format!("/sys/devices/system/cpu/cpu{core}/online"), online)
     }
 
     /// Has Linux start it.
     fn start(&self) -> io::Result<()> {
-        self.set("1")
+        set_online(self.0, "1")
     }
 
     /// Takes it back, which must work.

@@ -1,7 +1,5 @@
 //! More than one: domains inside a domain that has a core, and a core with two threads.
 
-use std::fs;
-
 use adyton::abi::PAGE_SIZE;
 use adyton::abi::error::Error as Reason;
 use adyton::convention::PAYLOAD;
@@ -9,7 +7,7 @@ use adyton::whole::Place;
 use adyton::{Exit, Flags, Image, Program, RegionName};
 use anyhow::{Context, Result, ensure};
 
-use super::{Beating, CALL, CORE, LIMIT, Offline, WHILE, build, exit_of, wait};
+use super::{Beating, CALL, CORE, LIMIT, Offline, WHILE, build, exit_of, set_online, wait};
 use crate::fixture::{ROOM, Running, audit, payload, pool, refused};
 use crate::raw;
 
@@ -86,10 +84,7 @@ fn nest(mode: &str) -> Result<(Running, RegionName)> {
 /// On a machine whose cores have two threads each, though Linux, for want of an AMD leaf of the emulator's, takes them for cores: both must
 /// be offline, both go, and each runs a vCPU.
 fn threads() -> Result<()> {
-    let online = |core: u64| format!("/sys/devices/system/cpu/cpu{core}/online");
-    let set = |core: u64, value: &str| {
-        fs::write(online(core), value).with_context(|| format!("core {core}"))
-    };
+    let set = |core, online| set_online(core, online).with_context(|| format!("core {core}"));
     raw::stay_on(0)?;
     let claim = pool()?.claim(ROOM)?;
     let loaded = build(&claim, &payload("beat")?)?;

@@ -9,8 +9,9 @@ impl Chooser<'_> {
     /// Spoils one of the arguments, if that does no harm.
     pub(super) fn spoil(&mut self, call: Call, arguments: &mut [u64; 8]) {
         let index = self.dice.below(8) as usize;
-        let may_spoil = self.may_spoil(call, arguments);
-        if let Some(argument) = arguments.get_mut(index).filter(|_| may_spoil) {
+        if self.may_spoil(call, arguments)
+            && let Some(argument) = arguments.get_mut(index)
+        {
             *argument = self.spoiled(*argument, meaning(call, index));
         }
     }
